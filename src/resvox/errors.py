@@ -1,0 +1,85 @@
+"""The exception tree. Every message says what was got, what was expected, and the fix, in one line."""
+
+from __future__ import annotations
+
+import os
+
+
+class ResvoxError(Exception):
+    """Base of every error that resvox raises on purpose.
+
+    Args:
+        got: what was met, e.g. ``"norm='banana'"``.
+        expected: what would have been right, e.g. ``"'batch', 'instance' or 'group'"``.
+        fix: what the reader can do about it.
+        path: the file or folder it happened in, put first so that a batch's log reads well.
+    """
+
+    def __init__(
+        self,
+        got: str,
+        *,
+        expected: str = "",
+        fix: str = "",
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.got = got
+        self.expected = expected
+        self.fix = fix
+        self.path = path
+        parts = [got]
+        if expected:
+            parts.append(f"expected {expected}")
+        if fix:
+            parts.append(f"fix: {fix}")
+        prefix = f"{os.fspath(path)}: " if path is not None else ""
+        self.text = " ".join((prefix + "; ".join(parts)).split())
+        super().__init__(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __reduce__(self) -> tuple[object, ...]:  # worker processes hand errors back through pickle
+        return (_rebuild, (type(self), self.got, self.expected, self.fix, self.path))
+
+
+def _rebuild(
+    kind: type[ResvoxError],
+    got: str,
+    expected: str,
+    fix: str,
+    path: str | os.PathLike[str] | None,
+) -> ResvoxError:
+    return kind(got, expected=expected, fix=fix, path=path)
+
+
+class BlueprintError(ResvoxError, ValueError):
+    """A network description that cannot be built."""
+
+
+class UnknownModelError(ResvoxError, ValueError):
+    """A name that the catalog does not hold."""
+
+
+class WeightsError(ResvoxError):
+    """A weights file or state dict that is broken, unsafe or of another network."""
+
+
+class VolumeError(ResvoxError):
+    """An image file, or what is in it, that cannot be used."""
+
+
+class DatasetError(ResvoxError):
+    """A dataset folder or manifest that cannot be used."""
+
+
+class PlanError(ResvoxError, ValueError):
+    """A training plan that contradicts itself or the data."""
+
+
+class InferenceError(ResvoxError):
+    """A prediction that cannot be made."""
+
+
+class EvaluationError(ResvoxError):
+    """A prediction and a reference that cannot be compared."""
