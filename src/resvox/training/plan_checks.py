@@ -1,0 +1,147 @@
+"""What a plan's values must be: the right type, a known choice, in range, and not against each other."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from resvox.errors import PlanError
+
+if TYPE_CHECKING:
+    from resvox.training.plan import Plan
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "norm": ("batch", "instance", "group"),
+    "crop": ("none", "nonzero"),
+    "optimizer": ("adamw", "sgd"),
+    "decay": ("poly", "cosine", "constant"),
+    "loss": ("dice_ce", "ce"),
+    "augmentation": ("none", "light", "default"),
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+}
+
+
+def coerce(name: str, value: Any, hint: Any) -> Any:
+    """The value as the field's type says it, or a PlanError: YAML reads 1e-3 as text and lists as lists."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    try:
+        if int in options and not isinstance(value, bool) and float(value) == int(value):
+            return int(value)
+        if float in options and not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value)
+        if str in options and isinstance(value, str):
+            return value
+        if any(typing.get_origin(option) is tuple for option in options) and isinstance(value, (tuple, list)):
+            return _coerce_items(name, _frozen(value))
+    except (TypeError, ValueError, OverflowError):
+        pass  # falls to the one refusal below
+    raise PlanError(f"{name}={value!r}", expected=_type_name(hint), fix=f"correct {name}")
+
+
+def _coerce_items(name: str, items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if name == "normalization":
+        if not all(isinstance(item, Mapping) for item in items):
+            raise TypeError
+        return tuple(dict(item) for item in items)
+    number = float if name == "spacing_mm" else int
+    nested = name == "strides"
+
+    def convert(item: Any) -> Any:
+        if nested and isinstance(item, tuple):
+            return tuple(convert(each) for each in item)
+        if isinstance(item, bool) or float(item) != number(item):
+            raise ValueError
+        return number(item)
+
+    return tuple(convert(item) for item in items)
+
+
+def _type_name(hint: Any) -> str:
+    text = str(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else hint.__name__
+    plain = {"int": "a whole number", "float": "a number", "str": "text"}
+    return plain.get(text, text.replace("collections.abc.", "").replace("typing.", ""))
+
+
+def check_choices(plan: Plan) -> None:
+    for name, choices in CHOICES.items():
+        value = getattr(plan, name)
+        if value not in choices:
+            near = difflib.get_close_matches(value, choices, n=1, cutoff=0.4)
+            raise PlanError(
+                f"{name}={value!r}",
+                expected=f"one of {', '.join(choices)}",
+                fix=f"did you mean {near[0]!r}?" if near else "",
+            )
+
+
+def check_numbers(plan: Plan) -> None:
+    least = {
+        "in_channels": 1, "num_classes": 2, "encoder_depth": 1, "batch_size": 1, "steps": 1,
+        "validation_interval": 1, "checkpoint_interval": 1,
+        "warmup_steps": 0, "seed": 0, "weight_decay": 0, "gradient_clip": 0,
+    }  # fmt: skip
+    for name, low in least.items():
+        if getattr(plan, name) < low:
+            raise PlanError(f"{name}={getattr(plan, name)}", expected=f"at least {low}")
+    for name in ("overlap", "foreground_fraction", "validation_fraction", "momentum"):
+        value = getattr(plan, name)
+        if not 0 <= value <= 1 or (name != "foreground_fraction" and value == 1):
+            raise PlanError(f"{name}={value}", expected="a fraction from 0 to 1")
+    if plan.learning_rate <= 0 or (plan.max_minutes is not None and plan.max_minutes <= 0):
+        raise PlanError(
+            f"learning_rate={plan.learning_rate}, max_minutes={plan.max_minutes}", expected="more than 0"
+        )
+    if plan.warmup_steps >= plan.steps:
+        raise PlanError(
+            f"warmup_steps={plan.warmup_steps} with steps={plan.steps}",
+            expected="a warm-up shorter than the training",
+            fix=f"set warmup_steps to {plan.steps // 20}",
+        )
+
+
+def check_shapes(plan: Plan) -> None:
+    if plan.spatial_dims not in (2, 3):
+        raise PlanError(f"spatial_dims={plan.spatial_dims}", expected="2 or 3")
+    for name in ("patch_size", "spacing_mm"):
+        value = getattr(plan, name)
+        if value is not None and (len(value) != plan.spatial_dims or min(value) <= 0):
+            raise PlanError(f"{name}={value}", expected=f"{plan.spatial_dims} positive numbers, one an axis")
+    if len(plan.normalization) != plan.in_channels:
+        raise PlanError(
+            f"{len(plan.normalization)} normalizations for in_channels={plan.in_channels}",
+            expected="one a channel",
+        )
+    if len(plan.decoder_filters) != plan.encoder_depth:
+        raise PlanError(
+            f"decoder_filters={plan.decoder_filters} with encoder_depth={plan.encoder_depth}",
+            expected="one width an encoder stage",
+        )
+    if any(axis not in range(plan.spatial_dims) for axis in plan.mirror_axes):
+        raise PlanError(f"mirror_axes={plan.mirror_axes}", expected=f"axes from 0 to {plan.spatial_dims - 1}")
+    if len(plan.strides) != plan.encoder_depth or any(
+        len(stride) != plan.spatial_dims or min(stride) < 1 for stride in plan.axis_strides
+    ):
+        raise PlanError(
+            f"strides={plan.strides}",
+            expected=f"{plan.encoder_depth} strides, each a number or {plan.spatial_dims} numbers",
+        )
+    if any(size % total for size, total in zip(plan.patch_size, plan.total_stride, strict=True)):
+        nearest = tuple(
+            max(total, round(size / total) * total)
+            for size, total in zip(plan.patch_size, plan.total_stride, strict=True)
+        )
+        raise PlanError(
+            f"patch_size={plan.patch_size} with strides that divide it by {plan.total_stride}",
+            expected="a patch whose axes are multiples of the total stride",
+            fix=f"use patch_size {nearest}",
+        )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, (tuple, list)) else value
