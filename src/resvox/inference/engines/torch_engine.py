@@ -1,0 +1,179 @@
+"""A torch module as an engine: numpy in, numpy out. The one file of this room that imports torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+
+from resvox.errors import InferenceError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by axes of (batch, channels, *roi)
+
+
+class TorchEngine:
+    """Answers windows with a ``torch.nn.Module``: ``(batch, channels, *roi)`` to ``(batch, classes, *roi)``, numpy.
+
+    The module is used, not taken: each call puts it into eval mode and then gives every sub-module back the mode it
+    had, so a training loop can validate with its own model. It stays on the device it was moved to.
+
+    Args:
+        module: the network, 2D or 3D. Of several outputs (deep supervision) the first counts.
+        device: ``"auto"`` keeps a module that is on an accelerator where it is, else takes CUDA, else the CPU. Apple's
+            ``"mps"`` is used only by name: not every 3D operation exists there.
+        precision: ``"auto"`` is bfloat16 autocast on CUDA cards that compute in it, else float32; or ``"float32"``
+            (true float32: no TF32 either), ``"bfloat16"``, ``"float16"``. The answer is float32 always.
+        notify: called with a line of text when the engine goes on with smaller batches because memory ran out;
+            a ``RuntimeWarning`` by default.
+
+    Raises:
+        InferenceError: unknown device or precision; in a call: memory that does not suffice for one single window, or
+            a module that returns no tensor.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        *,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        notify: Callable[[str], object] | None = None,
+    ) -> None:
+        self.device = _choose_device(module, device)
+        self.precision = _choose_precision(precision, self.device)
+        self.module = module.to(self.device)
+        self.batch_limit: int | None = None  # windows in one pass, known only once memory has run out
+        self._notify = notify or _warn
+
+    def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        batch = torch.from_numpy(np.ascontiguousarray(windows, np.float32))
+        answers: list[np.ndarray] = []
+        done = 0
+        with self._inference():
+            while done < len(batch):
+                part = batch[done : done + (self.batch_limit or len(batch))]
+                answer = self._try(part)
+                if answer is None:
+                    self._shrink(len(part), tuple(windows.shape[2:]))
+                    continue
+                answers.append(answer)
+                done += len(part)
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Eval mode, no gradients, the precision asked for, the same answer on every run."""
+        with ExitStack() as stack:
+            stack.enter_context(_eval_mode(self.module))
+            stack.enter_context(torch.inference_mode())
+            if self.device.type == "cuda":
+                # Timing-based choice of algorithms differs from run to run; TF32 would make float32 a name only.
+                stack.enter_context(
+                    torch.backends.cudnn.flags(
+                        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+                    )
+                )
+            enabled = self.precision != "float32"
+            dtype = getattr(torch, self.precision) if enabled else None
+            # Entered when off too: a caller's own autocast must not reach in here.
+            stack.enter_context(torch.autocast(self.device.type, dtype=dtype, enabled=enabled))
+            yield
+
+    def _try(self, batch: torch.Tensor) -> np.ndarray | None:
+        """The answer to one batch, or None where the device's memory did not suffice."""
+        try:
+            moved = batch.to(self.device)
+            layout = CHANNELS_LAST.get(batch.ndim)
+            if layout is not None:
+                moved = moved.contiguous(memory_format=layout)
+                self.module.to(memory_format=layout)  # nothing is copied once the weights are so
+            logits = _first_output(self.module(moved))
+            return np.ascontiguousarray(logits.to(device="cpu", dtype=torch.float32).numpy())
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Outside of the except block: there, the traceback would keep every activation alive.
+        return None
+
+    def _shrink(self, size: int, roi: tuple[int, ...]) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if size == 1:
+            raise InferenceError(
+                f"out of memory on {self.device} for one window of {roi} voxels in {self.precision}",
+                expected="memory for one window",
+                fix="a smaller roi_size, device='cpu', or another program closed on that device",
+            )
+        self.batch_limit = max(size // 2, 1)
+        self._notify(
+            f"out of memory on {self.device} for {size} windows of {roi} voxels; going on with {self.batch_limit} at a time"
+        )
+
+
+@contextmanager
+def _eval_mode(module: torch.nn.Module) -> Iterator[None]:
+    # One by one, not module.train(was_training): a frozen batch norm inside a training model stays frozen.
+    was_training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in was_training:
+            part.training = True
+
+
+def _first_output(output: object) -> torch.Tensor:
+    if isinstance(output, (list, tuple)) and output:
+        output = output[0]
+    if not isinstance(output, torch.Tensor):
+        raise InferenceError(
+            f"a module that returned {type(output).__name__}",
+            expected="a tensor of logits, or a list or tuple that begins with one",
+        )
+    return output
+
+
+def _choose_device(module: torch.nn.Module, device: str | torch.device) -> torch.device:
+    if str(device) == "auto":
+        found = next((p.device for p in module.parameters()), torch.device("cpu"))
+        if found.type != "cpu":
+            return found
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(
+            0, device=chosen
+        )  # a device that this machine lacks says so here, not in the first window
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InferenceError(
+            f"device={str(device)!r} ({str(error).splitlines()[0]})",
+            expected="'auto', 'cpu', 'cuda', 'cuda:1', ... or 'mps', as far as this machine has them",
+            fix="device='auto' takes the best there is",
+        ) from error
+    return chosen
+
+
+def _choose_precision(precision: str, device: torch.device) -> str:
+    if precision not in PRECISIONS:
+        raise InferenceError(f"precision={precision!r}", expected=" or ".join(map(repr, PRECISIONS)))
+    if precision != "auto":
+        return precision
+    if device.type != "cuda":
+        return "float32"
+    # Older cards only emulate bfloat16, slower than float32.
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # The CPU's allocator, cuDNN and Apple's backend raise a bare RuntimeError; only their words tell.
+    text = str(error).lower()
+    words = ("out of memory", "not enough memory", "can't allocate memory", "cudnn_status_alloc_failed")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in text for word in words)
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, RuntimeWarning, stacklevel=2)

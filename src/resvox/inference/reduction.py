@@ -1,0 +1,48 @@
+"""From logits to what people look at: labels and probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from resvox.errors import InferenceError
+
+
+def labels_from_logits(logits: np.ndarray) -> np.ndarray:
+    """Label map of shape ``(*spatial)`` from logits of shape ``(classes, *spatial)``.
+
+    Several classes: the index of the largest logit (the lowest index on a tie). One class: 1 where the logit is above
+    0, which is where its sigmoid is above 0.5. Type uint8 up to 256 labels, uint16 above.
+
+    Raises:
+        InferenceError: no class axis, no class, or more classes than uint16 can name.
+    """
+    classes = _class_count(logits)
+    if classes == 1:
+        return (logits[0] > 0).astype(np.uint8)
+    labels = np.empty(logits.shape[1:], np.uint8 if classes <= 256 else np.uint16)
+    for index in range(len(labels)):  # argmax answers in int64: slice by slice, that is never a whole volume
+        labels[index] = logits[:, index].argmax(axis=0)
+    return labels
+
+
+def probabilities_from_logits(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, float32, of the shape of ``logits`` ``(classes, *spatial)``: softmax, or sigmoid for one class.
+
+    Raises:
+        InferenceError: no class axis, no class, or more classes than uint16 can name.
+    """
+    if _class_count(logits) == 1:
+        # The exponent is never positive, so nothing overflows.
+        small = np.exp(-np.abs(logits.astype(np.float32)))
+        return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
+    powers = np.exp(logits.astype(np.float32) - logits.max(axis=0))
+    powers /= powers.sum(axis=0)
+    return powers
+
+
+def _class_count(logits: np.ndarray) -> int:
+    if logits.ndim < 2 or not 1 <= logits.shape[0] <= 65536:
+        raise InferenceError(
+            f"logits of shape {logits.shape}", expected="(classes, *spatial) with 1 to 65536 classes"
+        )
+    return int(logits.shape[0])

@@ -1,0 +1,214 @@
+"""A large volume goes through a small window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from resvox.errors import InferenceError
+from resvox.inference.blending import importance_map
+from resvox.inference.mirroring import Predictor, mirrored
+from resvox.inference.windows import padding, per_axis, window_size, window_starts
+
+# MONAI takes torch's names for padding; numpy calls two of them otherwise.
+PADDING_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def sliding_window_inference(
+    array: np.ndarray,
+    predictor: Predictor,
+    *,
+    roi_size: int | Sequence[int | None],
+    overlap: float | Sequence[float] = 0.5,
+    mode: str = "gaussian",
+    sigma_scale: float | Sequence[float] = 0.125,
+    sw_batch_size: int = 1,
+    padding_mode: str = "constant",
+    cval: float = 0.0,
+    mirror_axes: Sequence[int] = (),
+    progress: Callable[[int, int], object] | None = None,
+) -> np.ndarray:
+    """Logits of a whole volume from a predictor that sees one window at a time.
+
+    Argument names and, with the same arguments, the answer of ``monai.inferers.sliding_window_inference`` (whose own
+    defaults are ``overlap=0.25, mode="constant"``). Where windows overlap, the answer is their weighted mean.
+
+    Args:
+        array: ``(channels, *spatial)``, 2 or 3 spatial axes, any size from 1 voxel up.
+        predictor: ``(batch, channels, *roi)`` float32 to ``(batch, classes, *roi)``, both numpy, e.g. a ``TorchEngine``.
+            The first answer tells the number of classes.
+        roi_size: the window in voxels, one value or one an axis; ``None`` or -1 for a whole axis.
+        overlap: fraction of a window shared with its neighbour, at least 0 and below 1, one value or one an axis.
+        mode: ``"gaussian"`` or ``"constant"``, see :func:`resvox.inference.blending.importance_map`.
+        sigma_scale: the Gaussian's standard deviation as a fraction of the window.
+        sw_batch_size: windows in one call of the predictor.
+        padding_mode: ``"constant"``, ``"reflect"``, ``"replicate"`` or ``"circular"``: what fills an axis shorter than
+            the window, on both sides; the answer is cropped back.
+        cval: the value of ``"constant"`` padding.
+        mirror_axes: spatial axes of test-time mirroring, see :func:`resvox.inference.mirroring.mirrored`.
+        progress: called as ``progress(done, total)`` in windows, first with 0, then after every batch.
+
+    Returns:
+        ``(classes, *spatial)`` float32, the spatial size of ``array``.
+
+    Raises:
+        InferenceError: arguments that do not fit, or a predictor whose answer has a wrong type, shape, number of
+            classes or a value that is not finite.
+    """
+    image_size = _spatial_size(array)
+    roi, overlaps = _check_window(roi_size, overlap, image_size)
+    _check_batch_size(sw_batch_size)
+    weights = importance_map(roi, mode=mode, sigma_scale=sigma_scale)
+    predict = mirrored(_checked(predictor), mirror_axes, len(image_size))
+
+    pads = padding(image_size, roi)
+    padded = _pad(array, pads, padding_mode, cval)
+    starts = window_starts(padded.shape[1:], roi, overlaps)
+
+    blend = None
+    report = progress or (lambda done, total: None)
+    report(0, len(starts))
+    for first, batch in _batches(starts, sw_batch_size):
+        logits = predict(_cut(padded, batch, roi))
+        if blend is None:
+            blend = _Blend(logits.shape[1], padded.shape[1:], weights)
+        for start, window in zip(batch, logits, strict=True):
+            blend.add(start, window)
+        report(first + len(batch), len(starts))
+    assert blend is not None  # there is at least one window
+    return _crop(blend.mean(), pads)
+
+
+class _Blend:
+    """The weighted mean of windows: one sum for every class, one sum of weights.
+
+    Windows come sorted along the first axis (:func:`window_starts`), so a version that holds only the slab which
+    later windows still touch can take this one's place without a change to the loop.
+    """
+
+    def __init__(self, classes: int, image_size: Sequence[int], weights: np.ndarray) -> None:
+        self.weights = weights
+        self.sums = np.zeros((classes, *image_size), np.float32)
+        self.weight_sums = np.zeros(tuple(image_size), np.float32)
+
+    def add(self, start: Sequence[int], logits: np.ndarray) -> None:
+        if logits.shape[0] != self.sums.shape[0]:
+            raise InferenceError(
+                f"a window with {logits.shape[0]} classes after windows with {self.sums.shape[0]}",
+                expected="the same number of classes for every window",
+            )
+        box = _box(start, self.weights.shape)
+        self.sums[(slice(None), *box)] += logits * self.weights
+        self.weight_sums[box] += self.weights
+
+    def mean(self) -> np.ndarray:
+        """The blended logits; in place, so it ends the sums."""
+        self.sums /= self.weight_sums
+        return self.sums
+
+
+def _batches(starts: list[tuple[int, ...]], size: int) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
+    for first in range(0, len(starts), size):
+        yield first, starts[first : first + size]
+
+
+def _cut(array: np.ndarray, starts: list[tuple[int, ...]], roi: tuple[int, ...]) -> np.ndarray:
+    """The windows at ``starts`` as ``(batch, channels, *roi)`` float32; only these are ever converted and copied."""
+    windows = np.empty((len(starts), array.shape[0], *roi), np.float32)
+    for index, start in enumerate(starts):
+        windows[index] = array[(slice(None), *_box(start, roi))]
+    return windows
+
+
+def _box(start: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))
+
+
+def _pad(array: np.ndarray, pads: Sequence[tuple[int, int]], mode: str, cval: float) -> np.ndarray:
+    if mode not in PADDING_MODES:
+        raise InferenceError(f"padding_mode={mode!r}", expected=" or ".join(map(repr, PADDING_MODES)))
+    if not any(map(sum, pads)):
+        return array
+    if mode == "constant":
+        # cval may be -1000.5 in a volume of unsigned integers: pad what the window will be, float32.
+        return np.pad(array.astype(np.float32), [(0, 0), *pads], constant_values=cval)
+    return np.pad(array, [(0, 0), *pads], mode=PADDING_MODES[mode])  # type: ignore[call-overload]
+
+
+def _crop(array: np.ndarray, pads: Sequence[tuple[int, int]]) -> np.ndarray:
+    if not any(map(sum, pads)):
+        return array
+    box = tuple(
+        slice(before, size - after) for (before, after), size in zip(pads, array.shape[1:], strict=True)
+    )
+    return np.ascontiguousarray(array[(slice(None), *box)])  # a view would keep the padded sums alive
+
+
+def _checked(predictor: Predictor) -> Predictor:
+    """The predictor, with its answer checked before anything is added up."""
+
+    def predict(windows: np.ndarray) -> np.ndarray:
+        logits = predictor(windows)
+        if not isinstance(logits, np.ndarray):
+            raise InferenceError(
+                f"a predictor that returned {type(logits).__module__}.{type(logits).__name__}",
+                expected="a numpy array of shape (batch, classes, *roi)",
+                fix="wrap a torch module in resvox.inference.TorchEngine",
+            )
+        expected = (windows.shape[0], "classes", *windows.shape[2:])
+        fits = logits.ndim == windows.ndim and logits.shape[1] >= 1
+        if not fits or (logits.shape[0], *logits.shape[2:]) != (windows.shape[0], *windows.shape[2:]):
+            raise InferenceError(
+                f"a predictor that answered {logits.shape} to windows of {windows.shape}",
+                expected=f"({', '.join(map(str, expected))})",
+                fix="use a network whose output has the size of its input, and a roi_size that its strides divide",
+            )
+        _check_finite(logits, windows)
+        return logits
+
+    return predict
+
+
+def _check_finite(logits: np.ndarray, windows: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        if np.isfinite(logits.sum()):  # any NaN or infinity would show in the sum, at a fraction of the price
+            return
+    bad = int(logits.size - np.isfinite(logits).sum())
+    if not bad:  # the sum itself overflowed
+        return
+    sick = not np.isfinite(windows).all()
+    raise InferenceError(
+        f"{bad} logits that are NaN or infinite"
+        + (" from a window that holds such values itself" if sick else ""),
+        expected="finite logits",
+        fix="clean the volume" if sick else "look for NaN among the weights, or predict in float32",
+    )
+
+
+def _spatial_size(array: np.ndarray) -> tuple[int, ...]:
+    if not isinstance(array, np.ndarray) or array.ndim not in (3, 4) or 0 in array.shape:
+        shape = array.shape if isinstance(array, np.ndarray) else type(array).__name__
+        raise InferenceError(
+            f"a volume of shape {shape}",
+            expected="a numpy array (channels, *spatial) with 2 or 3 spatial axes, none of them empty",
+            fix="add the channel axis with array[None], and leave out the batch axis",
+        )
+    return array.shape[1:]
+
+
+def _check_window(
+    roi_size: int | Sequence[int | None], overlap: float | Sequence[float], image_size: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    roi = window_size(roi_size, image_size)
+    overlaps = per_axis(overlap, len(image_size), name="overlap")
+    if not all(0 <= fraction < 1 for fraction in overlaps):
+        raise InferenceError(f"overlap={overlap}", expected="fractions of a window, at least 0 and below 1")
+    return roi, overlaps
+
+
+def _check_batch_size(sw_batch_size: int) -> None:
+    if isinstance(sw_batch_size, bool) or not isinstance(sw_batch_size, int) or sw_batch_size < 1:
+        raise InferenceError(
+            f"sw_batch_size={sw_batch_size!r}", expected="a whole number of windows, at least 1"
+        )

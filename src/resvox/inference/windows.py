@@ -1,0 +1,70 @@
+"""Where the windows lie. Numbers in, numbers out: no array, no network.
+
+The placement is MONAI's (``monai.inferers.sliding_window_inference``), because users compare: windows step by
+``int(roi_size * (1 - overlap))`` voxels, and the last one along an axis is pushed back inside the volume.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from resvox.errors import InferenceError
+
+
+def window_size(roi_size: int | Sequence[int | None], image_size: Sequence[int]) -> tuple[int, ...]:
+    """The window of each spatial axis in voxels; ``None``, 0 or a negative number means the whole axis.
+
+    Raises:
+        InferenceError: ``roi_size`` has another number of axes than the volume.
+    """
+    sizes = per_axis(roi_size, len(image_size), name="roi_size")
+    return tuple(
+        int(size) if size is not None and size > 0 else int(whole)
+        for size, whole in zip(sizes, image_size, strict=True)
+    )
+
+
+def per_axis(value, spatial_dims: int, *, name: str) -> tuple:
+    """One value for every spatial axis, from a single value or a sequence with one value an axis."""
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * spatial_dims
+    if len(values) != spatial_dims:
+        raise InferenceError(
+            f"{name}={tuple(values)} with {len(values)} values",
+            expected=f"{spatial_dims} values for a volume of {spatial_dims} spatial axes",
+            fix=f"give {name} one value, or one for every spatial axis without the channel axis",
+        )
+    return values
+
+
+def padding(image_size: Sequence[int], roi_size: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Voxels to add before and after each axis so that one window fits; the odd one goes after, as in MONAI."""
+    missing = [max(roi - size, 0) for size, roi in zip(image_size, roi_size, strict=True)]
+    return tuple((m // 2, m - m // 2) for m in missing)
+
+
+def window_starts(
+    image_size: Sequence[int], roi_size: Sequence[int], overlap: Sequence[float]
+) -> list[tuple[int, ...]]:
+    """First voxel of every window, sorted along the first axis, then the second, then the third.
+
+    Args:
+        image_size: the volume's spatial size, at least ``roi_size`` along every axis (see :func:`padding`).
+        roi_size: the window's spatial size.
+        overlap: per axis, the fraction of a window that its neighbour shares; at least 0, below 1.
+
+    The order is a promise: once a window starts at ``s`` along the first axis, no later one touches the slices
+    before ``s``, so those are final and can leave the accumulator.
+    """
+    axes = [
+        _axis_starts(size, roi, fraction)
+        for size, roi, fraction in zip(image_size, roi_size, overlap, strict=True)
+    ]
+    return list(itertools.product(*axes))
+
+
+def _axis_starts(size: int, roi: int, overlap: float) -> list[int]:
+    # int() of the float product, not round(): 10 * (1 - 0.8) is 1.9999999999999996, a step of 1 in MONAI too.
+    step = max(int(roi * (1 - overlap)), 1)
+    last = size - roi
+    return [*range(0, last, step), last]
