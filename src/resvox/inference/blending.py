@@ -19,8 +19,8 @@ def importance_map(
 
     Args:
         roi_size: the window in voxels.
-        mode: ``"constant"`` counts every voxel alike; ``"gaussian"`` trusts the centre, where the network saw the
-            most surroundings.
+        mode: ``"constant"`` counts every voxel alike; ``"gaussian"`` trusts the centre, where the network saw
+            the most surroundings.
         sigma_scale: the Gaussian's standard deviation as a fraction of the window, one value or one an axis.
 
     Raises:

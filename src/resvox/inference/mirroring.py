@@ -18,7 +18,8 @@ def mirrored(predictor: Predictor, mirror_axes: Sequence[int], spatial_dims: int
     Args:
         predictor: ``(batch, channels, *roi)`` to ``(batch, classes, *roi)``, logits.
         mirror_axes: spatial axes, 0 for the first one after the channels; ``k`` axes cost ``2**k`` passes.
-            Only mirror axes that were mirrored in training, and none if a label has a side (left and right lung).
+            Only mirror axes that were mirrored in training, and none if a label has a side (left and right
+            lung).
         spatial_dims: 2 or 3.
 
     Raises:

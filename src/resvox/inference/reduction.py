@@ -10,8 +10,8 @@ from resvox.errors import InferenceError
 def labels_from_logits(logits: np.ndarray) -> np.ndarray:
     """Label map of shape ``(*spatial)`` from logits of shape ``(classes, *spatial)``.
 
-    Several classes: the index of the largest logit (the lowest index on a tie). One class: 1 where the logit is above
-    0, which is where its sigmoid is above 0.5. Type uint8 up to 256 labels, uint16 above.
+    Several classes: the index of the largest logit (the lowest index on a tie). One class: 1 where the logit
+    is above 0, which is where its sigmoid is above 0.5. Type uint8 up to 256 labels, uint16 above.
 
     Raises:
         InferenceError: no class axis, no class, or more classes than uint16 can name.
@@ -26,7 +26,8 @@ def labels_from_logits(logits: np.ndarray) -> np.ndarray:
 
 
 def probabilities_from_logits(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, float32, of the shape of ``logits`` ``(classes, *spatial)``: softmax, or sigmoid for one class.
+    """Probabilities, float32, of the shape of ``logits`` ``(classes, *spatial)``: softmax, or sigmoid for one
+    class.
 
     Raises:
         InferenceError: no class axis, no class, or more classes than uint16 can name.

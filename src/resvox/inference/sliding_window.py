@@ -31,20 +31,22 @@ def sliding_window_inference(
 ) -> np.ndarray:
     """Logits of a whole volume from a predictor that sees one window at a time.
 
-    Argument names and, with the same arguments, the answer of ``monai.inferers.sliding_window_inference`` (whose own
-    defaults are ``overlap=0.25, mode="constant"``). Where windows overlap, the answer is their weighted mean.
+    Argument names and, with the same arguments, the answer of ``monai.inferers.sliding_window_inference``
+    (whose own defaults are ``overlap=0.25, mode="constant"``). Where windows overlap, the answer is their
+    weighted mean.
 
     Args:
         array: ``(channels, *spatial)``, 2 or 3 spatial axes, any size from 1 voxel up.
-        predictor: ``(batch, channels, *roi)`` float32 to ``(batch, classes, *roi)``, both numpy, e.g. a ``TorchEngine``.
-            The first answer tells the number of classes.
+        predictor: ``(batch, channels, *roi)`` float32 to ``(batch, classes, *roi)``, both numpy, e.g. a
+            ``TorchEngine``. The first answer tells the number of classes.
         roi_size: the window in voxels, one value or one an axis; ``None`` or -1 for a whole axis.
-        overlap: fraction of a window shared with its neighbour, at least 0 and below 1, one value or one an axis.
+        overlap: fraction of a window shared with its neighbour, at least 0 and below 1, one value or one an
+            axis.
         mode: ``"gaussian"`` or ``"constant"``, see :func:`resvox.inference.blending.importance_map`.
         sigma_scale: the Gaussian's standard deviation as a fraction of the window.
         sw_batch_size: windows in one call of the predictor.
-        padding_mode: ``"constant"``, ``"reflect"``, ``"replicate"`` or ``"circular"``: what fills an axis shorter than
-            the window, on both sides; the answer is cropped back.
+        padding_mode: ``"constant"``, ``"reflect"``, ``"replicate"`` or ``"circular"``: what fills an axis
+            shorter than the window, on both sides; the answer is cropped back.
         cval: the value of ``"constant"`` padding.
         mirror_axes: spatial axes of test-time mirroring, see :func:`resvox.inference.mirroring.mirrored`.
         progress: called as ``progress(done, total)`` in windows, first with 0, then after every batch.
@@ -53,8 +55,8 @@ def sliding_window_inference(
         ``(classes, *spatial)`` float32, the spatial size of ``array``.
 
     Raises:
-        InferenceError: arguments that do not fit, or a predictor whose answer has a wrong type, shape, number of
-            classes or a value that is not finite.
+        InferenceError: arguments that do not fit, or a predictor whose answer has a wrong type, shape, number
+            of classes or a value that is not finite.
     """
     image_size = _spatial_size(array)
     roi, overlaps = _check_window(roi_size, overlap, image_size)
@@ -83,8 +85,8 @@ def sliding_window_inference(
 class _Blend:
     """The weighted mean of windows: one sum for every class, one sum of weights.
 
-    Windows come sorted along the first axis (:func:`window_starts`), so a version that holds only the slab which
-    later windows still touch can take this one's place without a change to the loop.
+    Windows come sorted along the first axis (:func:`window_starts`), so a version that holds only the slab
+    which later windows still touch can take this one's place without a change to the loop.
     """
 
     def __init__(self, classes: int, image_size: Sequence[int], weights: np.ndarray) -> None:
@@ -114,7 +116,7 @@ def _batches(starts: list[tuple[int, ...]], size: int) -> Iterator[tuple[int, li
 
 
 def _cut(array: np.ndarray, starts: list[tuple[int, ...]], roi: tuple[int, ...]) -> np.ndarray:
-    """The windows at ``starts`` as ``(batch, channels, *roi)`` float32; only these are ever converted and copied."""
+    """The windows at ``starts``, ``(batch, channels, *roi)`` float32; only these are copied."""
     windows = np.empty((len(starts), array.shape[0], *roi), np.float32)
     for index, start in enumerate(starts):
         windows[index] = array[(slice(None), *_box(start, roi))]
@@ -162,7 +164,7 @@ def _checked(predictor: Predictor) -> Predictor:
             raise InferenceError(
                 f"a predictor that answered {logits.shape} to windows of {windows.shape}",
                 expected=f"({', '.join(map(str, expected))})",
-                fix="use a network whose output has the size of its input, and a roi_size that its strides divide",
+                fix="a network whose output has its input's size, and a roi_size that its strides divide",
             )
         _check_finite(logits, windows)
         return logits

@@ -38,7 +38,7 @@ def per_axis(value, spatial_dims: int, *, name: str) -> tuple:
 
 
 def padding(image_size: Sequence[int], roi_size: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Voxels to add before and after each axis so that one window fits; the odd one goes after, as in MONAI."""
+    """Voxels to add on both sides of each axis so that one window fits; the odd one goes after."""
     missing = [max(roi - size, 0) for size, roi in zip(image_size, roi_size, strict=True)]
     return tuple((m // 2, m - m // 2) for m in missing)
 
@@ -53,8 +53,8 @@ def window_starts(
         roi_size: the window's spatial size.
         overlap: per axis, the fraction of a window that its neighbour shares; at least 0, below 1.
 
-    The order is a promise: once a window starts at ``s`` along the first axis, no later one touches the slices
-    before ``s``, so those are final and can leave the accumulator.
+    The order is a promise: once a window starts at ``s`` along the first axis, no later one touches the
+    slices before ``s``, so those are final and can leave the accumulator.
     """
     axes = [
         _axis_starts(size, roi, fraction)

@@ -16,23 +16,25 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by axes o
 
 
 class TorchEngine:
-    """Answers windows with a ``torch.nn.Module``: ``(batch, channels, *roi)`` to ``(batch, classes, *roi)``, numpy.
+    """Answers windows with a ``torch.nn.Module``: ``(batch, channels, *roi)`` to ``(batch, classes, *roi)``,
+    numpy.
 
-    The module is used, not taken: each call puts it into eval mode and then gives every sub-module back the mode it
-    had, so a training loop can validate with its own model. It stays on the device it was moved to.
+    The module is used, not taken: each call puts it into eval mode and then gives every sub-module back the
+    mode it had, so a training loop can validate with its own model. It stays on the device it was moved to.
 
     Args:
         module: the network, 2D or 3D. Of several outputs (deep supervision) the first counts.
-        device: ``"auto"`` keeps a module that is on an accelerator where it is, else takes CUDA, else the CPU. Apple's
-            ``"mps"`` is used only by name: not every 3D operation exists there.
-        precision: ``"auto"`` is bfloat16 autocast on CUDA cards that compute in it, else float32; or ``"float32"``
-            (true float32: no TF32 either), ``"bfloat16"``, ``"float16"``. The answer is float32 always.
-        notify: called with a line of text when the engine goes on with smaller batches because memory ran out;
-            a ``RuntimeWarning`` by default.
+        device: ``"auto"`` keeps a module that is on an accelerator where it is, else takes CUDA, else the
+            CPU. Apple's ``"mps"`` is used only by name: not every 3D operation exists there.
+        precision: ``"auto"`` is bfloat16 autocast on CUDA cards that compute in it, else float32; or
+            ``"float32"`` (true float32: no TF32 either), ``"bfloat16"``, ``"float16"``. The answer is float32
+            always.
+        notify: called with a line of text when the engine goes on with smaller batches because memory ran
+            out; a ``RuntimeWarning`` by default.
 
     Raises:
-        InferenceError: unknown device or precision; in a call: memory that does not suffice for one single window, or
-            a module that returns no tensor.
+        InferenceError: unknown device or precision; in a call: memory that does not suffice for one single
+            window, or a module that returns no tensor.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class TorchEngine:
             stack.enter_context(_eval_mode(self.module))
             stack.enter_context(torch.inference_mode())
             if self.device.type == "cuda":
-                # Timing-based choice of algorithms differs from run to run; TF32 would make float32 a name only.
+                # Timing-based choice of algorithms differs from run to run; TF32 would make float32 a name
+                # only.
                 stack.enter_context(
                     torch.backends.cudnn.flags(
                         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
@@ -110,7 +113,8 @@ class TorchEngine:
             )
         self.batch_limit = max(size // 2, 1)
         self._notify(
-            f"out of memory on {self.device} for {size} windows of {roi} voxels; going on with {self.batch_limit} at a time"
+            f"out of memory on {self.device} for {size} windows of {roi} voxels; "
+            f"going on with {self.batch_limit} at a time"
         )
 
 

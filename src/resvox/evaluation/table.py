@@ -1,0 +1,156 @@
+"""Many cases: rows, means, and the three ways to hand them on (terminal, CSV, JSON)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from resvox.errors import EvaluationError
+from resvox.evaluation.scores import METRICS, LabelScore
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class ScoreRow(NamedTuple):
+    """One label of one case."""
+
+    case: str
+    label: str
+    score: LabelScore
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSummary:
+    """Means of one label over cases, or of all labels.
+
+    ``dice`` and ``surface_dice`` are means over the cases where at least one mask has the label (missed and
+    extra ones count as 0); ``hd95_mm`` over those where both have it. None where there is no such case. A
+    mean HD95 says nothing about the ``missed`` and ``extra`` cases: read their counts beside it.
+    """
+
+    dice: float | None
+    hd95_mm: float | None
+    surface_dice: float | None
+    compared: int
+    missed: int
+    extra: int
+    absent: int
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of several cases: ``{case: {label name: LabelScore}}``, as :func:`resvox.evaluation.score_case`
+    gives.
+
+    Args:
+        scores: the cases in the order of the rows.
+        tolerance_mm: the tolerance that the surface Dice was taken at, for headings.
+
+    Raises:
+        EvaluationError: an entry that is not a ``LabelScore``.
+    """
+
+    scores: Mapping[str, Mapping[str, LabelScore]]
+    tolerance_mm: float = 1.0
+
+    def __post_init__(self) -> None:
+        for row in self:
+            if not isinstance(row.score, LabelScore):
+                raise EvaluationError(
+                    f"{type(row.score).__name__} for label {row.label!r} of case {row.case!r}",
+                    expected="a LabelScore, as score_case returns",
+                )
+
+    def __iter__(self) -> Iterator[ScoreRow]:
+        for case, labels in self.scores.items():
+            for label, score in labels.items():
+                yield ScoreRow(case, label, score)
+
+    @property
+    def rows(self) -> list[ScoreRow]:
+        """One row for every case and label."""
+        return list(self)
+
+    @property
+    def summary(self) -> dict[str, LabelSummary]:
+        """Means over cases, label by label, in the order of the labels' first appearance."""
+        by_label: dict[str, list[LabelScore]] = {}
+        for row in self:
+            by_label.setdefault(row.label, []).append(row.score)
+        return {label: _summarize(scores) for label, scores in by_label.items()}
+
+    @property
+    def overall(self) -> LabelSummary:
+        """Means of the labels' means (each label counts once, however many cases show it), summed counts."""
+        parts = list(self.summary.values())
+        counts = {name: sum(getattr(part, name) for part in parts) for name in _OUTCOMES}
+        return LabelSummary(**_means(parts), **counts)
+
+    def to_dict(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """``case -> label name -> dice, hd95_mm, surface_dice``; plain numbers and None."""
+        return {
+            case: {label: score.to_dict() for label, score in labels.items()}
+            for case, labels in self.scores.items()
+        }
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write :meth:`to_dict` as JSON, at once or not at all; what is not defined is ``null``."""
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        return _write_text(Path(path), text + "\n")
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write one row for every case and label, at once or not at all; undefined numbers are left empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["case", "label", *METRICS, "outcome"])
+        for row in self:
+            values = row.score.to_dict().values()
+            writer.writerow(
+                [row.case, row.label, *("" if v is None else v for v in values), row.score.outcome]
+            )
+        return _write_text(Path(path), text.getvalue())
+
+    def table(self, *, title: str = "") -> Table:
+        """A ``rich.table.Table``: the rows, then the means over cases, then the mean over labels."""
+        from resvox.evaluation.terminal import draw_table
+
+        return draw_table(self, title=title)
+
+
+_OUTCOMES = ("compared", "missed", "extra", "absent")
+
+
+def _summarize(scores: list[LabelScore]) -> LabelSummary:
+    counts = {name: sum(score.outcome == name for score in scores) for name in _OUTCOMES}
+    return LabelSummary(**_means(scores), **counts)
+
+
+def _means(scores: Iterable[LabelScore | LabelSummary]) -> dict[str, float | None]:
+    scores = list(scores)
+    means: dict[str, float | None] = {}
+    for name in METRICS:
+        values = [value for score in scores if (value := getattr(score, name)) is not None]
+        means[name] = sum(values) / len(values) if values else None
+    return means
+
+
+def _write_text(path: Path, text: str) -> Path:
+    """Beside its place, then moved there: a reader, or a kill, never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
