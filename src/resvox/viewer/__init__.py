@@ -1,0 +1,28 @@
+"""Pictures and pages: overlays of label maps on scans, training curves, and a self-contained report.
+
+Nothing is imported until it is asked for: Matplotlib takes longer to load than most commands take to run.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "label_colours": "colours",
+    "overlay_png": "pictures",
+    "curve_png": "pictures",
+    "page": "report",
+    "write_page": "report",
+}
+__all__ = ["curve_png", "label_colours", "overlay_png", "page", "write_page"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"resvox.viewer.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
