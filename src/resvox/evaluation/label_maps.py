@@ -25,9 +25,9 @@ def label_array(volume: Volume, *, path: str | os.PathLike[str]) -> np.ndarray:
         EvaluationError: several channels, or values that are not whole numbers, in the file ``path``.
     """
     array = volume.array
-    if array.ndim != len(volume.spacing_mm):
+    if array.ndim != volume.spatial_dims:
         raise EvaluationError(
-            f"an image of shape {array.shape} with {len(volume.spacing_mm)} spatial axes",
+            f"an image of shape {array.shape} with {volume.spatial_dims} spatial axes",
             expected="a label map: one whole number a voxel, no channel axis",
             fix="score probabilities or one-hot channels after an argmax",
             path=path,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from resvox.errors import EvaluationError
 from resvox.evaluation.grids import on_reference_grid
@@ -144,6 +143,8 @@ def _joint_boxes(ours: np.ndarray, theirs: np.ndarray, highest: int) -> list[Box
 
     Nothing outside of the box touches a score, and a 512-cubed volume is mostly outside.
     """
+    from scipy import ndimage  # half a second: not before the first case
+
     pairs = zip(ndimage.find_objects(ours, highest), ndimage.find_objects(theirs, highest), strict=True)
     return [_union(first, second) for first, second in pairs]
 

@@ -21,13 +21,14 @@ def surface_distances_mm(
     import torch
     from monai.metrics.utils import get_edge_surface_distance
 
-    _, (there, back), _ = get_edge_surface_distance(
+    _, distances, _ = get_edge_surface_distance(
         torch.from_numpy(np.ascontiguousarray(prediction)),
         torch.from_numpy(np.ascontiguousarray(reference)),
         spacing=[float(step) for step in spacing_mm],
         symmetric=True,
     )
-    return there.numpy(), back.numpy()
+    there, back = (side.numpy() for side in distances)
+    return there, back
 
 
 def hd95_mm(there: np.ndarray, back: np.ndarray) -> float:

@@ -6,10 +6,10 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from resvox.errors import EvaluationError
 from resvox.evaluation.scores import METRICS, LabelScore
@@ -90,8 +90,13 @@ class ScoreTable:
     def overall(self) -> LabelSummary:
         """Means of the labels' means (each label counts once, however many cases show it), summed counts."""
         parts = list(self.summary.values())
-        counts = {name: sum(getattr(part, name) for part in parts) for name in _OUTCOMES}
-        return LabelSummary(**_means(parts), **counts)
+        return LabelSummary(
+            **_means(parts),
+            compared=sum(part.compared for part in parts),
+            missed=sum(part.missed for part in parts),
+            extra=sum(part.extra for part in parts),
+            absent=sum(part.absent for part in parts),
+        )
 
     def to_dict(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """``case -> label name -> dice, hd95_mm, surface_dice``; plain numbers and None."""
@@ -124,21 +129,34 @@ class ScoreTable:
         return draw_table(self, title=title)
 
 
-_OUTCOMES = ("compared", "missed", "extra", "absent")
-
-
 def _summarize(scores: list[LabelScore]) -> LabelSummary:
-    counts = {name: sum(score.outcome == name for score in scores) for name in _OUTCOMES}
-    return LabelSummary(**_means(scores), **counts)
+    outcomes = [score.outcome for score in scores]
+    return LabelSummary(
+        **_means(scores),
+        compared=outcomes.count("compared"),
+        missed=outcomes.count("missed"),
+        extra=outcomes.count("extra"),
+        absent=outcomes.count("absent"),
+    )
 
 
-def _means(scores: Iterable[LabelScore | LabelSummary]) -> dict[str, float | None]:
-    scores = list(scores)
-    means: dict[str, float | None] = {}
-    for name in METRICS:
-        values = [value for score in scores if (value := getattr(score, name)) is not None]
-        means[name] = sum(values) / len(values) if values else None
-    return means
+class _Means(TypedDict):
+    dice: float | None
+    hd95_mm: float | None
+    surface_dice: float | None
+
+
+def _means(scores: Sequence[LabelScore | LabelSummary]) -> _Means:
+    return _Means(
+        dice=_mean(score.dice for score in scores),
+        hd95_mm=_mean(score.hd95_mm for score in scores),
+        surface_dice=_mean(score.surface_dice for score in scores),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
 def _write_text(path: Path, text: str) -> Path:

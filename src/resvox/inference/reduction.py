@@ -18,7 +18,7 @@ def labels_from_logits(logits: np.ndarray) -> np.ndarray:
     """
     classes = _class_count(logits)
     if classes == 1:
-        return (logits[0] > 0).astype(np.uint8)
+        return np.greater(logits[0], 0).astype(np.uint8)
     labels = np.empty(logits.shape[1:], np.uint8 if classes <= 256 else np.uint16)
     for index in range(len(labels)):  # argmax answers in int64: slice by slice, that is never a whole volume
         labels[index] = logits[:, index].argmax(axis=0)
@@ -36,7 +36,7 @@ def probabilities_from_logits(logits: np.ndarray) -> np.ndarray:
         # The exponent is never positive, so nothing overflows.
         small = np.exp(-np.abs(logits.astype(np.float32)))
         return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
-    powers = np.exp(logits.astype(np.float32) - logits.max(axis=0))
+    powers: np.ndarray = np.exp(logits.astype(np.float32) - logits.max(axis=0))
     powers /= powers.sum(axis=0)
     return powers
 

@@ -135,7 +135,8 @@ def _pad(array: np.ndarray, pads: Sequence[tuple[int, int]], mode: str, cval: fl
     if mode == "constant":
         # cval may be -1000.5 in a volume of unsigned integers: pad what the window will be, float32.
         return np.pad(array.astype(np.float32), [(0, 0), *pads], constant_values=cval)
-    return np.pad(array, [(0, 0), *pads], mode=PADDING_MODES[mode])  # type: ignore[call-overload]
+    padded: np.ndarray = np.pad(array, [(0, 0), *pads], mode=PADDING_MODES[mode])  # type: ignore[call-overload]
+    return padded
 
 
 def _crop(array: np.ndarray, pads: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TypeVar
 
 from resvox.errors import InferenceError
+
+T = TypeVar("T")
 
 
 def window_size(roi_size: int | Sequence[int | None], image_size: Sequence[int]) -> tuple[int, ...]:
@@ -25,9 +28,9 @@ def window_size(roi_size: int | Sequence[int | None], image_size: Sequence[int])
     )
 
 
-def per_axis(value, spatial_dims: int, *, name: str) -> tuple:
+def per_axis(value: T | Sequence[T], spatial_dims: int, *, name: str) -> tuple[T, ...]:
     """One value for every spatial axis, from a single value or a sequence with one value an axis."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * spatial_dims
+    values: tuple[T, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * spatial_dims
     if len(values) != spatial_dims:
         raise InferenceError(
             f"{name}={tuple(values)} with {len(values)} values",

@@ -12,7 +12,8 @@ import torch
 from resvox.errors import InferenceError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by axes of (batch, channels, *roi)
+# By number of axes, of (batch, channels, *roi) and of a convolution's (out, in, *kernel) alike.
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class TorchEngine:
@@ -20,7 +21,9 @@ class TorchEngine:
     numpy.
 
     The module is used, not taken: each call puts it into eval mode and then gives every sub-module back the
-    mode it had, so a training loop can validate with its own model. It stays on the device it was moved to.
+    mode it had, so a training loop can validate with its own model. It stays on the device it was moved to. A module in
+    eval mode also gets its weights laid out channels-last, which convolves faster; one in training mode does not,
+    so that a validation cannot change the rounding of the training after it.
 
     Args:
         module: the network, 2D or 3D. Of several outputs (deep supervision) the first counts.
@@ -48,6 +51,8 @@ class TorchEngine:
         self.device = _choose_device(module, device)
         self.precision = _choose_precision(precision, self.device)
         self.module = module.to(self.device)
+        if not module.training:
+            _lay_channels_last(self.module)
         self.batch_limit: int | None = None  # windows in one pass, known only once memory has run out
         self._notify = notify or _warn
 
@@ -93,7 +98,6 @@ class TorchEngine:
             layout = CHANNELS_LAST.get(batch.ndim)
             if layout is not None:
                 moved = moved.contiguous(memory_format=layout)
-                self.module.to(memory_format=layout)  # nothing is copied once the weights are so
             logits = _first_output(self.module(moved))
             return np.ascontiguousarray(logits.to(device="cpu", dtype=torch.float32).numpy())
         except RuntimeError as error:
@@ -116,6 +120,13 @@ class TorchEngine:
             f"out of memory on {self.device} for {size} windows of {roi} voxels; "
             f"going on with {self.batch_limit} at a time"
         )
+
+
+def _lay_channels_last(module: torch.nn.Module) -> None:
+    for weight in module.parameters():
+        layout = CHANNELS_LAST.get(weight.ndim)
+        if layout is not None:
+            weight.data = weight.data.contiguous(memory_format=layout)
 
 
 @contextmanager
