@@ -1,0 +1,63 @@
+"""resvox: residual networks for 2D images and 3D volumes, one blueprint, from a scan to a label map.
+
+The public names load what they need when they are first used; ``import resvox`` loads neither torch nor keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from resvox._version import __version__
+
+if TYPE_CHECKING:
+    from resvox.blueprint import Blueprint
+    from resvox.catalog import get_blueprint, list_models
+    from resvox.factory import create_model
+    from resvox.weights import load_model, save_model
+
+_HOMES = {
+    "Blueprint": "resvox.blueprint",
+    "get_blueprint": "resvox.catalog",
+    "list_models": "resvox.catalog",
+    "create_model": "resvox.factory",
+    "save_model": "resvox.weights",
+    "load_model": "resvox.weights",
+}
+_ROOMS = (
+    "blueprint",
+    "catalog",
+    "errors",
+    "evaluation",
+    "inference",
+    "keras",
+    "preprocessing",
+    "torch",
+    "training",
+    "viewer",
+    "volumes",
+    "weights",
+    "workflow",
+)
+
+__all__ = [
+    "Blueprint",
+    "__version__",
+    "create_model",
+    "get_blueprint",
+    "list_models",
+    "load_model",
+    "save_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"resvox.{name}")
+    raise AttributeError(f"module 'resvox' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_ROOMS})

@@ -1,0 +1,25 @@
+"""WHAT a network is: a tree resolved to its leaves, in pure Python. No tensor, no framework."""
+
+from resvox.blueprint.blueprint import Blueprint
+from resvox.blueprint.choices import NormChoice, activation_of, output_activation_of, per_axis
+from resvox.blueprint.node import Node, Sequence, TensorSpec
+from resvox.blueprint.recipe import ResNetRecipe
+from resvox.blueprint.resnet import resolve_resnet
+from resvox.blueprint.trace import Stage
+from resvox.blueprint.unet import UNetRecipe, resolve_unet
+
+__all__ = [
+    "Blueprint",
+    "Node",
+    "NormChoice",
+    "ResNetRecipe",
+    "Sequence",
+    "Stage",
+    "TensorSpec",
+    "UNetRecipe",
+    "activation_of",
+    "output_activation_of",
+    "per_axis",
+    "resolve_resnet",
+    "resolve_unet",
+]

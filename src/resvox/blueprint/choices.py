@@ -1,0 +1,114 @@
+"""What a user chooses once and every layer then follows: the norm, the activation, sizes per axis."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resvox.blueprint.leaves import ACTIVATIONS, NORMS, Activation, Axes, Norm, require
+from resvox.errors import BlueprintError
+
+OUTPUT_ACTIVATIONS = ("softmax", "sigmoid")
+HIDDEN_ACTIVATIONS = tuple(a for a in ACTIVATIONS if a not in (*OUTPUT_ACTIVATIONS, "identity"))
+_SLOPES = {"leaky_relu": 0.01, "elu": 1.0}
+_ARGUMENTS = {
+    "batch": {"eps", "momentum", "affine"},
+    "instance": {"eps", "affine"},
+    "group": {"eps", "affine", "num_groups"},
+}
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``did you mean ...?`` with the nearest known names, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormChoice:
+    """A norm before it meets its number of channels. eps 1e-5 and momentum 0.1 are PyTorch's defaults."""
+
+    kind: str = "batch"
+    eps: float = 1e-5
+    momentum: float = 0.1
+    affine: bool = True
+    num_groups: int | None = None
+
+    @staticmethod
+    def of(value: object) -> NormChoice:
+        """From ``"group"`` or ``("group", {"num_groups": 8})``, MONAI's syntax."""
+        if isinstance(value, NormChoice):
+            return value
+        kind, arguments = _split("norm", value, NORMS)
+        _known_arguments(f"norm {kind!r}", arguments, _ARGUMENTS[kind])
+        return NormChoice(kind=kind, **arguments)
+
+    def over(self, channels: int) -> Norm:
+        """The norm over that many channels. Group norm without a number takes the largest divisor up to 32."""
+        groups = 0
+        if self.kind == "group":
+            groups = self.num_groups if self.num_groups is not None else math.gcd(32, channels)
+        return Norm(
+            kind=self.kind,
+            channels=channels,
+            eps=self.eps,
+            momentum=self.momentum,
+            affine=self.affine,
+            groups=groups,
+        )
+
+
+def activation_of(value: object) -> Activation:
+    """From ``"relu"`` or ``("leaky_relu", {"negative_slope": 0.2})``: the activation of hidden layers."""
+    if isinstance(value, Activation):
+        return value
+    kind, arguments = _split("activation", value, HIDDEN_ACTIVATIONS)
+    allowed = {"leaky_relu": {"negative_slope"}, "elu": {"alpha"}}.get(kind, set())
+    _known_arguments(f"activation {kind!r}", arguments, allowed)
+    slope = next(iter(arguments.values()), _SLOPES.get(kind, 0.0))
+    return Activation(kind=kind, slope=float(slope))
+
+
+def output_activation_of(value: str | None) -> Activation | None:
+    """The activation after the last layer: ``None`` or ``"linear"`` for logits, ``"softmax"``, ``"sigmoid"``."""
+    if value is None or value == "linear":
+        return None
+    require(
+        value in OUTPUT_ACTIVATIONS,
+        f"output activation {value!r}",
+        "None (logits), 'softmax' or 'sigmoid'",
+    )
+    return Activation(kind=value)
+
+
+def per_axis(name: str, value: int | Iterable[int], spatial_dims: int) -> Axes:
+    """One number for every axis, or one number each, as a tuple of ``spatial_dims`` numbers."""
+    if isinstance(value, bool) or not isinstance(value, (int, tuple, list)):
+        raise BlueprintError(f"{name}={value!r}", expected=f"a whole number or {spatial_dims} of them")
+    axes = (value,) * spatial_dims if isinstance(value, int) else tuple(value)
+    good = len(axes) == spatial_dims and all(type(n) is int and n >= 1 for n in axes)
+    require(good, f"{name}={value!r}", f"a whole number of at least 1, or {spatial_dims} of them (one per axis)")
+    return axes
+
+
+def _split(what: str, value: object, known: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    kind, arguments = value, {}
+    if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[1], Mapping):
+        kind, arguments = value[0], dict(value[1])
+    if not isinstance(kind, str) or kind not in known:
+        raise BlueprintError(
+            f"{what}={value!r}",
+            expected=f"one of {', '.join(known)}, or a pair such as ({known[0]!r}, {{...}})",
+            fix=suggest(str(kind), known),
+        )
+    return kind, arguments
+
+
+def _known_arguments(owner: str, arguments: Mapping[str, object], known: set[str]) -> None:
+    for name in arguments:
+        if name not in known:
+            expected = ", ".join(sorted(known)) or "no arguments"
+            raise BlueprintError(f"{owner} with {name}=", expected=expected, fix=suggest(name, known))

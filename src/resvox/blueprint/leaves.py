@@ -1,0 +1,281 @@
+"""The leaves: single operations with every number resolved. Sizes are per axis, in the order (D,) H, W."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from resvox.blueprint.node import Node, TensorSpec
+from resvox.errors import BlueprintError
+
+Axes = tuple[int, ...]
+
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softmax", "tanh")
+NORMS = ("batch", "instance", "group")
+INITS = ("he_fan_out", "uniform_fan_in", "zeros")
+
+
+def require(condition: bool, got: str, expected: str, fix: str = "") -> None:
+    """Die at birth, saying what was got and what was expected."""
+    if not condition:
+        raise BlueprintError(got, expected=expected, fix=fix)
+
+
+def _positive(owner: str, **values: int | Axes) -> None:
+    for name, value in values.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        good = bool(numbers) and all(type(number) is int and number >= 1 for number in numbers)
+        require(good, f"{owner} {name}={value!r}", "whole numbers of at least 1")
+
+
+def _same_rank(owner: str, **values: Axes) -> None:
+    ranks = {len(value) for value in values.values()}
+    require(len(ranks) == 1 and ranks <= {2, 3}, f"{owner} {values}", "2 or 3 numbers each, one per axis")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv(Node):
+    """Convolution with explicit symmetric zero padding. Weight (out, in / groups, \\*kernel).
+
+    ``init``: ``he_fan_out`` before a norm (He et al., arXiv:1502.01852), ``uniform_fan_in`` for a layer that
+    nothing normalizes, ``zeros`` where a residual branch is to start as nothing.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel: Axes
+    stride: Axes
+    padding: Axes
+    dilation: Axes
+    groups: int = 1
+    bias: bool = False
+    init: str = "he_fan_out"
+
+    def __post_init__(self) -> None:
+        require(self.init in INITS, f"convolution init={self.init!r}", "one of " + ", ".join(INITS))
+        _positive("convolution", in_channels=self.in_channels, out_channels=self.out_channels, groups=self.groups)
+        _positive("convolution", kernel=self.kernel, stride=self.stride, dilation=self.dilation)
+        _same_rank(
+            "convolution", kernel=self.kernel, stride=self.stride, padding=self.padding, dilation=self.dilation
+        )
+        require(min(self.padding) >= 0, f"convolution padding={self.padding}", "no negative number")
+        require(
+            self.in_channels % self.groups == 0 and self.out_channels % self.groups == 0,
+            f"convolution of {self.in_channels} to {self.out_channels} channels in {self.groups} groups",
+            "channels that the number of groups divides",
+            "choose another groups= or width_per_group=",
+        )
+
+    @property
+    def spatial_dims(self) -> int:
+        return len(self.kernel)
+
+    def output_size(self, size: Axes) -> Axes:
+        """Spatial size after the operation."""
+        return tuple(
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(
+                size, self.kernel, self.stride, self.padding, self.dilation, strict=True
+            )
+        )
+
+    def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
+        yield "weight", TensorSpec(shape=shape, role="parameter")
+        if self.bias:
+            yield "bias", TensorSpec(shape=(self.out_channels,), role="parameter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransposedConv(Node):
+    """Up-convolution without output padding: output size (n - 1) * stride - 2 * padding + kernel.
+
+    Weight (in, out, \\*kernel). Kernel equal to stride, or 4 / 2 / 1, doubles a size exactly.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel: Axes
+    stride: Axes
+    padding: Axes
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        _positive("transposed convolution", in_channels=self.in_channels, out_channels=self.out_channels)
+        _positive("transposed convolution", kernel=self.kernel, stride=self.stride)
+        _same_rank("transposed convolution", kernel=self.kernel, stride=self.stride, padding=self.padding)
+        require(
+            all(k - 2 * p == s for k, s, p in zip(self.kernel, self.stride, self.padding, strict=True)),
+            f"transposed convolution kernel={self.kernel}, stride={self.stride}, padding={self.padding}",
+            "kernel - 2 * padding equal to stride, so that a size is multiplied exactly",
+        )
+
+    @property
+    def spatial_dims(self) -> int:
+        return len(self.kernel)
+
+    def output_size(self, size: Axes) -> Axes:
+        """Spatial size after the operation: each axis times its stride."""
+        return tuple(n * s for n, s in zip(size, self.stride, strict=True))
+
+    def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        yield (
+            "weight",
+            TensorSpec(shape=(self.in_channels, self.out_channels, *self.kernel), role="parameter"),
+        )
+        if self.bias:
+            yield "bias", TensorSpec(shape=(self.out_channels,), role="parameter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm(Node):
+    """Normalization over channels. ``groups`` is used by group norm alone (0 elsewhere).
+
+    ``momentum`` is PyTorch's: the weight of the new batch in the running statistics (Keras's is 1 - momentum).
+    ``initial_weight`` is 0 where a residual branch is to start as nothing.
+    """
+
+    kind: str
+    channels: int
+    eps: float
+    momentum: float
+    affine: bool = True
+    groups: int = 0
+    initial_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.kind in NORMS, f"norm={self.kind!r}", "one of " + ", ".join(NORMS))
+        _positive("norm", channels=self.channels)
+        require(self.eps > 0, f"norm eps={self.eps}", "a positive number")
+        require(0 < self.momentum <= 1, f"norm momentum={self.momentum}", "a number above 0 and at most 1")
+        if self.kind == "group":
+            require(
+                self.groups >= 1 and self.channels % self.groups == 0,
+                f"group norm with num_groups={self.groups} over {self.channels} channels",
+                "a number that divides the channels",
+                "leave num_groups out to take the largest divisor up to 32",
+            )
+
+    def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        if self.affine:
+            for name in ("weight", "bias"):
+                yield name, TensorSpec(shape=(self.channels,), role="parameter")
+        if self.kind == "batch":
+            for name in ("running_mean", "running_var"):
+                yield name, TensorSpec(shape=(self.channels,), role="statistic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Node):
+    """A pointwise function (softmax: over channels). ``slope`` is used by leaky_relu and elu alone."""
+
+    kind: str
+    slope: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.kind in ACTIVATIONS, f"activation={self.kind!r}", "one of " + ", ".join(ACTIVATIONS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPool(Node):
+    """Max pooling padded with -inf, so that a border window never sees a value that is not in the map."""
+
+    kernel: Axes
+    stride: Axes
+    padding: Axes
+
+    def __post_init__(self) -> None:
+        _positive("max pooling", kernel=self.kernel, stride=self.stride)
+        _same_rank("max pooling", kernel=self.kernel, stride=self.stride, padding=self.padding)
+
+    def output_size(self, size: Axes) -> Axes:
+        """Spatial size after the operation."""
+        return tuple(
+            (n + 2 * p - k) // s + 1
+            for n, k, s, p in zip(size, self.kernel, self.stride, self.padding, strict=True)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragePool(Node):
+    """Average pooling with kernel equal to stride; a partial window at the far border averages what it holds.
+
+    So a size n becomes ceil(n / stride), as a strided convolution makes it (timm's ``avg_down``).
+    """
+
+    stride: Axes
+
+    def __post_init__(self) -> None:
+        _positive("average pooling", stride=self.stride)
+
+    def output_size(self, size: Axes) -> Axes:
+        """Spatial size after the operation."""
+        return tuple(-(-n // s) for n, s in zip(size, self.stride, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalAveragePool(Node):
+    """Mean over all spatial axes: (batch, channels, \\*size) becomes (batch, channels)."""
+
+    spatial_dims: int
+
+    def __post_init__(self) -> None:
+        require(self.spatial_dims in (2, 3), f"spatial_dims={self.spatial_dims!r}", "2 or 3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upsample(Node):
+    """Interpolation by a whole factor per axis: ``nearest``, or ``linear`` with half-pixel centres."""
+
+    scale: Axes
+    mode: str
+
+    def __post_init__(self) -> None:
+        _positive("upsampling", scale=self.scale)
+        require(self.mode in ("nearest", "linear"), f"upsampling mode={self.mode!r}", "'nearest' or 'linear'")
+
+    def output_size(self, size: Axes) -> Axes:
+        """Spatial size after the operation."""
+        return tuple(n * s for n, s in zip(size, self.scale, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Node):
+    """Fully connected layer. Weight (out, in)."""
+
+    in_features: int
+    out_features: int
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        _positive("linear layer", in_features=self.in_features, out_features=self.out_features)
+
+    def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        yield "weight", TensorSpec(shape=(self.out_features, self.in_features), role="parameter")
+        if self.bias:
+            yield "bias", TensorSpec(shape=(self.out_features,), role="parameter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropPath(Node):
+    """Stochastic depth (arXiv:1603.09382): in training a sample loses its residual branch at ``rate``."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rate < 1, f"drop path rate={self.rate}", "a number from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout(Node):
+    """Values set to zero in training at ``rate``, the others scaled up."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rate < 1, f"dropout rate={self.rate}", "a number from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity(Node):
+    """Nothing; keeps a place in a sequence so that the names after it stay as the peers have them."""

@@ -1,0 +1,134 @@
+"""What a ResNet is resolved from: a row of the catalog and the user's options, validated at birth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from resvox.blueprint.choices import NormChoice
+from resvox.blueprint.leaves import Activation, Axes, require
+
+STEMS = ("7x7", "deep", "3x3")
+SHORTCUTS = ("projection", "zero_pad")
+LEVELS = 5  # P1 (the stem) and the four residual stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetRecipe:
+    """Everything a ResNet is resolved from; sizes are per axis.
+
+    Args:
+        block: ``"basic"`` or ``"bottleneck"``.
+        depths: blocks in each residual stage.
+        strides: of the stem, the pooling and the last three stages. A pooling of stride 1 is not built.
+        output_stride: 8, 16 or 32; beyond it a stage dilates instead of striding (as in torchvision the first
+            block of a dilated stage keeps the dilation before it).
+        depth: how many levels P1..P<depth> are wanted; what lies deeper is not built.
+        num_classes: 0 for pooled features, ``None`` for a backbone without a head.
+    """
+
+    spatial_dims: int
+    in_channels: int
+    block: str
+    depths: tuple[int, ...]
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    stem: str = "7x7"
+    stem_width: int = 64
+    stem_kernel: Axes | None = None
+    strides: tuple[Axes, ...] = ()
+    preactivation: bool = False
+    average_down: bool = False
+    groups: int = 1
+    width_per_group: int = 64
+    se_ratio: int | None = None
+    norm: NormChoice = field(default_factory=NormChoice)
+    activation: Activation = field(default_factory=lambda: Activation(kind="relu"))
+    shortcut: str = "projection"
+    output_stride: int = 32
+    drop_path: float = 0.0
+    zero_init_residual: bool = False
+    depth: int = LEVELS
+    num_classes: int | None = None
+    output_activation: Activation | None = None
+
+    def __post_init__(self) -> None:
+        require(self.spatial_dims in (2, 3), f"spatial_dims={self.spatial_dims!r}", "2 or 3")
+        require(self.in_channels >= 1, f"in_channels={self.in_channels!r}", "at least 1")
+        require(self.block in ("basic", "bottleneck"), f"block={self.block!r}", "'basic' or 'bottleneck'")
+        good = len(self.depths) == 4 and min(self.depths) >= 1
+        require(good, f"depths={self.depths!r}", "four numbers of at least 1")
+        good = len(self.widths) == 4 and min(self.widths) >= 1
+        require(good, f"widths={self.widths!r}", "four numbers of at least 1")
+        require(self.stem in STEMS, f"stem={self.stem!r}", "one of " + ", ".join(map(repr, STEMS)))
+        require(
+            self.shortcut in SHORTCUTS, f"shortcut={self.shortcut!r}", "one of " + ", ".join(map(repr, SHORTCUTS))
+        )
+        require(
+            self.output_stride in (8, 16, 32), f"output_stride={self.output_stride!r}", "8, 16 or 32"
+        )
+        require(1 <= self.depth <= LEVELS, f"encoder_depth={self.depth!r}", "1 to 5")
+        require(0 <= self.drop_path < 1, f"drop_path={self.drop_path!r}", "a number from 0 to below 1")
+        plain = self.groups == 1 and self.width_per_group == 64
+        require(
+            self.block == "bottleneck" or plain,
+            f"groups={self.groups}, width_per_group={self.width_per_group} with basic blocks",
+            "groups=1 and width_per_group=64",
+            "choose a bottleneck variant (resnet26, resnet50 and up)",
+        )
+        strides_good = not self.strides or (
+            len(self.strides) == LEVELS and all(len(s) == self.spatial_dims for s in self.strides)
+        )
+        require(
+            strides_good,
+            f"strides={self.strides!r}",
+            f"five of them (stem, pooling, stages 2 to 4), each {self.spatial_dims} numbers",
+        )
+        require(
+            self.num_classes is None or self.num_classes >= 0,
+            f"num_classes={self.num_classes!r}",
+            "at least 1, or 0 for pooled features",
+        )
+
+    @property
+    def expansion(self) -> int:
+        """Channels of a stage's output over its width."""
+        return 4 if self.block == "bottleneck" else 1
+
+    @property
+    def level_strides(self) -> tuple[Axes, ...]:
+        """Strides of stem, pooling and the last three stages; a 3x3 stem (small images) keeps its size."""
+        if self.strides:
+            return self.strides
+        first = 1 if self.stem == "3x3" else 2
+        return tuple((n,) * self.spatial_dims for n in (first, first, 2, 2, 2))
+
+    def levels(self) -> Iterator[Level]:
+        """Stride and dilation of each level P1..P5: a stage strides while ``output_stride`` allows it."""
+        ones = (1,) * self.spatial_dims
+        stem, pool, *later = self.level_strides
+        yield Level(stride=stem, first_dilation=ones, dilation=ones)
+        yield Level(stride=pool, first_dilation=ones, dilation=ones)
+        reach, dilation = multiply(stem, pool), ones
+        for wanted in later:
+            before = dilation
+            fits = [r * s <= self.output_stride for r, s in zip(reach, wanted, strict=True)]
+            stride = tuple(s if ok else 1 for s, ok in zip(wanted, fits, strict=True))
+            dilation = tuple(
+                d if ok else d * s for d, s, ok in zip(dilation, wanted, fits, strict=True)
+            )
+            reach = multiply(reach, stride)
+            yield Level(stride=stride, first_dilation=before, dilation=dilation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """How a level of the pyramid comes out of the one above: stride, and dilation of its first and later blocks."""
+
+    stride: Axes
+    first_dilation: Axes
+    dilation: Axes
+
+
+def multiply(a: Axes, b: Axes) -> Axes:
+    """Axis by axis."""
+    return tuple(x * y for x, y in zip(a, b, strict=True))

@@ -1,0 +1,350 @@
+"""From a recipe to a resolved ResNet. All arithmetic of the residual networks is here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from resvox.blueprint.blocks import (
+    BasicBlock,
+    Block,
+    BottleneckBlock,
+    PreActBasicBlock,
+    PreActBottleneckBlock,
+    PreActShortcut,
+    SqueezeExcitation,
+    ZeroPadShortcut,
+)
+from resvox.blueprint.leaves import (
+    Activation,
+    AveragePool,
+    Axes,
+    Conv,
+    DropPath,
+    GlobalAveragePool,
+    Identity,
+    Linear,
+    MaxPool,
+    Norm,
+    require,
+)
+from resvox.blueprint.networks import PreActHead, PreActResNet, PreActStage, PreActStem, ResNet
+from resvox.blueprint.node import Node, Sequence
+from resvox.blueprint.recipe import ResNetRecipe
+
+def resolve_resnet(recipe: ResNetRecipe) -> ResNet | PreActResNet:
+    """The network of a recipe, every number settled."""
+    return _preact_resnet(recipe) if recipe.preactivation else _resnet(recipe)
+
+
+def _resnet(recipe: ResNetRecipe) -> ResNet:
+    layers = [Sequence(items=tuple(blocks)) for blocks in _stages(recipe)]
+    padded: list[Sequence | None] = [*layers, *[None] * (4 - len(layers))]
+    features = recipe.widths[3] * recipe.expansion
+    has_top = recipe.num_classes is not None
+    stem = _stem_convs(recipe)
+    return ResNet(
+        conv1=stem[0] if len(stem) == 1 else Sequence(items=tuple(stem)),
+        bn1=recipe.norm.over(recipe.stem_width),
+        act1=recipe.activation,
+        maxpool=_max_pool(recipe),
+        layer1=padded[0],
+        layer2=padded[1],
+        layer3=padded[2],
+        layer4=padded[3],
+        avgpool=GlobalAveragePool(spatial_dims=recipe.spatial_dims) if has_top else None,
+        fc=Linear(in_features=features, out_features=recipe.num_classes) if recipe.num_classes else None,
+        activation=recipe.output_activation,
+    )
+
+
+def _preact_resnet(recipe: ResNetRecipe) -> PreActResNet:
+    stages = tuple(PreActStage(blocks=Sequence(items=tuple(blocks))) for blocks in _stages(recipe))
+    features = recipe.widths[3] * recipe.expansion
+    head = None
+    if recipe.num_classes is not None:
+        fc = Linear(in_features=features, out_features=recipe.num_classes) if recipe.num_classes else None
+        head = PreActHead(pool=GlobalAveragePool(spatial_dims=recipe.spatial_dims), fc=fc)
+    return PreActResNet(
+        stem=_preact_stem(recipe),
+        maxpool=_max_pool(recipe),
+        stages=Sequence(items=stages),
+        norm=recipe.norm.over(features) if head else None,
+        act=recipe.activation if head else None,
+        head=head,
+        activation=recipe.output_activation,
+    )
+
+
+def _conv(
+    recipe: ResNetRecipe,
+    channels: tuple[int, int],
+    kernel: int | Axes,
+    *,
+    stride: Axes | None = None,
+    dilation: Axes | None = None,
+    groups: int = 1,
+    init: str = "he_fan_out",
+) -> Conv:
+    dims = recipe.spatial_dims
+    sizes = (kernel,) * dims if isinstance(kernel, int) else kernel
+    spread = dilation or (1,) * dims
+    return Conv(
+        in_channels=channels[0],
+        out_channels=channels[1],
+        kernel=sizes,
+        stride=stride or (1,) * dims,
+        # A kernel of one voxel reads nothing around it, so dilation must not pad it.
+        padding=tuple(d * (k - 1) // 2 for d, k in zip(spread, sizes, strict=True)),
+        dilation=tuple(d if k > 1 else 1 for d, k in zip(spread, sizes, strict=True)),
+        groups=groups,
+        init=init,
+    )
+
+
+def _stem_convs(recipe: ResNetRecipe) -> list[Node]:
+    stride, width = recipe.level_strides[0], recipe.stem_width
+    if recipe.stem == "deep":
+        half = max(1, width // 2)
+        kernel = recipe.stem_kernel or (3,) * recipe.spatial_dims
+        return [
+            _conv(recipe, (recipe.in_channels, half), kernel, stride=stride),
+            recipe.norm.over(half),
+            recipe.activation,
+            _conv(recipe, (half, half), kernel),
+            recipe.norm.over(half),
+            recipe.activation,
+            _conv(recipe, (half, width), kernel),
+        ]
+    size = 7 if recipe.stem == "7x7" else 3
+    kernel = recipe.stem_kernel or (size,) * recipe.spatial_dims
+    return [_conv(recipe, (recipe.in_channels, width), kernel, stride=stride)]
+
+
+def _preact_stem(recipe: ResNetRecipe) -> PreActStem:
+    nodes = _stem_convs(recipe)
+    names = ["conv"] if len(nodes) == 1 else ["conv1", "norm1", "act1", "conv2", "norm2", "act2", "conv3"]
+    every = ("conv", "conv1", "norm1", "act1", "conv2", "norm2", "act2", "conv3")
+    given = dict(zip(names, nodes, strict=True))
+    return PreActStem(**{name: given.get(name) for name in every})  # type: ignore[arg-type]
+
+
+def _max_pool(recipe: ResNetRecipe) -> MaxPool | None:
+    stride = recipe.level_strides[1]
+    if recipe.depth < 2 or max(stride) == 1:
+        return None
+    # Along an axis that keeps its size there is nothing to pool: kernel 1.
+    kernel = tuple(3 if s > 1 else 1 for s in stride)
+    return MaxPool(kernel=kernel, stride=stride, padding=tuple(k // 2 for k in kernel))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a block stands: its channels, its stride, its dilations and its share of the drop path."""
+
+    channels: int
+    width: int
+    stride: Axes
+    first_dilation: Axes
+    dilation: Axes
+    drop_path: float
+
+
+def _stages(recipe: ResNetRecipe) -> Iterator[list[Block]]:
+    ones = (1,) * recipe.spatial_dims
+    total, done, channels = sum(recipe.depths), 0, recipe.stem_width
+    levels = list(recipe.levels())[1 : recipe.depth]
+    for number, (level, width, count) in enumerate(zip(levels, recipe.widths, recipe.depths, strict=False)):
+        stride = ones if number == 0 else level.stride  # before the first stage the pooling strides
+        blocks: list[Block] = []
+        for index in range(count):
+            place = _Place(
+                channels=channels,
+                width=width,
+                stride=stride if index == 0 else ones,
+                first_dilation=level.first_dilation if index == 0 else level.dilation,
+                dilation=level.dilation,
+                drop_path=recipe.drop_path * done / max(1, total - 1),
+            )
+            blocks.append(_BLOCKS[recipe.preactivation, recipe.block](recipe, place))
+            channels, done = width * recipe.expansion, done + 1
+        yield blocks
+
+
+def _basic(recipe: ResNetRecipe, place: _Place) -> BasicBlock:
+    out = place.width
+    return BasicBlock(
+        conv1=_conv(recipe, (place.channels, out), 3, stride=place.stride, dilation=place.first_dilation),
+        bn1=recipe.norm.over(out),
+        act1=recipe.activation,
+        conv2=_conv(recipe, (out, out), 3, dilation=place.dilation),
+        bn2=_last_norm(recipe, out),
+        se=_squeeze_excitation(recipe, out),
+        droppath=_drop_path(place),
+        downsample=_downsample(recipe, place, out),
+        act2=recipe.activation,
+    )
+
+
+def _bottleneck(recipe: ResNetRecipe, place: _Place) -> BottleneckBlock:
+    width, out = _inner_width(recipe, place), place.width * recipe.expansion
+    return BottleneckBlock(
+        conv1=_conv(recipe, (place.channels, width), 1),
+        bn1=recipe.norm.over(width),
+        act1=recipe.activation,
+        conv2=_middle(recipe, place, width),
+        bn2=recipe.norm.over(width),
+        act2=recipe.activation,
+        conv3=_conv(recipe, (width, out), 1),
+        bn3=_last_norm(recipe, out),
+        se=_squeeze_excitation(recipe, out),
+        droppath=_drop_path(place),
+        downsample=_downsample(recipe, place, out),
+        act3=recipe.activation,
+    )
+
+
+def _preact_basic(recipe: ResNetRecipe, place: _Place) -> PreActBasicBlock:
+    out = place.width
+    return PreActBasicBlock(
+        norm1=recipe.norm.over(place.channels),
+        act1=recipe.activation,
+        conv1=_conv(recipe, (place.channels, out), 3, stride=place.stride, dilation=place.first_dilation),
+        norm2=recipe.norm.over(out),
+        act2=recipe.activation,
+        conv2=_conv(recipe, (out, out), 3, dilation=place.dilation, init=_last_init(recipe)),
+        se=_squeeze_excitation(recipe, out),
+        droppath=_drop_path(place),
+        downsample=_preact_downsample(recipe, place, out),
+    )
+
+
+def _preact_bottleneck(recipe: ResNetRecipe, place: _Place) -> PreActBottleneckBlock:
+    width, out = _inner_width(recipe, place), place.width * recipe.expansion
+    return PreActBottleneckBlock(
+        norm1=recipe.norm.over(place.channels),
+        act1=recipe.activation,
+        conv1=_conv(recipe, (place.channels, width), 1),
+        norm2=recipe.norm.over(width),
+        act2=recipe.activation,
+        conv2=_middle(recipe, place, width),
+        norm3=recipe.norm.over(width),
+        act3=recipe.activation,
+        conv3=_conv(recipe, (width, out), 1, init=_last_init(recipe)),
+        se=_squeeze_excitation(recipe, out),
+        droppath=_drop_path(place),
+        downsample=_preact_downsample(recipe, place, out),
+    )
+
+
+_BLOCKS = {
+    (False, "basic"): _basic,
+    (False, "bottleneck"): _bottleneck,
+    (True, "basic"): _preact_basic,
+    (True, "bottleneck"): _preact_bottleneck,
+}
+
+
+def _inner_width(recipe: ResNetRecipe, place: _Place) -> int:
+    # torchvision's rule, so that 32x4d and the wide nets come out of one formula
+    return max(1, int(place.width * recipe.width_per_group / 64)) * recipe.groups
+
+
+def _middle(recipe: ResNetRecipe, place: _Place, width: int) -> Conv:
+    return _conv(
+        recipe,
+        (width, width),
+        3,
+        stride=place.stride,
+        dilation=place.first_dilation,
+        groups=recipe.groups,
+    )
+
+
+def _last_norm(recipe: ResNetRecipe, channels: int) -> Norm:
+    norm = recipe.norm.over(channels)
+    if not recipe.zero_init_residual:
+        return norm
+    require(
+        norm.affine,
+        "zero_init_residual with a norm that has no weight",
+        "affine=True",
+        "leave affine out or set zero_init_residual=False",
+    )
+    return Norm(
+        kind=norm.kind,
+        channels=channels,
+        eps=norm.eps,
+        momentum=norm.momentum,
+        affine=True,
+        groups=norm.groups,
+        initial_weight=0.0,
+    )
+
+
+def _last_init(recipe: ResNetRecipe) -> str:
+    return "zeros" if recipe.zero_init_residual else "he_fan_out"
+
+
+def _drop_path(place: _Place) -> DropPath | None:
+    return DropPath(rate=place.drop_path) if place.drop_path else None
+
+
+def _squeeze_excitation(recipe: ResNetRecipe, channels: int) -> SqueezeExcitation | None:
+    if recipe.se_ratio is None:
+        return None
+    require(recipe.se_ratio >= 1, f"se_ratio={recipe.se_ratio!r}", "a whole number of at least 1")
+    # timm's rounding: to the nearest multiple of 8, never below 8
+    squeezed = max(8, int(channels / recipe.se_ratio + 4) // 8 * 8)
+    ones = (1,) * recipe.spatial_dims
+    zeros = (0,) * recipe.spatial_dims
+
+    def dense(inner: int, outer: int) -> Conv:
+        return Conv(
+            in_channels=inner,
+            out_channels=outer,
+            kernel=ones,
+            stride=ones,
+            padding=zeros,
+            dilation=ones,
+            bias=True,
+            init="uniform_fan_in",
+        )
+
+    return SqueezeExcitation(
+        fc1=dense(channels, squeezed),
+        act=recipe.activation,
+        fc2=dense(squeezed, channels),
+        gate=Activation(kind="sigmoid"),
+    )
+
+
+def _changes_shape(place: _Place, out: int) -> bool:
+    return max(place.stride) > 1 or place.channels != out
+
+
+def _downsample(recipe: ResNetRecipe, place: _Place, out: int) -> Sequence | ZeroPadShortcut | None:
+    if not _changes_shape(place, out):
+        return None
+    if recipe.shortcut == "zero_pad":
+        return ZeroPadShortcut(in_channels=place.channels, out_channels=out, stride=place.stride)
+    norm = recipe.norm.over(out)
+    if not recipe.average_down:
+        return Sequence(items=(_conv(recipe, (place.channels, out), 1, stride=place.stride), norm))
+    pool = AveragePool(stride=place.stride) if max(place.stride) > 1 else Identity()
+    return Sequence(items=(pool, _conv(recipe, (place.channels, out), 1), norm))
+
+
+def _preact_downsample(
+    recipe: ResNetRecipe, place: _Place, out: int
+) -> PreActShortcut | ZeroPadShortcut | None:
+    if not _changes_shape(place, out):
+        return None
+    if recipe.shortcut == "zero_pad":
+        return ZeroPadShortcut(in_channels=place.channels, out_channels=out, stride=place.stride)
+    if not recipe.average_down or max(place.stride) == 1:
+        stride = place.stride
+        return PreActShortcut(pool=None, conv=_conv(recipe, (place.channels, out), 1, stride=stride))
+    return PreActShortcut(
+        pool=AveragePool(stride=place.stride), conv=_conv(recipe, (place.channels, out), 1)
+    )

@@ -1,0 +1,117 @@
+"""What a user may say when asking for a network: aliases, input shapes, and refusals by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from resvox.blueprint.choices import suggest
+from resvox.errors import BlueprintError
+
+# what users of timm, MONAI and segmentation_models.pytorch type, and what we call it
+ALIASES = {
+    "in_chans": "in_channels",
+    "n_input_channels": "in_channels",
+    "out_channels": "num_classes",
+    "classes": "num_classes",
+    "ndim": "spatial_dims",
+    "drop_path_rate": "drop_path",
+    "zero_init_last": "zero_init_residual",
+    "act": "activation",
+    "decoder_channels": "decoder_filters",
+    "classifier_activation": "output_activation",
+    "base_width": "width_per_group",
+    "cardinality": "groups",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """What goes in and what comes out."""
+
+    spatial_dims: int
+    in_channels: int
+    num_classes: int
+
+
+def settle_aliases(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments under our names.
+
+    Raises:
+        BlueprintError: a name and its alias are both given and disagree.
+    """
+    settled: dict[str, Any] = {}
+    for name, value in arguments.items():
+        ours = ALIASES.get(name, name)
+        other = arguments.get(ours) if name != ours else None
+        if ours in settled and settled[ours] != value:
+            raise BlueprintError(
+                f"{name}={value!r} and {ours}={settled[ours]!r}",
+                expected="one of the two",
+                fix=f"{name} is another name for {ours}; give only {ours}",
+            )
+        settled[ours] = value if other is None else other if value is None else value
+    return settled
+
+
+def settle_interface(
+    *,
+    spatial_dims: int | None,
+    in_channels: int | None,
+    num_classes: int | None,
+    input_shape: Sequence[int | None] | None,
+    default_classes: int,
+) -> Interface:
+    """Dims and channels from explicit numbers and Keras's ``input_shape=(*spatial, channels)``; both must agree.
+
+    Raises:
+        BlueprintError: a number that is not valid, or an explicit one that ``input_shape`` contradicts.
+    """
+    if input_shape is not None:
+        shape = tuple(input_shape)
+        if len(shape) not in (3, 4):
+            raise BlueprintError(
+                f"input_shape={shape!r}",
+                expected="(H, W, channels) or (D, H, W, channels); `spatial_dims` must be 2 or 3",
+                fix="leave the batch axis out",
+            )
+        spatial_dims = _agree("spatial_dims", spatial_dims, len(shape) - 1, shape)
+        if shape[-1] is None:
+            raise BlueprintError(f"input_shape={shape!r}", expected="a number of channels as the last entry")
+        in_channels = _agree("in_channels", in_channels, shape[-1], shape)
+    dims = 2 if spatial_dims is None else spatial_dims
+    channels = 3 if in_channels is None else in_channels
+    classes = default_classes if num_classes is None else num_classes
+    for name, value, least in (("spatial_dims", dims, 2), ("in_channels", channels, 1), ("num_classes", classes, 0)):
+        if type(value) is not int or value < least:
+            raise BlueprintError(f"{name}={value!r}", expected=f"a whole number of at least {least}")
+    if dims > 3:
+        raise BlueprintError(f"spatial_dims={dims}", expected="2 or 3")
+    return Interface(spatial_dims=dims, in_channels=channels, num_classes=classes)
+
+
+def _agree(name: str, given: int | None, implied: int, shape: tuple[int | None, ...]) -> int:
+    if given is not None and given != implied:
+        raise BlueprintError(
+            f"{name}={given} and input_shape={shape!r}, which says {implied}",
+            expected="two that agree",
+            fix=f"leave {name} out, or correct input_shape",
+        )
+    return implied
+
+
+def refuse_unknown(model: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """An unknown option is refused by name, with the nearest known ones.
+
+    Raises:
+        BlueprintError: naming the first unknown option.
+    """
+    names = sorted(set(known))
+    for name in given:
+        if name not in names:
+            raise BlueprintError(
+                f"unknown option {name}= for {model}",
+                expected="one of " + ", ".join(names),
+                fix=suggest(name, [*names, *ALIASES]),
+            )

@@ -1,0 +1,74 @@
+"""From a name to a model, in the framework asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from resvox.blueprint import Blueprint
+from resvox.catalog import get_blueprint
+from resvox.errors import BlueprintError
+
+FRAMEWORKS = ("torch", "keras")
+
+
+def create_model(
+    name: str,
+    *,
+    framework: str = "torch",
+    spatial_dims: int | None = None,
+    in_channels: int | None = None,
+    num_classes: int | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    **options: Any,
+) -> Any:
+    """Build a network of the catalog, with fresh weights.
+
+    Args:
+        name: such as ``"resnet50"``, ``"resnet50_v2"`` or ``"unet"``; :func:`resvox.list_models` shows them.
+        framework: ``"torch"`` (a ``torch.nn.Module``) or ``"keras"`` (a ``keras.Model``).
+        spatial_dims: 2 (default) for images, 3 for volumes.
+        in_channels: channels of the input, 3 by default.
+        num_classes: 1000 by default for a classifier (0: pooled features), 1 for a segmenter.
+        input_shape: ``(*spatial, channels)``, Keras's habit; settles dims and channels. An explicit number that
+            disagrees is an error.
+        **options: of the model, such as ``encoder_name=``, ``encoder_depth=``, ``norm=``, ``strides=``,
+            ``output_stride=``. Unknown ones are refused by name. ``activation=`` names that of the hidden layers,
+            or with ``"softmax"`` or ``"sigmoid"`` that of the output; else outputs are logits.
+
+    Raises:
+        UnknownModelError: no such name.
+        BlueprintError: an option that is unknown, not valid or contradicts another.
+
+    Example:
+        >>> import resvox
+        >>> model = resvox.create_model("unet", encoder_name="resnet18", spatial_dims=3, in_channels=1)
+    """
+    check_framework(framework)
+    blueprint = get_blueprint(
+        name,
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        input_shape=input_shape,
+        **options,
+    )
+    return build(blueprint, framework=framework)
+
+
+def build(blueprint: Blueprint, *, framework: str = "torch") -> Any:
+    """The model of a blueprint."""
+    check_framework(framework)
+    if framework == "keras":
+        import resvox.keras
+
+        return resvox.keras.build(blueprint)
+    import resvox.torch
+
+    return resvox.torch.build(blueprint)
+
+
+def check_framework(framework: str) -> None:
+    """Raises BlueprintError for a framework that is neither torch nor keras."""
+    if framework not in FRAMEWORKS:
+        raise BlueprintError(f"framework={framework!r}", expected="'torch' or 'keras'")

@@ -1,0 +1,22 @@
+"""HOW PyTorch spells a blueprint."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from resvox.blueprint import Blueprint
+from resvox.blueprint import networks as net
+from resvox.torch.resnet import PreActBackbone, PreActResNet, ResNet, ResNetBackbone
+from resvox.torch.unet import UNet
+
+__all__ = ["PreActBackbone", "PreActResNet", "ResNet", "ResNetBackbone", "UNet", "build"]
+
+
+def build(blueprint: Blueprint) -> nn.Module:
+    """The module of a blueprint, initialised, on the device and with the dtype in force."""
+    network = blueprint.network
+    if isinstance(network, net.UNet):
+        return UNet(blueprint)
+    if isinstance(network, net.PreActResNet):
+        return PreActResNet(blueprint)
+    return ResNet(blueprint)

@@ -1,0 +1,186 @@
+"""Leaves, spelled in PyTorch. Nothing here decides a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from resvox.blueprint import leaves as lf
+from resvox.blueprint.blocks import ZeroPadShortcut
+from resvox.blueprint.node import Node, Sequence
+from resvox.errors import BlueprintError
+
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED_CONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AVERAGE_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+LINEAR_MODE = {2: "bilinear", 3: "trilinear"}
+
+
+def layer(node: Node | None, spatial_dims: int) -> nn.Module:
+    """The module of a leaf, of a sequence of leaves, or (``None``) of an absent one."""
+    if node is None:
+        return nn.Identity()
+    if isinstance(node, Sequence):
+        return nn.Sequential(*(layer(item, spatial_dims) for item in node.items))
+    spell = _SPELLINGS.get(type(node))
+    if spell is None:
+        raise BlueprintError(f"{type(node).__name__} as a layer", expected="a leaf that PyTorch spells")
+    return spell(node, spatial_dims)
+
+
+def _conv(node: lf.Conv, dims: int) -> nn.Module:
+    return CONV[dims](
+        node.in_channels,
+        node.out_channels,
+        node.kernel,
+        stride=node.stride,
+        padding=node.padding,
+        dilation=node.dilation,
+        groups=node.groups,
+        bias=node.bias,
+    )
+
+
+def _transposed_conv(node: lf.TransposedConv, dims: int) -> nn.Module:
+    return TRANSPOSED_CONV[dims](
+        node.in_channels,
+        node.out_channels,
+        node.kernel,
+        stride=node.stride,
+        padding=node.padding,
+        bias=node.bias,
+    )
+
+
+# PyTorch's own forward of these three refuses a single voxel even in evaluation, where the arithmetic has an
+# answer (the bias); a U-Net on a small volume meets it. So they are PyTorch's modules with the bare operation.
+
+
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """Instance norm that also takes a map of one voxel, where every value becomes the bias."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_features, self.weight, self.bias, self.eps)
+
+
+class InstanceNorm3d(nn.InstanceNorm3d):
+    """Instance norm that also takes a map of one voxel, where every value becomes the bias."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_features, self.weight, self.bias, self.eps)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group norm that also takes a map of one voxel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def _norm(node: lf.Norm, dims: int) -> nn.Module:
+    if node.kind == "batch":
+        return BATCH_NORM[dims](node.channels, eps=node.eps, momentum=node.momentum, affine=node.affine)
+    if node.kind == "group":
+        return GroupNorm(node.groups, node.channels, eps=node.eps, affine=node.affine)
+    kind = InstanceNorm2d if dims == 2 else InstanceNorm3d
+    return kind(node.channels, eps=node.eps, affine=node.affine)
+
+
+_ACTIVATIONS: dict[str, Callable[[lf.Activation], nn.Module]] = {
+    "identity": lambda node: nn.Identity(),
+    "relu": lambda node: nn.ReLU(inplace=True),
+    "leaky_relu": lambda node: nn.LeakyReLU(node.slope, inplace=True),
+    "elu": lambda node: nn.ELU(node.slope, inplace=True),
+    "gelu": lambda node: nn.GELU(),
+    "silu": lambda node: nn.SiLU(inplace=True),
+    "sigmoid": lambda node: nn.Sigmoid(),
+    "softmax": lambda node: nn.Softmax(dim=1),
+    "tanh": lambda node: nn.Tanh(),
+}
+
+
+def _activation(node: lf.Activation, dims: int) -> nn.Module:
+    return _ACTIVATIONS[node.kind](node)
+
+
+def _max_pool(node: lf.MaxPool, dims: int) -> nn.Module:
+    return MAX_POOL[dims](node.kernel, stride=node.stride, padding=node.padding)
+
+
+def _average_pool(node: lf.AveragePool, dims: int) -> nn.Module:
+    return AVERAGE_POOL[dims](node.stride, stride=node.stride, ceil_mode=True, count_include_pad=False)
+
+
+class GlobalAveragePool(nn.Module):
+    """(batch, channels, \\*size) to (batch, channels)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.flatten(x, 2).mean(2)
+
+
+def _upsample(node: lf.Upsample, dims: int) -> nn.Module:
+    if max(node.scale) == 1:
+        return nn.Identity()
+    factors = tuple(float(s) for s in node.scale)
+    if node.mode == "nearest":
+        return nn.Upsample(scale_factor=factors, mode="nearest")
+    return nn.Upsample(scale_factor=factors, mode=LINEAR_MODE[dims], align_corners=False)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training a sample loses its branch at ``rate``, the kept ones are scaled up."""
+
+    rate: Final[float]
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = 1.0 - self.rate
+        mask = torch.empty([x.shape[0]] + [1] * (x.dim() - 1), dtype=x.dtype, device=x.device)
+        return x * mask.bernoulli_(kept) / kept
+
+
+class ZeroPad(nn.Module):
+    """The parameter-free shortcut: every stride-th voxel, new channels zero. Gradient flows through it."""
+
+    extra: Final[int]
+
+    def __init__(self, node: ZeroPadShortcut) -> None:
+        super().__init__()
+        dims = len(node.stride)
+        # A pooling of one voxel is the slice [::stride], in any number of axes.
+        self.pick = AVERAGE_POOL[dims](1, stride=node.stride) if max(node.stride) > 1 else nn.Identity()
+        self.extra = node.out_channels - node.in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pick(x)
+        if self.extra == 0:
+            return x
+        zeros = torch.zeros_like(x[:, :1]).repeat([1, self.extra] + [1] * (x.dim() - 2))
+        return torch.cat([x, zeros], 1)
+
+
+_SPELLINGS: dict[type[Node], Callable[[Any, int], nn.Module]] = {
+    lf.Conv: _conv,
+    lf.TransposedConv: _transposed_conv,
+    lf.Norm: _norm,
+    lf.Activation: _activation,
+    lf.MaxPool: _max_pool,
+    lf.AveragePool: _average_pool,
+    lf.GlobalAveragePool: lambda node, dims: GlobalAveragePool(),
+    lf.Upsample: _upsample,
+    lf.Linear: lambda node, dims: nn.Linear(node.in_features, node.out_features, bias=node.bias),
+    lf.DropPath: lambda node, dims: DropPath(node.rate),
+    lf.Dropout: lambda node, dims: nn.Dropout(node.rate),
+    lf.Identity: lambda node, dims: nn.Identity(),
+    ZeroPadShortcut: lambda node, dims: ZeroPad(node),
+}

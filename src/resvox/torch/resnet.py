@@ -1,0 +1,240 @@
+"""The residual networks. The twin of ``keras/resnet.py``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from resvox.blueprint import Blueprint
+from resvox.blueprint import networks as net
+from resvox.catalog import get_blueprint
+from resvox.errors import BlueprintError
+from resvox.torch.blocks import stage
+from resvox.torch.initialize import materialize
+from resvox.torch.layers import layer
+
+
+class _PostActStages(nn.Module):
+    """Stem and residual layers under torchvision's names. Abstract: its heirs say what a forward returns."""
+
+    depth: Final[int]
+
+    def __init__(self, node: net.ResNet, spatial_dims: int) -> None:
+        super().__init__()
+        self.depth = 1 + len(node.stage_list)
+        self.conv1 = layer(node.conv1, spatial_dims)
+        self.bn1 = layer(node.bn1, spatial_dims)
+        self.act1 = layer(node.act1, spatial_dims)
+        self.maxpool = layer(node.maxpool, spatial_dims)
+        self.layer1 = stage(node.layer1, spatial_dims)
+        self.layer2 = stage(node.layer2, spatial_dims)
+        self.layer3 = stage(node.layer3, spatial_dims)
+        self.layer4 = stage(node.layer4, spatial_dims)
+
+    def forward_pyramid(self, x: Tensor) -> list[Tensor]:
+        """Feature maps [P1, ..., P5], fine to coarse, each (batch, channels, \\*size)."""
+        x = self.act1(self.bn1(self.conv1(x)))
+        maps = [x]
+        if self.depth >= 2:
+            x = self.layer1(self.maxpool(x))
+            maps.append(x)
+        if self.depth >= 3:
+            x = self.layer2(x)
+            maps.append(x)
+        if self.depth >= 4:
+            x = self.layer3(x)
+            maps.append(x)
+        if self.depth >= 5:
+            x = self.layer4(x)
+            maps.append(x)
+        return maps
+
+
+class _PreActStages(nn.Module):
+    """Stem and residual stages under timm's names. Abstract: its heirs say what a forward returns."""
+
+    def __init__(self, node: net.PreActResNet, spatial_dims: int) -> None:
+        super().__init__()
+        self.stem = PreActStem(node.stem, spatial_dims)
+        self.maxpool = layer(node.maxpool, spatial_dims)
+        self.stages = nn.ModuleList(PreActStage(blocks, spatial_dims) for blocks in node.stage_list)
+
+    def forward_pyramid(self, x: Tensor) -> list[Tensor]:
+        """Feature maps [P1, ..., P5], fine to coarse: the raw stem and the raw residual sums."""
+        x = self.stem(x)
+        maps = [x]
+        x = self.maxpool(x)
+        for each in self.stages:
+            x = each(x)
+            maps.append(x)
+        return maps
+
+
+class PreActStem(nn.Module):
+    """One convolution, or three with norm and activation between them."""
+
+    deep: Final[bool]
+
+    def __init__(self, node: net.PreActStem, spatial_dims: int) -> None:
+        super().__init__()
+        self.deep = node.deep
+        self.conv = layer(node.conv, spatial_dims)
+        self.conv1 = layer(node.conv1, spatial_dims)
+        self.norm1 = layer(node.norm1, spatial_dims)
+        self.act1 = layer(node.act1, spatial_dims)
+        self.conv2 = layer(node.conv2, spatial_dims)
+        self.norm2 = layer(node.norm2, spatial_dims)
+        self.act2 = layer(node.act2, spatial_dims)
+        self.conv3 = layer(node.conv3, spatial_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.deep:
+            return self.conv(x)
+        x = self.act1(self.norm1(self.conv1(x)))
+        x = self.act2(self.norm2(self.conv2(x)))
+        return self.conv3(x)
+
+
+class PreActStage(nn.Module):
+    """The blocks of one resolution."""
+
+    def __init__(self, blocks: net.Sequence, spatial_dims: int) -> None:
+        super().__init__()
+        self.blocks = stage(blocks, spatial_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(x)
+
+
+class PreActHead(nn.Module):
+    """Mean over space, then the classifier."""
+
+    def __init__(self, node: net.PreActHead, spatial_dims: int) -> None:
+        super().__init__()
+        self.pool = layer(node.pool, spatial_dims)
+        self.fc = layer(node.fc, spatial_dims)
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.pool(x)
+        return x if pre_logits else self.fc(x)
+
+
+class ResNet(_PostActStages):
+    """A post-activation classifier: ResNet v1.5, vd, ResNeXt, SE, wide.
+
+    Args:
+        model: a blueprint, or a name of the catalog with the arguments of :func:`resvox.create_model`.
+
+    Input (batch, channels, \\*size); output logits (batch, num_classes), or pooled features without classes.
+    """
+
+    def __init__(self, model: Blueprint | str = "resnet50", /, **arguments: Any) -> None:
+        blueprint = as_blueprint(model, arguments)
+        node = expect(blueprint, net.ResNet, "ResNet", "PreActResNet or resvox.create_model")
+        with torch.device("meta"):
+            super().__init__(node, blueprint.spatial_dims)
+            self.avgpool = layer(node.avgpool, blueprint.spatial_dims)
+            self.fc = layer(node.fc, blueprint.spatial_dims)
+            self.activation = layer(node.activation, blueprint.spatial_dims)
+        self.blueprint = blueprint
+        materialize(self, node)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last feature map, (batch, channels, \\*size)."""
+        return self.forward_pyramid(x)[-1]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """From the last feature map to the output; ``pre_logits`` stops at the pooled features."""
+        x = self.avgpool(x)
+        return x if pre_logits else self.activation(self.fc(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+class ResNetBackbone(_PostActStages):
+    """A post-activation encoder: (batch, channels, \\*size) to the maps [P1, ..., P<depth>]."""
+
+    def __init__(self, node: net.ResNet, spatial_dims: int) -> None:
+        super().__init__(node, spatial_dims)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.forward_pyramid(x)
+
+
+class PreActResNet(_PreActStages):
+    """A pre-activation classifier (v2).
+
+    Args:
+        model: a blueprint, or a name of the catalog with the arguments of :func:`resvox.create_model`.
+
+    Input (batch, channels, \\*size); output logits (batch, num_classes), or pooled features without classes.
+    """
+
+    def __init__(self, model: Blueprint | str = "resnet50v2", /, **arguments: Any) -> None:
+        blueprint = as_blueprint(model, arguments)
+        node = expect(blueprint, net.PreActResNet, "PreActResNet", "ResNet or resvox.create_model")
+        with torch.device("meta"):
+            super().__init__(node, blueprint.spatial_dims)
+            self.norm = layer(node.norm, blueprint.spatial_dims)
+            self.act = layer(node.act, blueprint.spatial_dims)
+            assert node.head is not None
+            self.head = PreActHead(node.head, blueprint.spatial_dims)
+            self.activation = layer(node.activation, blueprint.spatial_dims)
+        self.blueprint = blueprint
+        materialize(self, node)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last feature map after its norm and activation, (batch, channels, \\*size)."""
+        return self.act(self.norm(self.forward_pyramid(x)[-1]))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """From the last feature map to the output; ``pre_logits`` stops at the pooled features."""
+        x = self.head(x, pre_logits)
+        return x if pre_logits else self.activation(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+class PreActBackbone(_PreActStages):
+    """A pre-activation encoder: (batch, channels, \\*size) to the maps [P1, ..., P<depth>]."""
+
+    def __init__(self, node: net.PreActResNet, spatial_dims: int) -> None:
+        super().__init__(node, spatial_dims)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.forward_pyramid(x)
+
+
+def encoder(node: net.Encoder, spatial_dims: int) -> nn.Module:
+    """The module of an encoder, without memory of its own yet."""
+    if isinstance(node, net.ResNet):
+        return ResNetBackbone(node, spatial_dims)
+    return PreActBackbone(node, spatial_dims)
+
+
+def as_blueprint(model: Blueprint | str, arguments: dict[str, Any]) -> Blueprint:
+    """A blueprint as it is, or the one of a name and its arguments."""
+    if isinstance(model, str):
+        return get_blueprint(model, **arguments)
+    if arguments:
+        raise BlueprintError(
+            f"a blueprint and arguments {sorted(arguments)}",
+            expected="one of the two",
+            fix="give the arguments to resvox.get_blueprint",
+        )
+    return model
+
+
+def expect(blueprint: Blueprint, kind: type[Any], owner: str, instead: str) -> Any:
+    """The blueprint's network where it is of that kind; else an error that names the right class."""
+    if not isinstance(blueprint.network, kind):
+        raise BlueprintError(
+            f"{blueprint.name!r} for {owner}",
+            expected=f"a network that is a {kind.__name__}",
+            fix=f"use {instead}",
+        )
+    return blueprint.network

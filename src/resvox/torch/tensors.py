@@ -1,0 +1,34 @@
+"""A torch model's tensors as numpy arrays by name, and back. The twin of ``keras/tensors.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+# A step counter that nothing reads while momentum is a number; the Keras twin has none.
+COUNTER = "num_batches_tracked"
+
+
+def tensors_of(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
+    """Every parameter and running statistic by its name, in float32 or as the model keeps it."""
+    found = {}
+    for name, value in model.state_dict().items():
+        if not name.endswith(COUNTER):
+            array = value.detach().cpu()
+            # numpy has no bfloat16; float32 holds every one of its values
+            found[name] = array.float().numpy() if array.dtype == torch.bfloat16 else array.numpy()
+    return found
+
+
+def fill(model: nn.Module, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Copy tensors (already checked against the blueprint) into the model, then set it to evaluation."""
+    own = model.state_dict()
+    given = {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
+    counters = {name: torch.zeros_like(value) for name, value in own.items() if name.endswith(COUNTER)}
+    model.load_state_dict({**given, **counters}, strict=True)
+    model.eval()

@@ -1,0 +1,67 @@
+"""Models to files and back, in either framework."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from resvox.blueprint import Blueprint
+from resvox.errors import WeightsError
+from resvox.factory import build, check_framework
+from resvox.weights.files import read_header, read_tensors, write_file
+
+
+def save_model(
+    model: Any, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a model and its blueprint to one ``.safetensors`` file, atomically.
+
+    Args:
+        model: a torch or Keras model that resvox built.
+        path: where to; parent folders are made.
+        metadata: a JSON object kept beside the blueprint (preprocessing, labels...).
+
+    Returns:
+        The path.
+
+    Raises:
+        WeightsError: a model of another origin, or one whose tensors no longer are the blueprint's.
+    """
+    room, blueprint = _room_of(model)
+    return write_file(path, room.tensors_of(model), blueprint, metadata)
+
+
+def load_model(path: str | os.PathLike[str], *, framework: str = "torch") -> Any:
+    """Build the model that a file describes and fill it with the file's tensors. The torch model is in eval mode.
+
+    Raises:
+        WeightsError: a file that is missing, broken, or without a blueprint.
+    """
+    check_framework(framework)
+    header = read_header(path)
+    # The tensors are checked before anything of the network's size is allocated.
+    tensors = read_tensors(path, header.blueprint)
+    model = build(header.blueprint, framework=framework)
+    _room_of(model)[0].fill(model, tensors)
+    return model
+
+
+def _room_of(model: Any) -> tuple[Any, Blueprint]:
+    """The weights room of the model's framework, and its blueprint."""
+    blueprint = getattr(model, "blueprint", None)
+    if not isinstance(blueprint, Blueprint):
+        raise WeightsError(
+            f"a {type(model).__name__} without a blueprint",
+            expected="a model built by resvox.create_model",
+            fix="build it with resvox.create_model, then resvox.load_weights into it",
+        )
+    # Whichever framework made the model is loaded already; neither is imported for the other's sake.
+    if any(kind.__module__.startswith("keras.") for kind in type(model).__mro__):
+        import resvox.keras.tensors as keras_room
+
+        return keras_room, blueprint
+    import resvox.torch.tensors as torch_room
+
+    return torch_room, blueprint
