@@ -18,7 +18,8 @@ def labels_from_logits(logits: np.ndarray) -> np.ndarray:
     """
     classes = _class_count(logits)
     if classes == 1:
-        return np.greater(logits[0], 0).astype(np.uint8)
+        positive: np.ndarray = logits[0] > 0
+        return positive.astype(np.uint8)
     labels = np.empty(logits.shape[1:], np.uint8 if classes <= 256 else np.uint16)
     for index in range(len(labels)):  # argmax answers in int64: slice by slice, that is never a whole volume
         labels[index] = logits[:, index].argmax(axis=0)

@@ -10,12 +10,14 @@ import itertools
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from resvox.errors import InferenceError
 
 T = TypeVar("T")
 
 
-def window_size(roi_size: int | Sequence[int | None], image_size: Sequence[int]) -> tuple[int, ...]:
+def window_size(roi_size: int | Sequence[int | None] | None, image_size: Sequence[int]) -> tuple[int, ...]:
     """The window of each spatial axis in voxels; ``None``, 0 or a negative number means the whole axis.
 
     Raises:
@@ -30,7 +32,7 @@ def window_size(roi_size: int | Sequence[int | None], image_size: Sequence[int])
 
 def per_axis(value: T | Sequence[T], spatial_dims: int, *, name: str) -> tuple[T, ...]:
     """One value for every spatial axis, from a single value or a sequence with one value an axis."""
-    values: tuple[T, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * spatial_dims
+    values = tuple(value) if isinstance(value, (Sequence, np.ndarray)) else (value,) * spatial_dims
     if len(values) != spatial_dims:
         raise InferenceError(
             f"{name}={tuple(values)} with {len(values)} values",

@@ -21,9 +21,9 @@ class TorchEngine:
     numpy.
 
     The module is used, not taken: each call puts it into eval mode and then gives every sub-module back the
-    mode it had, so a training loop can validate with its own model. It stays on the device it was moved to. A module in
-    eval mode also gets its weights laid out channels-last, which convolves faster; one in training mode does not,
-    so that a validation cannot change the rounding of the training after it.
+    mode it had, so a training loop can validate with its own model. It stays on the device it was moved to. A
+    module in eval mode also gets its weights laid out channels-last, which convolves faster; one in training
+    mode does not, so that a validation cannot change the rounding of the training after it.
 
     Args:
         module: the network, 2D or 3D. Of several outputs (deep supervision) the first counts.
