@@ -1,0 +1,136 @@
+"""One file or DICOM folder becomes one `Volume`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resvox.errors import VolumeError
+from resvox.volumes.dicom import is_dicom, read_dicom
+from resvox.volumes.itk import geometry_of, read_image, sitk, volume_of
+from resvox.volumes.nifti import check_nifti
+from resvox.volumes.volume import Volume
+
+NIFTI_ENDINGS = (".nii.gz", ".nii")
+IMAGE_ENDINGS = (
+    *NIFTI_ENDINGS,
+    *(".nrrd", ".nhdr", ".mha", ".mhd"),
+    *(".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"),
+)
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+
+
+def read_volume(
+    path: str | os.PathLike[str], *, series: str | int | None = None, channels: int | None = None
+) -> Volume:
+    """Read an image: NIfTI, NRRD, MetaImage, a DICOM file or the folder of a series, PNG, TIFF, JPEG, BMP.
+
+    Integers keep the type they are stored in (label maps stay exact); other numbers come as float32. Stored rescale
+    slopes and intercepts are applied. Colour or vector pixels become channels: (channels, *spatial).
+
+    Args:
+        path: the file, or a folder with one DICOM series (searched with its sub-folders).
+        series: which series of the folder: its UID, or its series number; `list_series` shows them.
+        channels: how many channels there must be. A 4-D file is read as channels only if this says as many.
+
+    Raises:
+        VolumeError: one line naming the file and the reason: missing, empty, damaged, truncated, a DICOM series with
+            a hole, several series and none chosen, sheared axes, 4-D, no number in it but NaN, other channels.
+    """
+    path = Path(path)
+    ending = check_file(path)
+    if path.is_dir() or ending in DICOM_ENDINGS:
+        volume = read_dicom(path, series=series)
+    else:
+        if ending in NIFTI_ENDINGS:
+            check_nifti(path)
+        volume = _volume_of_file(path, channels)
+    volume = _with_settled_type(volume, path)
+    if channels is not None and volume.channels != channels:
+        raise VolumeError(
+            f"{volume.channels} channel{'s' if volume.channels > 1 else ''}",
+            expected=f"{channels}",
+            fix="give one file a channel (case_0000, case_0001, ...) or an image with that many",
+            path=path,
+        )
+    return volume
+
+
+def check_file(path: Path) -> str:
+    """The ending that says how to read `path` ("" for a folder, ".dcm" for anything that is DICOM inside).
+
+    Raises:
+        VolumeError: nothing there, an empty file, or a file of no kind that can be read.
+    """
+    if path.is_dir():
+        return ""
+    if not path.exists():
+        raise VolumeError("no such file or folder", expected="an image", path=path)
+    if path.stat().st_size == 0:
+        raise VolumeError("the file is empty (0 bytes)", expected="an image", path=path)
+    ending = image_ending(path)
+    if ending:
+        return ending
+    if is_dicom(path):
+        return ".dcm"
+    raise VolumeError(
+        "not an image that can be read",
+        expected=f"{', '.join(IMAGE_ENDINGS)}, DICOM",
+        fix="convert it, or name it by its format",
+        path=path,
+    )
+
+
+def image_ending(path: Path) -> str:
+    """The known ending of a file's name in lower case, or ""."""
+    name = path.name.lower()
+    return next((ending for ending in (*IMAGE_ENDINGS, *DICOM_ENDINGS) if name.endswith(ending)), "")
+
+
+def without_ending(path: Path) -> str:
+    """A file's name without ``.nii.gz`` and the like."""
+    ending = image_ending(path)
+    return path.name[: len(path.name) - len(ending)]
+
+
+def _volume_of_file(path: Path, channels: int | None) -> Volume:
+    image = read_image(path)
+    try:
+        dims = image.GetDimension()
+        if dims <= 3:
+            return volume_of(image)
+        return _stacked(image, path, channels)
+    except VolumeError as error:
+        raise VolumeError(error.got, expected=error.expected, fix=error.fix, path=path) from None
+
+
+def _stacked(image: Any, path: Path, channels: int | None) -> Volume:
+    size = image.GetSize()
+    extra = int(np.prod(size[3:]))
+    vector = image.GetNumberOfComponentsPerPixel() > 1
+    if vector or (extra > 1 and extra != channels):
+        raise VolumeError(
+            f"{len(size)}-D image of {'x'.join(map(str, size))} voxels (time or channels)",
+            expected="a 3-D or 2-D image" + (f", or {channels} channels" if channels else ""),
+            fix="split it into one file a channel: case_0000.nii.gz, case_0001.nii.gz, ...",
+            path=path,
+        )
+    array = sitk.GetArrayFromImage(image)
+    spatial = array.shape[-3:]
+    array = array.reshape(spatial if extra == 1 else (extra, *spatial))
+    return Volume(array, **geometry_of(image, 3))
+
+
+def _with_settled_type(volume: Volume, path: Path) -> Volume:
+    array = volume.array
+    if array.dtype.kind != "f":
+        return volume
+    if np.isnan(array).all():
+        raise VolumeError("every voxel is NaN", expected="numbers", fix="export the image again", path=path)
+    if array.dtype == np.float32:
+        return volume
+    with np.errstate(over="ignore"):
+        return volume.with_array(array.astype(np.float32))
