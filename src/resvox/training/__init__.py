@@ -9,11 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resvox.training.dataset import Case, Dataset, Split, read_dataset
     from resvox.training.drawing import draw_plan
     from resvox.training.fingerprint import Fingerprint, take_fingerprint
     from resvox.training.loop import FitResult, fit
-
-    from resvox.training.dataset import Case, Dataset, Split, read_dataset
     from resvox.training.plan import Plan
 
 _HOMES = {

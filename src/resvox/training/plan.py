@@ -47,12 +47,13 @@ class Plan:
     # what the network is
     model: str = _said("unet", "a segmentation model of `resvox models`")
     encoder: str = _said("resnet18", "its encoder")
-    encoder_depth: int = _said(5, "stages of the encoder")
+    encoder_depth: int = _said(5, "how many of the encoder's five levels are used")
     decoder_filters: tuple[int, ...] = _said(
-        (256, 128, 64, 32, 16), "width of each decoder stage, deepest first"
+        (256, 128, 64, 32, 16),
+        "width of each decoder stage, deepest first (those beyond encoder_depth are left out)",
     )
     strides: tuple[int | tuple[int, ...], ...] = _said(
-        (2, 2, 2, 2, 2), "stride of each encoder stage: one number, or one an axis"
+        (2, 2, 2, 2, 2), "of stem, pooling and the last three stages: one number each, or one an axis"
     )
     norm: str = _said("instance", "batch, instance or group")
     # what it sees
@@ -104,9 +105,10 @@ class Plan:
 
     @property
     def total_stride(self) -> tuple[int, ...]:
-        """How much smaller the deepest feature map is, one factor an axis."""
+        """How much smaller the deepest feature map in use is, one factor an axis."""
         return tuple(
-            math.prod(stride[axis] for stride in self.axis_strides) for axis in range(self.spatial_dims)
+            math.prod(stride[axis] for stride in self.axis_strides[: self.encoder_depth])
+            for axis in range(self.spatial_dims)
         )
 
     @property

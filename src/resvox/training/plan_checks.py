@@ -14,6 +14,7 @@ from resvox.errors import PlanError
 if TYPE_CHECKING:
     from resvox.training.plan import Plan
 
+STAGES = 5  # of a ResNet encoder: stem, pooling, and the last three residual stages stride
 CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("batch", "instance", "group"),
     "crop": ("none", "nonzero"),
@@ -117,19 +118,19 @@ def check_shapes(plan: Plan) -> None:
             f"{len(plan.normalization)} normalizations for in_channels={plan.in_channels}",
             expected="one a channel",
         )
-    if len(plan.decoder_filters) != plan.encoder_depth:
+    if not 1 <= plan.encoder_depth <= STAGES or len(plan.decoder_filters) < plan.encoder_depth:
         raise PlanError(
             f"decoder_filters={plan.decoder_filters} with encoder_depth={plan.encoder_depth}",
-            expected="one width an encoder stage",
+            expected="a depth from 1 to 5, and a width for each of its stages",
         )
     if any(axis not in range(plan.spatial_dims) for axis in plan.mirror_axes):
         raise PlanError(f"mirror_axes={plan.mirror_axes}", expected=f"axes from 0 to {plan.spatial_dims - 1}")
-    if len(plan.strides) != plan.encoder_depth or any(
+    if len(plan.strides) != STAGES or any(
         len(stride) != plan.spatial_dims or min(stride) < 1 for stride in plan.axis_strides
     ):
         raise PlanError(
             f"strides={plan.strides}",
-            expected=f"{plan.encoder_depth} strides, each a number or {plan.spatial_dims} numbers",
+            expected=f"{STAGES} strides, each a number or {plan.spatial_dims} numbers",
         )
     if any(size % total for size, total in zip(plan.patch_size, plan.total_stride, strict=True)):
         nearest = tuple(

@@ -1,0 +1,104 @@
+"""Augmentation with MONAI's transforms, each driven by the sample's own random numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import (
+    RandAdjustContrast,
+    RandAffined,
+    RandGaussianNoise,
+    RandGaussianSmooth,
+    RandScaleIntensity,
+    RandShiftIntensity,
+    RandSimulateLowResolution,
+)
+from monai.transforms.transform import Randomizable
+
+from resvox.training.plan import Plan
+
+AFFINE_SHARE = {"none": 0.0, "light": 0.0, "default": 0.3}
+ROTATION = math.radians(15)
+SCALING = (-0.15, 0.2)  # MONAI adds 1
+LARGEST_RATIO = 2.0  # of two spacings in whose plane a rotation still looks like one
+
+
+class Augmentation:
+    """Mirroring, rotation and scaling, then noise, blur, brightness, contrast and lower resolution.
+
+    Strength "light" leaves out what resamples; "none" does nothing. Axes that the plan does not name in
+    ``mirror_axes`` are never mirrored. Rotation turns only planes whose two spacings are alike.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.patch_size = plan.patch_size
+        self.mirror_axes = plan.mirror_axes if plan.augmentation != "none" else ()
+        self.affine_share = AFFINE_SHARE[plan.augmentation]
+        self.affine = _affine(plan)
+        self.intensity = _intensity(plan.augmentation)
+
+    def source_size(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """Voxels to cut: the patch, or more where this sample is to be rotated and needs its corners."""
+        if rng.random() >= self.affine_share:
+            return self.patch_size
+        return tuple(size + 2 * math.ceil(0.15 * size) for size in self.patch_size)
+
+    def __call__(
+        self, image: torch.Tensor, label: torch.Tensor, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """image (channels, *size) float32 and label (1, *size) to the same of patch size."""
+        if tuple(image.shape[1:]) != self.patch_size:
+            _seed(self.affine, rng)
+            moved = self.affine({"image": image, "label": label})
+            image, label = _plain(moved["image"]), _plain(moved["label"])
+        axes = [axis + 1 for axis in self.mirror_axes if rng.random() < 0.5]
+        if axes:
+            image, label = image.flip(axes), label.flip(axes)
+        for transform in self.intensity:
+            _seed(transform, rng)
+            image = _plain(transform(image))
+        return image.contiguous(), label.contiguous()
+
+
+def _seed(transform: Randomizable, rng: np.random.Generator) -> None:
+    transform.set_random_state(seed=int(rng.integers(2**32)))
+
+
+def _plain(tensor: Any) -> torch.Tensor:
+    return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
+
+
+def _affine(plan: Plan) -> RandAffined:
+    spacing = plan.spacing_mm or (1.0,) * plan.spatial_dims
+    # MONAI's order: the rotation about axis 0 turns the plane (1, 2)
+    planes = [(0, 1)] if plan.spatial_dims == 2 else [(1, 2), (0, 2), (0, 1)]
+    ratios = [max(spacing[a], spacing[b]) / min(spacing[a], spacing[b]) for a, b in planes]
+    return RandAffined(
+        keys=("image", "label"),
+        prob=1.0,
+        rotate_range=[ROTATION if ratio <= LARGEST_RATIO else 0.0 for ratio in ratios],
+        scale_range=[SCALING] * plan.spatial_dims,
+        spatial_size=plan.patch_size,
+        mode=("bilinear", "nearest"),
+        padding_mode="zeros",
+    )
+
+
+def _intensity(strength: str) -> list[Any]:
+    light = [
+        RandScaleIntensity(factors=0.1, prob=0.3),
+        RandShiftIntensity(offsets=0.1, prob=0.3),
+        RandGaussianNoise(prob=0.15, std=0.1),
+    ]
+    full = [
+        RandGaussianNoise(prob=0.1, std=0.15),
+        RandGaussianSmooth((0.5, 1.0), (0.5, 1.0), (0.5, 1.0), prob=0.15),
+        RandScaleIntensity(factors=0.25, prob=0.15),
+        RandShiftIntensity(offsets=0.1, prob=0.15),
+        RandAdjustContrast(prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
+        RandSimulateLowResolution(prob=0.15, zoom_range=(0.5, 1.0)),
+    ]
+    return {"none": [], "light": light, "default": full}[strength]

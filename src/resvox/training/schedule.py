@@ -1,0 +1,44 @@
+"""The optimizer, and its learning rate as a function of the step alone."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from resvox.training.plan import Plan
+
+POLY_POWER = 0.9
+
+
+def learning_rate(plan: Plan, step: int) -> float:
+    """Learning rate of step ``step`` (from 0): linear warm-up, then polynomial, cosine or no decay to 0."""
+    if step < plan.warmup_steps:
+        return plan.learning_rate * (step + 1) / plan.warmup_steps
+    done = (step - plan.warmup_steps) / (plan.steps - plan.warmup_steps)
+    factor = {
+        "poly": (1 - done) ** POLY_POWER,
+        "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+        "constant": 1.0,
+    }[plan.decay]
+    return plan.learning_rate * factor
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Set it in every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+def make_optimizer(module: nn.Module, plan: Plan, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) or SGD with Nesterov momentum; weight decay on kernels only."""
+    kernels = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": kernels, "weight_decay": plan.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=device.type == "cpu")
+    return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0)
