@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -135,7 +135,7 @@ def _upsample(node: lf.Upsample, dims: int) -> nn.Module:
 class DropPath(nn.Module):
     """Stochastic depth: in training a sample loses its branch at ``rate``, the kept ones are scaled up."""
 
-    rate: Final[float]
+    __constants__ = ("rate",)
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class DropPath(nn.Module):
 class ZeroPad(nn.Module):
     """The parameter-free shortcut: every stride-th voxel, new channels zero. Gradient flows through it."""
 
-    extra: Final[int]
+    __constants__ = ("extra",)
 
     def __init__(self, node: ZeroPadShortcut) -> None:
         super().__init__()

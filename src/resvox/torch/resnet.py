@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from resvox.torch.layers import layer
 class _PostActStages(nn.Module):
     """Stem and residual layers under torchvision's names. Abstract: its heirs say what a forward returns."""
 
-    depth: Final[int]
+    __constants__ = ("depth",)
 
     def __init__(self, node: net.ResNet, spatial_dims: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class _PreActStages(nn.Module):
 class PreActStem(nn.Module):
     """One convolution, or three with norm and activation between them."""
 
-    deep: Final[bool]
+    __constants__ = ("deep",)
 
     def __init__(self, node: net.PreActStem, spatial_dims: int) -> None:
         super().__init__()

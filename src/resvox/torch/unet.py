@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from resvox.torch.resnet import as_blueprint, encoder, expect
 class UNetDecoderBlock(nn.Module):
     """One level up: enlarge, cut to the size of what it meets, join, convolve."""
 
-    joins: Final[bool]
+    __constants__ = ("joins",)
 
     def __init__(self, node: net.UNetDecoderBlock, spatial_dims: int) -> None:
         super().__init__()
