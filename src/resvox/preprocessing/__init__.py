@@ -1,0 +1,23 @@
+"""A scan becomes what the network sees, and a label map comes back to exactly the scan's grid."""
+
+from resvox.preprocessing.crop import Crop, nonzero_box
+from resvox.preprocessing.normalize import Normalization, Window, ZScore
+from resvox.preprocessing.pad import Pad
+from resvox.preprocessing.pipeline import Preprocessing
+from resvox.preprocessing.prepared import Prepared
+from resvox.preprocessing.reorient import Reorient
+from resvox.preprocessing.respace import Respace, respaced
+
+__all__ = [
+    "Crop",
+    "Normalization",
+    "Pad",
+    "Prepared",
+    "Preprocessing",
+    "Reorient",
+    "Respace",
+    "Window",
+    "ZScore",
+    "nonzero_box",
+    "respaced",
+]

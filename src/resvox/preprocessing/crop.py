@@ -1,0 +1,79 @@
+"""Cut a box out of a volume; what lies outside it is background on the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from resvox.errors import VolumeError
+from resvox.preprocessing.steps import Array, Kind, background_fill
+from resvox.volumes import Grid
+
+
+def nonzero_box(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Start and stop of the smallest box with every voxel that is not 0 in some channel; all of an all-zero image.
+
+    Args:
+        array: (channels, *spatial).
+    """
+    filled = (array != 0).any(axis=0)
+    if not filled.any():
+        return (0,) * filled.ndim, filled.shape
+    sides = []
+    for axis in range(filled.ndim):
+        others = tuple(k for k in range(filled.ndim) if k != axis)
+        found = np.flatnonzero(filled.any(axis=others))
+        sides.append((int(found[0]), int(found[-1]) + 1))
+    return tuple(start for start, _ in sides), tuple(stop for _, stop in sides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """The voxels from `start` up to, not including, `stop`.
+
+    Args:
+        source: the grid to start from.
+        start: first voxel along each axis.
+        stop: one past the last voxel along each axis.
+    """
+
+    source: Grid
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        sides = list(zip(self.start, self.stop, self.source.shape, strict=False))
+        dims = self.source.spatial_dims
+        fits = len(self.start) == len(self.stop) == dims and all(0 <= a < b <= n for a, b, n in sides)
+        if not fits:
+            raise VolumeError(
+                f"a box from {self.start} to {self.stop}", expected=f"one inside {self.source.shape} voxels"
+            )
+
+    @cached_property
+    def target(self) -> Grid:
+        """The grid of the box."""
+        return Grid(
+            tuple(b - a for a, b in zip(self.start, self.stop, strict=True)),
+            spacing_mm=self.source.spacing_mm,
+            origin_mm=tuple(self.source.world_mm(self.start)),
+            direction=self.source.direction,
+        )
+
+    @property
+    def box(self) -> tuple[slice, ...]:
+        """Slices of an array (channels, *spatial)."""
+        return (slice(None), *(slice(a, b) for a, b in zip(self.start, self.stop, strict=True)))
+
+    def forward(self, array: Array, kind: Kind) -> Array:
+        """A view of the box."""
+        return array[self.box]
+
+    def inverse(self, array: Array, kind: Kind) -> Array:
+        """The box put back, background around it."""
+        out = np.empty((len(array), *self.source.shape), array.dtype)
+        out[...] = background_fill(array, kind)
+        out[self.box] = array
+        return out

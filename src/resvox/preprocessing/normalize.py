@@ -1,0 +1,121 @@
+"""Intensities brought to the range a network is trained on, one rule a channel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from resvox.errors import PlanError
+from resvox.preprocessing.steps import Array
+
+SMALLEST_DEVIATION = 1e-6  # a constant image becomes zeros, not infinities
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Clip to a window, then ``(x - mean) / std``: for CT, whose numbers mean the same in every scan.
+
+    Args:
+        low: lower end of the window (Hounsfield units for CT).
+        high: upper end.
+        mean: subtracted after clipping; default the window's middle.
+        std: divided by; default half the window's width, so that it becomes -1 to 1.
+    """
+
+    low: float
+    high: float
+    mean: float | None = None
+    std: float | None = None
+
+    kind = "window"
+
+    def __post_init__(self) -> None:
+        numbers = [self.low, self.high, self.mean, self.std]
+        if not all(value is None or _is_number(value) for value in numbers) or not self.low < self.high:
+            raise PlanError(
+                f"window from {self.low!r} to {self.high!r}, mean {self.mean!r}, std {self.std!r}",
+                expected="finite numbers, low below high",
+            )
+        if self.std is not None and self.std <= 0:
+            raise PlanError(
+                f"std={self.std!r}", expected="a number above 0", fix="leave it out for half the width"
+            )
+
+    def __call__(self, channel: Array) -> Array:
+        """Float32, same shape."""
+        mean = (self.low + self.high) / 2.0 if self.mean is None else self.mean
+        std = (self.high - self.low) / 2.0 if self.std is None else self.std
+        clipped = np.clip(np.asarray(channel, np.float32), np.float32(self.low), np.float32(self.high))
+        return (clipped - np.float32(mean)) / np.float32(std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"kind": self.kind, **{item.name: getattr(self, item.name) for item in fields(self)}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZScore:
+    """Mean 0 and deviation 1 over the case itself: for MR and others without fixed units.
+
+    Args:
+        nonzero_only: mean and deviation of the voxels that are not 0 alone, and 0 stays 0 (skull-stripped MR).
+    """
+
+    nonzero_only: bool = False
+
+    kind = "zscore"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.nonzero_only, bool):
+            raise PlanError(f"nonzero_only={self.nonzero_only!r}", expected="true or false")
+
+    def __call__(self, channel: Array) -> Array:
+        """Float32, same shape; statistics in float64."""
+        channel = np.asarray(channel, np.float32)
+        counted = channel != 0 if self.nonzero_only else np.ones(channel.shape, bool)
+        if not counted.any():
+            return np.zeros_like(channel)
+        mean = channel[counted].mean(dtype=np.float64)
+        std = channel[counted].std(dtype=np.float64)
+        if std < SMALLEST_DEVIATION * max(1.0, abs(mean)):
+            return np.zeros_like(channel)
+        scored = ((channel - np.float32(mean)) / np.float32(std)).astype(np.float32)
+        return np.where(counted, scored, np.float32(0.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"kind": self.kind, "nonzero_only": self.nonzero_only}
+
+
+Normalization = Window | ZScore
+KINDS: dict[str, type[Window] | type[ZScore]] = {Window.kind: Window, ZScore.kind: ZScore}
+
+
+def normalization_from_dict(values: Mapping[str, Any]) -> Normalization:
+    """The rule that `to_dict` wrote; unknown kinds and fields are refused.
+
+    Raises:
+        PlanError: an unknown kind or field, or one that is missing.
+    """
+    rest = dict(values)
+    kind = rest.pop("kind", None)
+    if kind not in KINDS:
+        raise PlanError(f"normalization kind {kind!r}", expected=f"one of {', '.join(KINDS)}")
+    cls = KINDS[kind]
+    known = [item.name for item in fields(cls)]
+    unknown = sorted(set(rest) - set(known))
+    if unknown:
+        raise PlanError(
+            f"{kind} normalization with unknown {', '.join(unknown)}", expected=f"of {', '.join(known)}"
+        )
+    if cls is Window and not {"low", "high"} <= set(rest):
+        raise PlanError(f"window normalization {rest}", expected="low and high")
+    return cls(**rest)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

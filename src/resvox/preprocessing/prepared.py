@@ -1,0 +1,81 @@
+"""A case as the network sees it, which remembers the way back to the scan's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from resvox.errors import VolumeError
+from resvox.preprocessing.steps import Array, Kind, Step
+from resvox.volumes import Grid, Volume
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """What `Preprocessing.apply` made of a scan.
+
+    Args:
+        array: (channels, *spatial) float32.
+        grid: where `array` lives.
+        source: the grid of the scan as it was read; everything restored lives on exactly this one.
+        steps: the geometric steps taken, in order.
+    """
+
+    array: Array
+    grid: Grid
+    source: Grid
+    steps: tuple[Step, ...]
+
+    def labels(self, volume: Volume) -> Array:
+        """A label map on the source grid brought to the prepared grid.
+
+        Args:
+            volume: (*source.shape) whole numbers.
+
+        Returns:
+            (*grid.shape), same type.
+
+        Raises:
+            VolumeError: a label map on another grid, of several channels, or of fractions.
+        """
+        if not volume.grid.matches(self.source):
+            raise VolumeError(
+                f"a label map on {volume.grid.shape} voxels of {volume.spacing_mm} mm",
+                expected=f"the image's grid: {self.source.shape} voxels of {self.source.spacing_mm} mm",
+                fix="resample it onto its image",
+            )
+        array = self._one_channel(volume.array, self.source)
+        for step in self.steps:
+            array = step.forward(array, "labels")
+        return np.ascontiguousarray(array[0])
+
+    def restore_labels(self, array: Array) -> Volume:
+        """A label map (*grid.shape) on the prepared grid brought back to exactly the source grid.
+
+        Voxels that the preprocessing cut away are background, 0.
+        """
+        return self._restored(self._one_channel(np.asarray(array), self.grid), "labels", drop_channels=True)
+
+    def restore_scores(self, array: Array) -> Volume:
+        """Scores (classes, *grid.shape) brought back by linear interpolation: (classes, *source.shape) float32.
+
+        Where the preprocessing cut away, class 0 has its highest score of the case and the others their lowest.
+        """
+        scores = np.asarray(array, np.float32)
+        if scores.ndim != self.grid.spatial_dims + 1 or scores.shape[1:] != self.grid.shape:
+            raise VolumeError(f"scores of shape {scores.shape}", expected=f"(classes, *{self.grid.shape})")
+        return self._restored(scores, "scores", drop_channels=False)
+
+    def _restored(self, array: Array, kind: Kind, *, drop_channels: bool) -> Volume:
+        for step in reversed(self.steps):
+            array = step.inverse(array, kind)
+        return Volume.on_grid(np.ascontiguousarray(array[0] if drop_channels else array), self.source)
+
+    def _one_channel(self, labels: Array, grid: Grid) -> Array:
+        if labels.shape != grid.shape or labels.dtype.kind not in "biu":
+            raise VolumeError(
+                f"a label map of shape {labels.shape} and type {labels.dtype}",
+                expected=f"whole numbers of shape {grid.shape}",
+            )
+        return labels[np.newaxis]

@@ -1,0 +1,51 @@
+"""What every geometric step offers: arrays from its source grid to its target grid, and back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from resvox.volumes import Grid
+
+Kind = Literal["image", "labels", "scores"]
+Array = npt.NDArray[Any]
+
+
+class Step(Protocol):
+    """One step of a preprocessing, settled for one case.
+
+    Arrays have a channel axis in front of the spatial ones: (channels, *spatial). ``kind`` says what the numbers
+    mean: an image's intensities, label values (never blended), or one score a class.
+    """
+
+    @property
+    def source(self) -> Grid: ...
+
+    @property
+    def target(self) -> Grid: ...
+
+    def forward(self, array: Array, kind: Kind) -> Array:
+        """From the source grid to the target grid."""
+        ...
+
+    def inverse(self, array: Array, kind: Kind) -> Array:
+        """From the target grid back to the source grid."""
+        ...
+
+
+def background_fill(array: Array, kind: Kind) -> Array:
+    """What stands for "nothing there", one value a channel, shape (channels, 1, ...).
+
+    Labels: 0. Images: the lowest value of the channel, which is air or dark in every modality. Scores: the highest
+    score there is for class 0 and the lowest for the others, so that an argmax says background for logits and for
+    probabilities; a single channel gets its lowest.
+    """
+    axes = tuple(range(1, array.ndim))
+    if kind == "labels":
+        return np.zeros((len(array), *(1 for _ in axes)), array.dtype)
+    fill: Array = array.min(axis=axes, keepdims=True)
+    if kind == "scores" and len(array) > 1:
+        fill[0] = array[0].max()
+    return fill
