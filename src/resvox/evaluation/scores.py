@@ -168,12 +168,12 @@ def _score_masks(
     if box is None:
         return LabelScore(dice=None, hd95_mm=None, surface_dice=None)
     predicted, true = ours[box] == value, theirs[box] == value
-    sizes = np.count_nonzero(predicted), np.count_nonzero(true)
+    sizes = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
     if 0 in sizes:
         return LabelScore(dice=0.0, hd95_mm=None, surface_dice=0.0, missed=sizes[0] == 0, extra=sizes[1] == 0)
     there, back = surface_distances_mm(predicted, true, spacing_mm)
     return LabelScore(
-        dice=2 * np.count_nonzero(predicted & true) / sum(sizes),
+        dice=2 * int(np.count_nonzero(predicted & true)) / sum(sizes),
         hd95_mm=hd95_mm(there, back),
         surface_dice=surface_dice(there, back, tolerance_mm),
     )

@@ -18,16 +18,13 @@ def surface_distances_mm(
     Returns:
         Distances from the prediction to the reference, and from the reference to the prediction.
     """
-    import torch
-    from monai.metrics.utils import get_edge_surface_distance
+    from monai.metrics.utils import get_mask_edges, get_surface_distance
 
-    _, distances, _ = get_edge_surface_distance(
-        torch.from_numpy(np.ascontiguousarray(prediction)),
-        torch.from_numpy(np.ascontiguousarray(reference)),
-        spacing=[float(step) for step in spacing_mm],
-        symmetric=True,
-    )
-    there, back = (side.numpy() for side in distances)
+    # Not cropped once more: the edge of the array counts as outside, wherever the caller has cut.
+    ours, theirs = get_mask_edges(prediction, reference, crop=False)
+    spacing = [float(step) for step in spacing_mm]
+    there = np.asarray(get_surface_distance(ours, theirs, spacing=spacing))
+    back = np.asarray(get_surface_distance(theirs, ours, spacing=spacing))
     return there, back
 
 
@@ -50,4 +47,4 @@ def surface_dice(there: np.ndarray, back: np.ndarray, tolerance_mm: float) -> fl
     # The distances are float32: so must the limit be, or 0.1 mm would not be within 0.1 mm.
     limit = np.float32(tolerance_mm)
     near = np.count_nonzero(there <= limit) + np.count_nonzero(back <= limit)
-    return near / (there.size + back.size)
+    return float(near / (there.size + back.size))
