@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import math
+import re
+import types
+import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +19,7 @@ from resvox.blueprint.trace import Stage, trace
 from resvox.errors import BlueprintError
 
 FORMAT = 1
+MAX_DEPTH = 40  # of a tree read from a file; the deepest of ours has 11 levels
 TASKS = ("classification", "segmentation", "regression", "features")
 
 
@@ -79,12 +85,16 @@ class Blueprint:
     def from_json(text: str) -> Blueprint:
         """The inverse of :meth:`to_json`.
 
+        The text may come from a stranger's file: every field is checked against its type, and the network is
+        walked once to see that its layers fit together.
+
         Raises:
-            BlueprintError: not JSON, another format number, or a node that is unknown or not valid.
+            BlueprintError: not JSON, another format number, a node that is unknown or not valid, or layers that
+                do not fit together.
         """
         try:
             data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise BlueprintError("a blueprint that is not JSON", expected="the text of to_json()") from error
         if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
             raise BlueprintError(
@@ -95,7 +105,18 @@ class Blueprint:
         found = _decode(data)
         if not isinstance(found, Blueprint):
             raise BlueprintError(f"a {type(found).__name__}", expected="a Blueprint")
+        _check_fit(found)
         return found
+
+
+def encoder_blueprint(blueprint: Blueprint) -> Blueprint:
+    """The encoder of a segmentation model as a blueprint of its own."""
+    network = blueprint.network
+    if not isinstance(network, networks.UNet):
+        raise BlueprintError(f"{blueprint.name!r}, which has no encoder", expected="a segmentation model")
+    return dataclasses.replace(
+        blueprint, name=f"{blueprint.name}.encoder", task="features", num_classes=0, network=network.encoder
+    )
 
 
 def _kinds() -> dict[str, type]:
@@ -114,24 +135,65 @@ def _encode(value: Any) -> Any:
     return [_encode(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise BlueprintError(f"a blueprint nested deeper than {MAX_DEPTH} levels", expected="a tree of ours")
     if isinstance(value, list):
-        return tuple(_decode(item) for item in value)
+        return tuple(_decode(item, depth + 1) for item in value)
     if not isinstance(value, dict):
         return value
     name = value.get("kind!")
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise BlueprintError(f"a node of kind {name!r}", expected="one of " + ", ".join(sorted(_KINDS)))
-    arguments = {key: _decode(item) for key, item in value.items() if key != "kind!"}
-    known = {f.name for f in dataclasses.fields(kind)}
-    if set(arguments) != known:
-        odd = sorted(set(arguments) ^ known)
-        raise BlueprintError(f"{name} with missing or unknown fields {odd}", expected=f"{sorted(known)}")
+    arguments = {key: _decode(item, depth + 1) for key, item in value.items() if key != "kind!"}
+    hints = _hints(kind)
+    if set(arguments) != set(hints):
+        odd = sorted(set(arguments) ^ set(hints))
+        raise BlueprintError(f"{name} with missing or unknown fields {odd}", expected=f"{sorted(hints)}")
+    for key, argument in arguments.items():
+        if not _is_a(argument, hints[key]):
+            raise BlueprintError(f"{name} whose {key} is {_brief(argument)}", expected=f"{key}: {_spell(hints[key])}")
+    return kind(**arguments)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Whether a value has the type that a field of a node is annotated with."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_a(value, each) for each in inner)
+    if origin is tuple:  # every tuple of ours is tuple[X, ...]
+        return isinstance(value, tuple) and all(_is_a(item, inner[0]) for item in value)
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    # type(), because True is an int and no number of channels
+    return type(value) is hint if hint in (int, bool, str, type(None)) else isinstance(value, hint)
+
+
+def _brief(value: Any) -> str:
+    return f"a {type(value).__name__}" if isinstance(value, Node | tuple) else f"{value!r}"[:60]
+
+
+def _spell(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else re.sub(r"[\w]+\.", "", f"{hint}")
+
+
+def _check_fit(found: Blueprint) -> None:
+    """A walk at the smallest size meets every layer; what cannot be walked cannot be built."""
     try:
-        return kind(**arguments)
-    except (TypeError, AttributeError) as error:
-        raise BlueprintError(f"{name} with fields of a wrong type ({error})", expected="valid fields") from error
+        found.stages((1,) * found.spatial_dims)
+    except BlueprintError:
+        raise
+    except (ValueError, TypeError, AttributeError, AssertionError, IndexError) as error:
+        raise BlueprintError(
+            f"a network whose layers do not fit together ({error})", expected="the text of to_json()"
+        ) from error
 
 
 _KINDS = _kinds()
