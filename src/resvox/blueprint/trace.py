@@ -35,7 +35,7 @@ class Signal:
 
     @property
     def shape(self) -> Axes:
-        """(batch 1, channels, \\*size)."""
+        """(batch 1, channels, \\*size); a linear layer's signal has no size."""
         return (1, self.channels, *self.size)
 
 
@@ -247,10 +247,10 @@ def _upsample(node: lf.Upsample, path: str, signal: Signal, tape: _Tape) -> Sign
 
 def _linear(node: lf.Linear, path: str, signal: Signal, tape: _Tape) -> Signal:
     _check(signal, node.in_features, path)
-    after = replace(signal, channels=node.out_features)
-    return tape.leaf(
-        path, f"linear, {node.out_features}", node, signal, after, 2 * node.in_features * node.out_features
-    )
+    flat = replace(signal, size=())  # what pooling left has no axes of space any more
+    after = replace(flat, channels=node.out_features)
+    flops = 2 * node.in_features * node.out_features
+    return tape.leaf(path, f"linear, {node.out_features}", node, flat, after, flops)
 
 
 def _same(node: Node, path: str, signal: Signal, tape: _Tape) -> Signal:
