@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resvox.blueprint.leaves import ACTIVATIONS, NORMS, Activation, Axes, Norm, require
+from resvox.blueprint.leaves import ACTIVATIONS, NORMS, Activation, Axes, Norm, is_number, is_whole, require
 from resvox.errors import BlueprintError
 
 OUTPUT_ACTIVATIONS = ("softmax", "sigmoid")
@@ -37,13 +37,19 @@ class NormChoice:
     affine: bool = True
     num_groups: int | None = None
 
+    def __post_init__(self) -> None:
+        good = self.num_groups is None or is_whole(self.num_groups, 1)
+        require(good, f"norm num_groups={self.num_groups!r}", "a whole number of at least 1, or None")
+        # what is left to check needs no knowledge of the channels
+        Norm(kind=self.kind, channels=1, eps=self.eps, momentum=self.momentum, affine=self.affine, groups=1)
+
     @staticmethod
-    def of(value: object) -> NormChoice:
-        """From ``"group"`` or ``("group", {"num_groups": 8})``, MONAI's syntax."""
+    def of(value: object, option: str = "norm") -> NormChoice:
+        """From ``"group"`` or ``("group", {"num_groups": 8})``, MONAI's syntax; errors name the option."""
         if isinstance(value, NormChoice):
             return value
-        kind, arguments = _split("norm", value, NORMS)
-        _known_arguments(f"norm {kind!r}", arguments, _ARGUMENTS[kind])
+        kind, arguments = _split(option, value, NORMS)
+        _known_arguments(f"{option} {kind!r}", arguments, _ARGUMENTS[kind])
         return NormChoice(kind=kind, **arguments)
 
     def over(self, channels: int) -> Norm:
@@ -61,26 +67,24 @@ class NormChoice:
         )
 
 
-def activation_of(value: object) -> Activation:
+def activation_of(value: object, option: str = "activation") -> Activation:
     """From ``"relu"`` or ``("leaky_relu", {"negative_slope": 0.2})``: the activation of hidden layers."""
     if isinstance(value, Activation):
         return value
-    kind, arguments = _split("activation", value, HIDDEN_ACTIVATIONS)
+    kind, arguments = _split(option, value, HIDDEN_ACTIVATIONS)
     allowed = {"leaky_relu": {"negative_slope"}, "elu": {"alpha"}}.get(kind, set())
-    _known_arguments(f"activation {kind!r}", arguments, allowed)
-    slope = next(iter(arguments.values()), _SLOPES.get(kind, 0.0))
-    return Activation(kind=kind, slope=float(slope))
+    _known_arguments(f"{option} {kind!r}", arguments, allowed)
+    for name, slope in arguments.items():
+        require(is_number(slope), f"{option} {kind!r} with {name}={slope!r}", "a number")
+    return Activation(kind=kind, slope=float(next(iter(arguments.values()), _SLOPES.get(kind, 0.0))))
 
 
-def output_activation_of(value: str | None) -> Activation | None:
+def output_activation_of(value: object) -> Activation | None:
     """The activation after the last layer: ``None`` or ``"linear"`` for logits, ``"softmax"``, ``"sigmoid"``."""
     if value is None or value == "linear":
         return None
-    require(
-        value in OUTPUT_ACTIVATIONS,
-        f"output activation {value!r}",
-        "None (logits), 'softmax' or 'sigmoid'",
-    )
+    if not isinstance(value, str) or value not in OUTPUT_ACTIVATIONS:
+        raise BlueprintError(f"output_activation={value!r}", expected="None (logits), 'softmax' or 'sigmoid'")
     return Activation(kind=value)
 
 
@@ -89,7 +93,7 @@ def per_axis(name: str, value: int | Iterable[int], spatial_dims: int) -> Axes:
     if isinstance(value, bool) or not isinstance(value, (int, tuple, list)):
         raise BlueprintError(f"{name}={value!r}", expected=f"a whole number or {spatial_dims} of them")
     axes = (value,) * spatial_dims if isinstance(value, int) else tuple(value)
-    good = len(axes) == spatial_dims and all(type(n) is int and n >= 1 for n in axes)
+    good = len(axes) == spatial_dims and all(is_whole(n, 1) for n in axes)
     require(good, f"{name}={value!r}", f"a whole number of at least 1, or {spatial_dims} of them (one per axis)")
     return axes
 

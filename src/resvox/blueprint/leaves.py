@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,15 +22,30 @@ def require(condition: bool, got: str, expected: str, fix: str = "") -> None:
         raise BlueprintError(got, expected=expected, fix=fix)
 
 
+def is_number(value: object) -> bool:
+    """A finite int or float; a bool is none."""
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def is_whole(value: object, least: int) -> bool:
+    """An int of at least that; a bool is none."""
+    return type(value) is int and value >= least
+
+
 def _positive(owner: str, **values: int | Axes) -> None:
     for name, value in values.items():
         numbers = value if isinstance(value, tuple) else (value,)
-        good = bool(numbers) and all(type(number) is int and number >= 1 for number in numbers)
+        good = bool(numbers) and all(is_whole(number, 1) for number in numbers)
         require(good, f"{owner} {name}={value!r}", "whole numbers of at least 1")
 
 
+def _not_negative(owner: str, padding: Axes) -> None:
+    good = all(is_whole(number, 0) for number in padding)
+    require(good, f"{owner} padding={padding!r}", "whole numbers of at least 0")
+
+
 def _same_rank(owner: str, **values: Axes) -> None:
-    ranks = {len(value) for value in values.values()}
+    ranks = {len(value) if isinstance(value, tuple) else 0 for value in values.values()}
     require(len(ranks) == 1 and ranks <= {2, 3}, f"{owner} {values}", "2 or 3 numbers each, one per axis")
 
 
@@ -56,9 +72,13 @@ class Conv(Node):
         _positive("convolution", in_channels=self.in_channels, out_channels=self.out_channels, groups=self.groups)
         _positive("convolution", kernel=self.kernel, stride=self.stride, dilation=self.dilation)
         _same_rank(
-            "convolution", kernel=self.kernel, stride=self.stride, padding=self.padding, dilation=self.dilation
+            "convolution",
+            kernel=self.kernel,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
         )
-        require(min(self.padding) >= 0, f"convolution padding={self.padding}", "no negative number")
+        _not_negative("convolution", self.padding)
         require(
             self.in_channels % self.groups == 0 and self.out_channels % self.groups == 0,
             f"convolution of {self.in_channels} to {self.out_channels} channels in {self.groups} groups",
@@ -74,9 +94,7 @@ class Conv(Node):
         """Spatial size after the operation."""
         return tuple(
             (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, k, s, p, d in zip(
-                size, self.kernel, self.stride, self.padding, self.dilation, strict=True
-            )
+            for n, k, s, p, d in zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
         )
 
     def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
@@ -104,6 +122,7 @@ class TransposedConv(Node):
         _positive("transposed convolution", in_channels=self.in_channels, out_channels=self.out_channels)
         _positive("transposed convolution", kernel=self.kernel, stride=self.stride)
         _same_rank("transposed convolution", kernel=self.kernel, stride=self.stride, padding=self.padding)
+        _not_negative("transposed convolution", self.padding)
         require(
             all(k - 2 * p == s for k, s, p in zip(self.kernel, self.stride, self.padding, strict=True)),
             f"transposed convolution kernel={self.kernel}, stride={self.stride}, padding={self.padding}",
@@ -146,12 +165,15 @@ class Norm(Node):
     def __post_init__(self) -> None:
         require(self.kind in NORMS, f"norm={self.kind!r}", "one of " + ", ".join(NORMS))
         _positive("norm", channels=self.channels)
-        require(self.eps > 0, f"norm eps={self.eps}", "a positive number")
-        require(0 < self.momentum <= 1, f"norm momentum={self.momentum}", "a number above 0 and at most 1")
+        require(is_number(self.eps) and self.eps > 0, f"norm eps={self.eps!r}", "a positive number")
+        good = is_number(self.momentum) and 0 < self.momentum <= 1
+        require(good, f"norm momentum={self.momentum!r}", "a number above 0 and at most 1")
+        require(type(self.affine) is bool, f"norm affine={self.affine!r}", "True or False")
+        require(is_number(self.initial_weight), f"norm initial_weight={self.initial_weight!r}", "a number")
         if self.kind == "group":
             require(
-                self.groups >= 1 and self.channels % self.groups == 0,
-                f"group norm with num_groups={self.groups} over {self.channels} channels",
+                type(self.groups) is int and self.groups >= 1 and self.channels % self.groups == 0,
+                f"group norm with num_groups={self.groups!r} over {self.channels} channels",
                 "a number that divides the channels",
                 "leave num_groups out to take the largest divisor up to 32",
             )
@@ -174,6 +196,7 @@ class Activation(Node):
 
     def __post_init__(self) -> None:
         require(self.kind in ACTIVATIONS, f"activation={self.kind!r}", "one of " + ", ".join(ACTIVATIONS))
+        require(is_number(self.slope), f"activation slope={self.slope!r}", "a number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +210,12 @@ class MaxPool(Node):
     def __post_init__(self) -> None:
         _positive("max pooling", kernel=self.kernel, stride=self.stride)
         _same_rank("max pooling", kernel=self.kernel, stride=self.stride, padding=self.padding)
+        _not_negative("max pooling", self.padding)
 
     def output_size(self, size: Axes) -> Axes:
         """Spatial size after the operation."""
         return tuple(
-            (n + 2 * p - k) // s + 1
-            for n, k, s, p in zip(size, self.kernel, self.stride, self.padding, strict=True)
+            (n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, self.kernel, self.stride, self.padding, strict=True)
         )
 
 
@@ -263,7 +286,8 @@ class DropPath(Node):
     rate: float
 
     def __post_init__(self) -> None:
-        require(0 <= self.rate < 1, f"drop path rate={self.rate}", "a number from 0 to below 1")
+        good = is_number(self.rate) and 0 <= self.rate < 1
+        require(good, f"drop path rate={self.rate!r}", "a number from 0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +297,8 @@ class Dropout(Node):
     rate: float
 
     def __post_init__(self) -> None:
-        require(0 <= self.rate < 1, f"dropout rate={self.rate}", "a number from 0 to below 1")
+        good = is_number(self.rate) and 0 <= self.rate < 1
+        require(good, f"dropout rate={self.rate!r}", "a number from 0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,11 @@ class ResNet(Node):
         layers = (self.layer1, self.layer2, self.layer3, self.layer4)
         return tuple(layer for layer in layers if layer is not None)
 
+    @property
+    def num_features(self) -> int:
+        """Channels of the last feature map."""
+        return _last_channels(self.stage_list, self.bn1.channels)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreActStem(Node):
@@ -89,6 +94,19 @@ class PreActResNet(Node):
     def stage_list(self) -> tuple[Sequence, ...]:
         """The residual stages that are there, shallow to deep."""
         return tuple(stage.blocks for stage in self.stages.items if isinstance(stage, PreActStage))
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the last feature map."""
+        last = self.stem.conv or self.stem.conv3
+        return _last_channels(self.stage_list, last.out_channels if last else 0)
+
+
+def _last_channels(stages: tuple[Sequence, ...], stem: int) -> int:
+    if not stages:
+        return stem
+    convs = [node for node in vars(stages[-1].items[-1]).values() if isinstance(node, Conv)]
+    return convs[-1].out_channels
 
 
 Encoder = ResNet | PreActResNet

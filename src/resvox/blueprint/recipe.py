@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from resvox.blueprint.choices import NormChoice
-from resvox.blueprint.leaves import Activation, Axes, require
+from resvox.blueprint.leaves import Activation, Axes, is_number, is_whole, require
 
 STEMS = ("7x7", "deep", "3x3")
 SHORTCUTS = ("projection", "zero_pad")
@@ -53,21 +53,29 @@ class ResNetRecipe:
 
     def __post_init__(self) -> None:
         require(self.spatial_dims in (2, 3), f"spatial_dims={self.spatial_dims!r}", "2 or 3")
-        require(self.in_channels >= 1, f"in_channels={self.in_channels!r}", "at least 1")
+        for name in ("in_channels", "stem_width", "groups", "width_per_group"):
+            value = getattr(self, name)
+            require(is_whole(value, 1), f"{name}={value!r}", "a whole number of at least 1")
         require(self.block in ("basic", "bottleneck"), f"block={self.block!r}", "'basic' or 'bottleneck'")
-        good = len(self.depths) == 4 and min(self.depths) >= 1
-        require(good, f"depths={self.depths!r}", "four numbers of at least 1")
-        good = len(self.widths) == 4 and min(self.widths) >= 1
-        require(good, f"widths={self.widths!r}", "four numbers of at least 1")
+        for name in ("depths", "widths"):
+            value = getattr(self, name)
+            good = isinstance(value, tuple) and len(value) == 4 and all(is_whole(n, 1) for n in value)
+            require(good, f"{name}={value!r}", "four whole numbers of at least 1")
+        good = self.se_ratio is None or is_whole(self.se_ratio, 1)
+        require(good, f"se_ratio={self.se_ratio!r}", "a whole number of at least 1, or None")
+        good = type(self.zero_init_residual) is bool
+        require(good, f"zero_init_residual={self.zero_init_residual!r}", "True or False")
         require(self.stem in STEMS, f"stem={self.stem!r}", "one of " + ", ".join(map(repr, STEMS)))
         require(
-            self.shortcut in SHORTCUTS, f"shortcut={self.shortcut!r}", "one of " + ", ".join(map(repr, SHORTCUTS))
+            self.shortcut in SHORTCUTS,
+            f"shortcut={self.shortcut!r}",
+            "one of " + ", ".join(map(repr, SHORTCUTS)),
         )
-        require(
-            self.output_stride in (8, 16, 32), f"output_stride={self.output_stride!r}", "8, 16 or 32"
-        )
+        good = is_whole(self.output_stride, 8) and self.output_stride in (8, 16, 32)
+        require(good, f"output_stride={self.output_stride!r}", "8, 16 or 32")
         require(1 <= self.depth <= LEVELS, f"encoder_depth={self.depth!r}", "1 to 5")
-        require(0 <= self.drop_path < 1, f"drop_path={self.drop_path!r}", "a number from 0 to below 1")
+        good = is_number(self.drop_path) and 0 <= self.drop_path < 1
+        require(good, f"drop_path={self.drop_path!r}", "a number from 0 to below 1")
         plain = self.groups == 1 and self.width_per_group == 64
         require(
             self.block == "bottleneck" or plain,
@@ -87,6 +95,12 @@ class ResNetRecipe:
             self.num_classes is None or self.num_classes >= 0,
             f"num_classes={self.num_classes!r}",
             "at least 1, or 0 for pooled features",
+        )
+        require(
+            self.output_activation is None or bool(self.num_classes),
+            f"output_activation={self.output_activation.kind if self.output_activation else None!r} without classes",
+            "num_classes of at least 1",
+            "leave the output's activation out",
         )
 
     @property
@@ -113,9 +127,7 @@ class ResNetRecipe:
             before = dilation
             fits = [r * s <= self.output_stride for r, s in zip(reach, wanted, strict=True)]
             stride = tuple(s if ok else 1 for s, ok in zip(wanted, fits, strict=True))
-            dilation = tuple(
-                d if ok else d * s for d, s, ok in zip(dilation, wanted, fits, strict=True)
-            )
+            dilation = tuple(d if ok else d * s for d, s, ok in zip(dilation, wanted, fits, strict=True))
             reach = multiply(reach, stride)
             yield Level(stride=stride, first_dilation=before, dilation=dilation)
 

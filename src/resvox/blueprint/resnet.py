@@ -32,6 +32,7 @@ from resvox.blueprint.networks import PreActHead, PreActResNet, PreActStage, Pre
 from resvox.blueprint.node import Node, Sequence
 from resvox.blueprint.recipe import ResNetRecipe
 
+
 def resolve_resnet(recipe: ResNetRecipe) -> ResNet | PreActResNet:
     """The network of a recipe, every number settled."""
     return _preact_resnet(recipe) if recipe.preactivation else _resnet(recipe)
@@ -293,7 +294,6 @@ def _drop_path(place: _Place) -> DropPath | None:
 def _squeeze_excitation(recipe: ResNetRecipe, channels: int) -> SqueezeExcitation | None:
     if recipe.se_ratio is None:
         return None
-    require(recipe.se_ratio >= 1, f"se_ratio={recipe.se_ratio!r}", "a whole number of at least 1")
     # timm's rounding: to the nearest multiple of 8, never below 8
     squeezed = max(8, int(channels / recipe.se_ratio + 4) // 8 * 8)
     ones = (1,) * recipe.spatial_dims
@@ -335,9 +335,7 @@ def _downsample(recipe: ResNetRecipe, place: _Place, out: int) -> Sequence | Zer
     return Sequence(items=(pool, _conv(recipe, (place.channels, out), 1), norm))
 
 
-def _preact_downsample(
-    recipe: ResNetRecipe, place: _Place, out: int
-) -> PreActShortcut | ZeroPadShortcut | None:
+def _preact_downsample(recipe: ResNetRecipe, place: _Place, out: int) -> PreActShortcut | ZeroPadShortcut | None:
     if not _changes_shape(place, out):
         return None
     if recipe.shortcut == "zero_pad":
@@ -345,6 +343,4 @@ def _preact_downsample(
     if not recipe.average_down or max(place.stride) == 1:
         stride = place.stride
         return PreActShortcut(pool=None, conv=_conv(recipe, (place.channels, out), 1, stride=stride))
-    return PreActShortcut(
-        pool=AveragePool(stride=place.stride), conv=_conv(recipe, (place.channels, out), 1)
-    )
+    return PreActShortcut(pool=AveragePool(stride=place.stride), conv=_conv(recipe, (place.channels, out), 1))

@@ -123,9 +123,7 @@ def _row(path: str, operation: str, before: Signal, after: Signal) -> Stage:
 def trace(network: Node, in_channels: int, size: Axes) -> tuple[Stage, ...]:
     """The rows of a network for an input of that spatial size, in the order of the forward pass."""
     ones = (1,) * len(size)
-    start = Signal(
-        channels=in_channels, size=size, stride=tuple(map(Fraction, ones)), receptive_field=ones
-    )
+    start = Signal(channels=in_channels, size=size, stride=tuple(map(Fraction, ones)), receptive_field=ones)
     tape = _Tape()
     _visit(network, "", start, tape)
     return tuple(tape.rows)
@@ -161,9 +159,7 @@ def _times(sizes: Axes) -> str:
 
 def _check(signal: Signal, channels: int, path: str) -> None:
     if signal.channels != channels:
-        raise BlueprintError(
-            f"{signal.channels} channels arrive at {path!r}", expected=f"{channels} channels there"
-        )
+        raise BlueprintError(f"{signal.channels} channels arrive at {path!r}", expected=f"{channels} channels there")
 
 
 def _conv(node: lf.Conv, path: str, signal: Signal, tape: _Tape) -> Signal:
@@ -222,13 +218,10 @@ def _average_pool(node: lf.AveragePool, path: str, signal: Signal, tape: _Tape) 
 def _global_pool(node: lf.GlobalAveragePool, path: str, signal: Signal, tape: _Tape) -> Signal:
     # One voxel is left that has seen every place: its field grows by all the steps between them.
     grown = tuple(
-        r + math.ceil((n - 1) * j)
-        for r, n, j in zip(signal.receptive_field, signal.size, signal.stride, strict=True)
+        r + math.ceil((n - 1) * j) for r, n, j in zip(signal.receptive_field, signal.size, signal.stride, strict=True)
     )
     strides = tuple(n * j for n, j in zip(signal.size, signal.stride, strict=True))
-    after = Signal(
-        channels=signal.channels, size=(1,) * len(signal.size), stride=strides, receptive_field=grown
-    )
+    after = Signal(channels=signal.channels, size=(1,) * len(signal.size), stride=strides, receptive_field=grown)
     return tape.leaf(path, "global average pooling", node, signal, after, 0)
 
 
@@ -239,9 +232,7 @@ def _upsample(node: lf.Upsample, path: str, signal: Signal, tape: _Tape) -> Sign
         for r, s, j in zip(signal.receptive_field, node.scale, signal.stride, strict=True)
     )
     strides = tuple(j / s for j, s in zip(signal.stride, node.scale, strict=True))
-    after = Signal(
-        channels=signal.channels, size=node.output_size(signal.size), stride=strides, receptive_field=reach
-    )
+    after = Signal(channels=signal.channels, size=node.output_size(signal.size), stride=strides, receptive_field=reach)
     return tape.leaf(path, f"{node.mode} upsampling, {_times_or_one(node.scale)}", node, signal, after, 0)
 
 
@@ -340,17 +331,17 @@ def _stem_group(node: Node, path: str, signal: Signal, tape: _Tape) -> Signal:
     return out[0]
 
 
-def _named(
-    node: Node, names: tuple[str, ...], path: str, title: str, signal: Signal, tape: _Tape
-) -> Signal:
+def _named(node: Node, names: tuple[str, ...], path: str, title: str, signal: Signal, tape: _Tape) -> Signal:
     with tape.group(" + ".join(names), title, signal) as out:
         out.append(_chain(node, names, path, signal, tape))
     return out[0]
 
 
 def _pyramid(node: net.Encoder, path: str, signal: Signal, tape: _Tape) -> list[Signal]:
-    return _resnet_pyramid(node, path, signal, tape) if isinstance(node, net.ResNet) else _preact_pyramid(
-        node, path, signal, tape
+    return (
+        _resnet_pyramid(node, path, signal, tape)
+        if isinstance(node, net.ResNet)
+        else _preact_pyramid(node, path, signal, tape)
     )
 
 
@@ -391,9 +382,7 @@ def _preact_resnet(node: net.PreActResNet, path: str, signal: Signal, tape: _Tap
     return _through(node.activation, join(path, "activation"), signal, tape)
 
 
-def _decoder_block(
-    node: net.UNetDecoderBlock, path: str, signal: Signal, reference: Signal, tape: _Tape
-) -> Signal:
+def _decoder_block(node: net.UNetDecoderBlock, path: str, signal: Signal, reference: Signal, tape: _Tape) -> Signal:
     with tape.group(path, "decoder block", signal) as out:
         x = _visit(node.up, join(path, "up"), signal, tape)
         # One rule for any size: what was enlarged is cut to the size of what it meets.

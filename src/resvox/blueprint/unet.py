@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from resvox.blueprint.choices import NormChoice
-from resvox.blueprint.leaves import Activation, Axes, Conv, TransposedConv, Upsample, require
+from resvox.blueprint.leaves import Activation, Axes, Conv, TransposedConv, Upsample, is_whole, require
 from resvox.blueprint.networks import UNet, UNetDecoder, UNetDecoderBlock
 from resvox.blueprint.node import Sequence
 from resvox.blueprint.recipe import ResNetRecipe
@@ -42,7 +42,8 @@ class UNetRecipe:
     def __post_init__(self) -> None:
         require(self.num_classes >= 1, f"num_classes={self.num_classes!r}", "at least 1 for a segmenter")
         depth = self.encoder.depth
-        good = len(self.filters) >= depth and all(type(f) is int and f >= 1 for f in self.filters)
+        good = isinstance(self.filters, tuple) and len(self.filters) >= depth
+        good = good and all(is_whole(width, 1) for width in self.filters)
         require(
             good,
             f"decoder_filters={self.filters!r} with encoder_depth={depth}",
@@ -53,8 +54,15 @@ class UNetRecipe:
             f"decoder_block_type={self.block_type!r}",
             "'upsampling' or 'transpose'",
         )
-        require(self.transpose_kernel in (2, 4), f"transpose_kernel={self.transpose_kernel!r}", "2 or 4")
-        require(self.head_kernel in (1, 3), f"head_kernel={self.head_kernel!r}", "1 or 3")
+        require(
+            self.interpolation in ("nearest", "linear"),
+            f"decoder_interpolation={self.interpolation!r}",
+            "'nearest' or 'linear'",
+        )
+        good = is_whole(self.transpose_kernel, 2) and self.transpose_kernel in (2, 4)
+        require(good, f"decoder_transpose_kernel={self.transpose_kernel!r}", "2 or 4")
+        good = is_whole(self.head_kernel, 1) and self.head_kernel in (1, 3)
+        require(good, f"head_kernel={self.head_kernel!r}", "1 or 3")
 
 
 def resolve_unet(recipe: UNetRecipe) -> UNet:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resvox.blueprint.choices import suggest
+from resvox.blueprint.leaves import is_whole
 from resvox.errors import BlueprintError
 
 # what users of timm, MONAI and segmentation_models.pytorch type, and what we call it
@@ -42,16 +43,17 @@ def settle_aliases(arguments: Mapping[str, Any]) -> dict[str, Any]:
         BlueprintError: a name and its alias are both given and disagree.
     """
     settled: dict[str, Any] = {}
+    said: dict[str, str] = {}
     for name, value in arguments.items():
         ours = ALIASES.get(name, name)
-        other = arguments.get(ours) if name != ours else None
-        if ours in settled and settled[ours] != value:
+        if settled.get(ours) is None:  # None is nobody's choice where another name says something
+            settled[ours], said[ours] = value, name
+        elif value is not None and value != settled[ours]:
             raise BlueprintError(
-                f"{name}={value!r} and {ours}={settled[ours]!r}",
+                f"{said[ours]}={settled[ours]!r} and {name}={value!r}",
                 expected="one of the two",
-                fix=f"{name} is another name for {ours}; give only {ours}",
+                fix=f"both mean {ours}; give only {ours}",
             )
-        settled[ours] = value if other is None else other if value is None else value
     return settled
 
 
@@ -69,7 +71,7 @@ def settle_interface(
         BlueprintError: a number that is not valid, or an explicit one that ``input_shape`` contradicts.
     """
     if input_shape is not None:
-        shape = tuple(input_shape)
+        shape = _shape(input_shape)
         if len(shape) not in (3, 4):
             raise BlueprintError(
                 f"input_shape={shape!r}",
@@ -83,12 +85,25 @@ def settle_interface(
     dims = 2 if spatial_dims is None else spatial_dims
     channels = 3 if in_channels is None else in_channels
     classes = default_classes if num_classes is None else num_classes
-    for name, value, least in (("spatial_dims", dims, 2), ("in_channels", channels, 1), ("num_classes", classes, 0)):
+    for name, value, least in (
+        ("spatial_dims", dims, 2),
+        ("in_channels", channels, 1),
+        ("num_classes", classes, 0),
+    ):
         if type(value) is not int or value < least:
             raise BlueprintError(f"{name}={value!r}", expected=f"a whole number of at least {least}")
     if dims > 3:
         raise BlueprintError(f"spatial_dims={dims}", expected="2 or 3")
     return Interface(spatial_dims=dims, in_channels=channels, num_classes=classes)
+
+
+def _shape(value: object) -> tuple[int | None, ...]:
+    good = isinstance(value, tuple | list) and all(n is None or is_whole(n, 1) for n in value)
+    if not good:
+        raise BlueprintError(
+            f"input_shape={value!r}", expected="(*spatial, channels): whole numbers of at least 1, None where open"
+        )
+    return tuple(value)  # type: ignore[arg-type]
 
 
 def _agree(name: str, given: int | None, implied: int, shape: tuple[int | None, ...]) -> int:

@@ -43,8 +43,7 @@ class ModelList(list[str]):
             found.setdefault(families[name], []).append(name)
         takes_encoder = sorted(SEGMENTERS)
         return [
-            (family, [] if names[0] in SEGMENTERS else takes_encoder, sorted(names))
-            for family, names in found.items()
+            (family, [] if names[0] in SEGMENTERS else takes_encoder, sorted(names)) for family, names in found.items()
         ]
 
     def __repr__(self) -> str:
@@ -97,11 +96,11 @@ def list_models(pattern: str = "*", *, family: str | None = None, task: str | No
         UnknownModelError: an unknown family or task.
     """
     for what, value, known in (("family", family, FAMILIES), ("task", task, TASKS)):
-        if value is not None and value.lower() not in known:
+        if value is not None and str(value).lower() not in known:
             raise UnknownModelError(
-                f"unknown {what} {value!r}", expected="one of " + ", ".join(known), fix=suggest(value, known)
+                f"unknown {what} {value!r}", expected="one of " + ", ".join(known), fix=suggest(str(value), known)
             )
-    wanted = pattern.lower()
+    wanted = str(pattern).lower()
     by_alias = {name for alias, name in ALIASES.items() if fnmatch.fnmatchcase(alias, wanted)}
     return ModelList(
         entry.name

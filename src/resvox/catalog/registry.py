@@ -122,12 +122,26 @@ def get_blueprint(
 
 def _split_activation(options: dict[str, Any]) -> None:
     """``activation="softmax"`` asks for the output's, ``activation="silu"`` for that of the hidden layers."""
-    if options.get("activation") in OUTPUT_ACTIVATIONS:
-        options.setdefault("output_activation", options.pop("activation"))
+    wanted = options.get("activation")
+    if not isinstance(wanted, str) or wanted not in OUTPUT_ACTIVATIONS:
+        return
+    other = options.get("output_activation")
+    if other not in (None, wanted):
+        raise BlueprintError(
+            f"activation={wanted!r} and output_activation={other!r}",
+            expected="one of the two",
+            fix="both mean the output's activation; give only output_activation",
+        )
+    options["output_activation"] = options.pop("activation")
 
 
 def _classifier(name: str, interface: Interface, options: dict[str, Any]) -> Blueprint:
-    refuse_unknown(name, options, RESNET_OPTIONS)
+    only = options.pop("features_only", False)
+    if type(only) is not bool:
+        raise BlueprintError(f"features_only={only!r}", expected="True or False")
+    if only:
+        return _features(name, interface, options)
+    refuse_unknown(name, options, (*RESNET_OPTIONS, "features_only"))
     output = output_activation_of(options.pop("output_activation", None))
     recipe = encoder_recipe(name, interface, options)
     network = resolve_resnet(replace(recipe, num_classes=interface.num_classes, output_activation=output))
@@ -141,26 +155,47 @@ def _classifier(name: str, interface: Interface, options: dict[str, Any]) -> Blu
     )
 
 
+def _features(name: str, interface: Interface, options: dict[str, Any]) -> Blueprint:
+    """The network without a head, cut where ``encoder_depth`` ends; its output is the list of maps."""
+    refuse_unknown(name, options, (*ENCODER_OPTIONS, "encoder_depth", "features_only"))
+    depth = _depth(options)
+    recipe = replace(encoder_recipe(name, interface, options), depth=depth)
+    return Blueprint(
+        name=name,
+        task="features",
+        spatial_dims=interface.spatial_dims,
+        in_channels=interface.in_channels,
+        num_classes=0,
+        network=resolve_resnet(recipe),
+    )
+
+
+def _depth(options: dict[str, Any]) -> int:
+    depth = options.pop("encoder_depth", LEVELS)
+    if type(depth) is not int or not 1 <= depth <= LEVELS:
+        raise BlueprintError(f"encoder_depth={depth!r}", expected="a whole number from 1 to 5")
+    return depth
+
+
 def _unet(name: str, interface: Interface, options: dict[str, Any]) -> Blueprint:
     refuse_unknown(name, options, UNET_OPTIONS)
     encoder_name = resolve_name(options.pop("encoder_name", "resnet18"))
     if encoder_name not in resnets.BY_NAME:
         raise BlueprintError(f"encoder_name={encoder_name!r}", expected="a residual network of the catalog")
-    depth = options.pop("encoder_depth", LEVELS)
-    if type(depth) is not int or not 1 <= depth <= LEVELS:
-        raise BlueprintError(f"encoder_depth={depth!r}", expected="a whole number from 1 to 5")
+    depth = _depth(options)
     encoder_options = {key: options[key] for key in ENCODER_OPTIONS if key in options}
     encoder = replace(encoder_recipe(encoder_name, interface, encoder_options), depth=depth)
     norm = options.get("decoder_normalization", options.get("norm", "batch"))
+    act = options.get("decoder_activation", options.get("activation", "relu"))
     recipe = UNetRecipe(
         encoder=encoder,
         num_classes=interface.num_classes,
-        filters=tuple(options.get("decoder_filters", (256, 128, 64, 32, 16))),
+        filters=_listed(options.get("decoder_filters", (256, 128, 64, 32, 16))),
         block_type=options.get("decoder_block_type", "upsampling"),
         interpolation=options.get("decoder_interpolation", "nearest"),
         transpose_kernel=options.get("decoder_transpose_kernel", 4),
-        norm=None if norm is None or norm is False else NormChoice.of(norm),
-        activation=activation_of(options.get("decoder_activation", options.get("activation", "relu"))),
+        norm=None if norm is None or norm is False else NormChoice.of(norm, "decoder_normalization"),
+        activation=activation_of(act, "decoder_activation"),
         head_kernel=options.get("head_kernel", 1),
         output_activation=output_activation_of(options.get("output_activation")),
     )
@@ -205,9 +240,14 @@ def encoder_recipe(name: str, interface: Interface, options: dict[str, Any]) -> 
         settled["stem_kernel"] = _odd_kernel(per_axis("stem_kernel", taken.pop("stem_kernel"), dims))
     for key in ("depths", "widths"):
         if key in taken:
-            settled[key] = tuple(taken.pop(key))
+            settled[key] = _listed(taken.pop(key))
     settled.update(taken)
     return ResNetRecipe(spatial_dims=dims, in_channels=interface.in_channels, **settled)
+
+
+def _listed(value: Any) -> Any:
+    """A list as a tuple; anything else as it is, for the recipe to refuse by name."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _odd_kernel(kernel: tuple[int, ...]) -> tuple[int, ...]:
