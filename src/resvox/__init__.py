@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resvox.blueprint import Blueprint
     from resvox.catalog import get_blueprint, list_models
     from resvox.factory import create_model
+    from resvox.walk import Walkthrough, walkthrough
     from resvox.weights import load_model, save_model
 
 _HOMES = {
@@ -21,6 +22,8 @@ _HOMES = {
     "get_blueprint": "resvox.catalog",
     "list_models": "resvox.catalog",
     "create_model": "resvox.factory",
+    "Walkthrough": "resvox.walk",
+    "walkthrough": "resvox.walk",
     "save_model": "resvox.weights",
     "load_model": "resvox.weights",
 }
@@ -36,18 +39,21 @@ _ROOMS = (
     "training",
     "viewer",
     "volumes",
+    "walk",
     "weights",
     "workflow",
 )
 
 __all__ = [
     "Blueprint",
+    "Walkthrough",
     "__version__",
     "create_model",
     "get_blueprint",
     "list_models",
     "load_model",
     "save_model",
+    "walkthrough",
 ]
 
 

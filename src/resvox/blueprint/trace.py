@@ -332,7 +332,7 @@ def _stem_group(node: Node, path: str, signal: Signal, tape: _Tape) -> Signal:
 
 
 def _named(node: Node, names: tuple[str, ...], path: str, title: str, signal: Signal, tape: _Tape) -> Signal:
-    with tape.group(" + ".join(names), title, signal) as out:
+    with tape.group(" + ".join(join(path, name) for name in names), title, signal) as out:
         out.append(_chain(node, names, path, signal, tape))
     return out[0]
 

@@ -1,0 +1,8 @@
+"""A network told step by step, from its blueprint alone.
+
+The room is called ``walk`` so that ``resvox.walkthrough`` is the function and never this folder.
+"""
+
+from resvox.walk.walkthrough import Walkthrough, walkthrough
+
+__all__ = ["Walkthrough", "walkthrough"]
