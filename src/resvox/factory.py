@@ -60,12 +60,12 @@ def build(blueprint: Blueprint, *, framework: str = "torch") -> Any:
     """The model of a blueprint."""
     check_framework(framework)
     if framework == "keras":
-        import resvox.keras
+        from resvox.keras import build as build_keras
 
-        return resvox.keras.build(blueprint)
-    import resvox.torch
+        return build_keras(blueprint)
+    from resvox.torch import build as build_torch
 
-    return resvox.torch.build(blueprint)
+    return build_torch(blueprint)
 
 
 def check_framework(framework: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from resvox.blueprint.blocks import (
@@ -45,7 +45,7 @@ def _resnet(recipe: ResNetRecipe) -> ResNet:
     has_top = recipe.num_classes is not None
     stem = _stem_convs(recipe)
     return ResNet(
-        conv1=stem[0] if len(stem) == 1 else Sequence(items=tuple(stem)),
+        conv1=stem[0] if isinstance(stem[0], Conv) and len(stem) == 1 else Sequence(items=tuple(stem)),
         bn1=recipe.norm.over(recipe.stem_width),
         act1=recipe.activation,
         maxpool=_max_pool(recipe),
@@ -238,7 +238,7 @@ def _preact_bottleneck(recipe: ResNetRecipe, place: _Place) -> PreActBottleneckB
     )
 
 
-_BLOCKS = {
+_BLOCKS: dict[tuple[bool, str], Callable[[ResNetRecipe, _Place], Block]] = {
     (False, "basic"): _basic,
     (False, "bottleneck"): _bottleneck,
     (True, "basic"): _preact_basic,

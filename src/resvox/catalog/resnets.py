@@ -65,7 +65,8 @@ VARIANTS: tuple[Variant, ...] = (
     _row("seresnet50", "SEResNet50", "bottleneck", _34, **_SE),
     _row("seresnet101", "SEResNet101", "bottleneck", _101, **_SE),
     _row("seresnet152", "SEResNet152", "bottleneck", _152, **_SE),
-    _row("seresnext50", "SEResNeXt50", "bottleneck", _34, family="seresnext", groups=32, width_per_group=4, se_ratio=16),
+    _row("seresnext50", "SEResNeXt50", "bottleneck", _34, family="seresnext", groups=32, width_per_group=4,
+         se_ratio=16),
     _row("seresnext101", "SEResNeXt101", "bottleneck", _101, family="seresnext", groups=32, width_per_group=8,
          se_ratio=16),
     _row("wide_resnet50", "WideResNet50", "bottleneck", _34, family="wide_resnet", width_per_group=128),
@@ -80,6 +81,7 @@ ALIASES: dict[str, str] = {
     "wide_resnet101_2": "wide_resnet101",
     "seresnext50_32x4d": "seresnext50",
     "seresnext101_32x8d": "seresnext101",
+    **{f"resnet{n}d": f"resnet{n}vd" for n in (18, 34, 50, 101, 152)},  # timm's names of the vd nets
     **{f"{v.name[:-2]}_{v.name[-2:]}": v.name for v in VARIANTS if v.name.endswith(("v2", "vd"))},
 }
 

@@ -18,5 +18,5 @@ def build(blueprint: Blueprint) -> nn.Module:
     if isinstance(network, net.UNet):
         return UNet(blueprint)
     if isinstance(network, net.PreActResNet):
-        return PreActResNet(blueprint)
-    return ResNet(blueprint)
+        return PreActBackbone(blueprint) if network.head is None else PreActResNet(blueprint)
+    return ResNetBackbone(blueprint) if network.avgpool is None else ResNet(blueprint)

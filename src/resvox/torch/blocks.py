@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from resvox.blueprint import blocks as b
 from resvox.blueprint.node import Node, Sequence
@@ -152,11 +154,27 @@ def block(node: Node, spatial_dims: int) -> nn.Module:
     raise BlueprintError(f"{type(node).__name__} as a block", expected="a residual block")
 
 
+class Stage(nn.Sequential):
+    """Blocks one after another; in training their inner maps can be computed again instead of kept."""
+
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__(*blocks)
+        self.checkpointing = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        for each in self:
+            if self.checkpointing and not torch.jit.is_scripting():
+                input = checkpoint(each, input, use_reentrant=False)
+            else:
+                input = each(input)
+        return input
+
+
 def stage(node: Sequence | None, spatial_dims: int) -> nn.Module:
-    """Blocks one after another; nothing where the network is cut before them."""
+    """The blocks of a stage; nothing where the network is cut before them."""
     if node is None:
         return nn.Identity()
-    return nn.Sequential(*(block(item, spatial_dims) for item in node.items))
+    return Stage(*(block(item, spatial_dims) for item in node.items))
 
 
 def _gate(node: b.SqueezeExcitation | None, spatial_dims: int) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,8 +26,15 @@ def materialize(module: nn.Module, network: Node) -> None:
         _fill(module.get_submodule(path), leaf)
 
 
+def fill_layer(module: nn.Module, leaf: Node | None, *, like: torch.Tensor) -> None:
+    """Memory and initial values for one layer added later, on the device and with the dtype of ``like``."""
+    module.to_empty(device=like.device).to(like.dtype)
+    if leaf is not None and like.device.type != "meta":
+        _fill(module, leaf)
+
+
 @torch.no_grad()
-def _fill(module: nn.Module, leaf: Node) -> None:
+def _fill(module: Any, leaf: Node) -> None:
     if isinstance(leaf, (lf.Conv, lf.TransposedConv)):
         _fill_conv(module, leaf)
     elif isinstance(leaf, lf.Linear):
@@ -41,7 +49,7 @@ def _fill(module: nn.Module, leaf: Node) -> None:
             module.num_batches_tracked.zero_()
 
 
-def _fill_conv(module: nn.Module, leaf: lf.Conv | lf.TransposedConv) -> None:
+def _fill_conv(module: Any, leaf: lf.Conv | lf.TransposedConv) -> None:
     if isinstance(leaf, lf.TransposedConv):
         # PyTorch counts the fan-in of a transposed kernel on its second axis; kept, as its users expect it.
         _uniform_fan_in(module, leaf.out_channels * math.prod(leaf.kernel))
@@ -56,7 +64,7 @@ def _fill_conv(module: nn.Module, leaf: lf.Conv | lf.TransposedConv) -> None:
         _uniform_fan_in(module, leaf.in_channels // leaf.groups * math.prod(leaf.kernel))
 
 
-def _uniform_fan_in(module: nn.Module, fan_in: int) -> None:
+def _uniform_fan_in(module: Any, fan_in: int) -> None:
     bound = 1.0 / math.sqrt(fan_in)
     module.weight.uniform_(-bound, bound)
     if module.bias is not None:

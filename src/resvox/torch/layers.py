@@ -13,11 +13,11 @@ from resvox.blueprint.blocks import ZeroPadShortcut
 from resvox.blueprint.node import Node, Sequence
 from resvox.errors import BlueprintError
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED_CONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-AVERAGE_POOL = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED_CONV: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+MAX_POOL: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+AVERAGE_POOL: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 LINEAR_MODE = {2: "bilinear", 3: "trilinear"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,10 +10,13 @@ from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
+from resvox.blueprint.leaves import Linear
+from resvox.blueprint.node import Sequence
 from resvox.catalog import get_blueprint
 from resvox.errors import BlueprintError
-from resvox.torch.blocks import stage
-from resvox.torch.initialize import materialize
+from resvox.torch.blocks import Stage, stage
+from resvox.torch.features import FeatureInfo
+from resvox.torch.initialize import fill_layer, materialize
 from resvox.torch.layers import layer
 
 
@@ -100,7 +104,7 @@ class PreActStem(nn.Module):
 class PreActStage(nn.Module):
     """The blocks of one resolution."""
 
-    def __init__(self, blocks: net.Sequence, spatial_dims: int) -> None:
+    def __init__(self, blocks: Sequence, spatial_dims: int) -> None:
         super().__init__()
         self.blocks = stage(blocks, spatial_dims)
 
@@ -139,6 +143,7 @@ class ResNet(_PostActStages):
             self.fc = layer(node.fc, blueprint.spatial_dims)
             self.activation = layer(node.activation, blueprint.spatial_dims)
         self.blueprint = blueprint
+        self.num_features = node.num_features
         materialize(self, node)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -153,12 +158,48 @@ class ResNet(_PostActStages):
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
 
+    @torch.jit.unused
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training: keep a block's input alone and compute the rest again."""
+        checkpoint_stages(self, enable)
+
+    @torch.jit.unused
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.fc
+
+    @torch.jit.unused
+    def reset_classifier(self, num_classes: int) -> None:
+        """A fresh classifier for another number of classes; 0 leaves pooled features."""
+        self.blueprint, node = with_classes(self.blueprint, num_classes)
+        with torch.device("meta"):
+            fc = layer(node, self.blueprint.spatial_dims)
+        fill_layer(fc, node, like=next(self.parameters()))
+        self.fc = fc
+
 
 class ResNetBackbone(_PostActStages):
-    """A post-activation encoder: (batch, channels, \\*size) to the maps [P1, ..., P<depth>]."""
+    """A post-activation encoder: (batch, channels, \\*size) to the maps [P1, ..., P<depth>].
 
-    def __init__(self, node: net.ResNet, spatial_dims: int) -> None:
-        super().__init__(node, spatial_dims)
+    Args:
+        model: a blueprint without a head, or a name of the catalog with the arguments of
+            :func:`resvox.create_model` (``encoder_depth=`` cuts it, ``out_indices=`` picks maps).
+    """
+
+    def __init__(self, model: Blueprint | str = "resnet50", /, **arguments: Any) -> None:
+        blueprint = as_blueprint(model, {**arguments, "features_only": True} if isinstance(model, str) else arguments)
+        node = expect(blueprint, net.ResNet, "ResNetBackbone", "PreActBackbone or resvox.create_model")
+        with torch.device("meta"):
+            super().__init__(node, blueprint.spatial_dims)
+        self.blueprint = blueprint
+        materialize(self, node)
+
+    __jit_unused_properties__ = ("feature_info",)
+
+    @property
+    def feature_info(self) -> FeatureInfo:
+        """Channels and reduction of each map, as timm has it."""
+        return FeatureInfo.of(self.blueprint)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.forward_pyramid(x)
@@ -184,6 +225,7 @@ class PreActResNet(_PreActStages):
             self.head = PreActHead(node.head, blueprint.spatial_dims)
             self.activation = layer(node.activation, blueprint.spatial_dims)
         self.blueprint = blueprint
+        self.num_features = node.num_features
         materialize(self, node)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -198,22 +240,82 @@ class PreActResNet(_PreActStages):
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
 
+    @torch.jit.unused
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training: keep a block's input alone and compute the rest again."""
+        checkpoint_stages(self, enable)
+
+    @torch.jit.unused
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.head.fc
+
+    @torch.jit.unused
+    def reset_classifier(self, num_classes: int) -> None:
+        """A fresh classifier for another number of classes; 0 leaves pooled features."""
+        self.blueprint, node = with_classes(self.blueprint, num_classes)
+        with torch.device("meta"):
+            fc = layer(node, self.blueprint.spatial_dims)
+        fill_layer(fc, node, like=next(self.parameters()))
+        self.head.fc = fc
+
 
 class PreActBackbone(_PreActStages):
-    """A pre-activation encoder: (batch, channels, \\*size) to the maps [P1, ..., P<depth>]."""
+    """A pre-activation encoder: (batch, channels, \\*size) to the maps [P1, ..., P<depth>].
 
-    def __init__(self, node: net.PreActResNet, spatial_dims: int) -> None:
-        super().__init__(node, spatial_dims)
+    Args:
+        model: a blueprint without a head, or a name of the catalog with the arguments of
+            :func:`resvox.create_model` (``encoder_depth=`` cuts it).
+    """
+
+    def __init__(self, model: Blueprint | str = "resnet50v2", /, **arguments: Any) -> None:
+        blueprint = as_blueprint(model, {**arguments, "features_only": True} if isinstance(model, str) else arguments)
+        node = expect(blueprint, net.PreActResNet, "PreActBackbone", "ResNetBackbone or resvox.create_model")
+        with torch.device("meta"):
+            super().__init__(node, blueprint.spatial_dims)
+        self.blueprint = blueprint
+        materialize(self, node)
+
+    __jit_unused_properties__ = ("feature_info",)
+
+    @property
+    def feature_info(self) -> FeatureInfo:
+        """Channels and reduction of each map, as timm has it."""
+        return FeatureInfo.of(self.blueprint)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.forward_pyramid(x)
 
 
-def encoder(node: net.Encoder, spatial_dims: int) -> nn.Module:
-    """The module of an encoder, without memory of its own yet."""
-    if isinstance(node, net.ResNet):
-        return ResNetBackbone(node, spatial_dims)
-    return PreActBackbone(node, spatial_dims)
+def backbone(blueprint: Blueprint) -> nn.Module:
+    """The encoder of a blueprint without a head."""
+    kind = ResNetBackbone if isinstance(blueprint.network, net.ResNet) else PreActBackbone
+    return kind(blueprint)
+
+
+def checkpoint_stages(module: nn.Module, enable: bool) -> None:
+    """Switch gradient checkpointing of every residual stage below a module."""
+    for each in module.modules():
+        if isinstance(each, Stage):
+            each.checkpointing = enable
+
+
+def with_classes(blueprint: Blueprint, num_classes: int) -> tuple[Blueprint, Linear | None]:
+    """The same classifier with another number of classes, and its new last layer."""
+    if type(num_classes) is not int or num_classes < 0:
+        raise BlueprintError(f"num_classes={num_classes!r}", expected="at least 1, or 0 for pooled features")
+    network = blueprint.network
+    if isinstance(network, net.UNet):
+        raise BlueprintError(f"{blueprint.name!r}", expected="a classifier")
+    fc = Linear(in_features=network.num_features, out_features=num_classes) if num_classes else None
+    changed: net.Network
+    if isinstance(network, net.ResNet):
+        changed = replace(network, fc=fc)
+    else:
+        assert network.head is not None
+        changed = replace(network, head=replace(network.head, fc=fc))
+    task = "classification" if num_classes else "features"
+    return replace(blueprint, network=changed, num_classes=num_classes, task=task), fc
 
 
 def as_blueprint(model: Blueprint | str, arguments: dict[str, Any]) -> Blueprint:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
+from resvox.blueprint.blueprint import encoder_blueprint
 from resvox.torch.initialize import materialize
 from resvox.torch.layers import layer
-from resvox.torch.resnet import as_blueprint, encoder, expect
+from resvox.torch.resnet import as_blueprint, backbone, checkpoint_stages, expect
 
 
 class UNetDecoderBlock(nn.Module):
@@ -51,7 +52,7 @@ class UNetDecoder(nn.Module):
 
     def forward(self, image: Tensor, maps: list[Tensor]) -> Tensor:
         """Maps [P1, ..., P<depth>] to features at the image's size."""
-        references = [image] + maps
+        references = [image] + maps  # noqa: RUF005 (TorchScript has no starred lists)
         x = references[-1]
         for number, block in enumerate(self.blocks):
             x = block(x, references[len(references) - 2 - number])
@@ -72,7 +73,7 @@ class UNet(nn.Module):
         blueprint = as_blueprint(model, arguments)
         node = expect(blueprint, net.UNet, "UNet", "resvox.create_model")
         with torch.device("meta"):
-            self.encoder = encoder(node.encoder, blueprint.spatial_dims)
+            self.encoder = backbone(encoder_blueprint(blueprint))
             self.decoder = UNetDecoder(node.decoder, blueprint.spatial_dims)
             self.head = layer(node.head, blueprint.spatial_dims)
             self.activation = layer(node.activation, blueprint.spatial_dims)
@@ -82,6 +83,15 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.decoder(x, self.encoder(x))
         return self.activation(self.head(x))
+
+    def forward_pyramid(self, x: Tensor) -> list[Tensor]:
+        """The encoder's maps [P1, ..., P<depth>], fine to coarse."""
+        return self.encoder(x)
+
+    @torch.jit.unused
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training: keep a block's input alone and compute the rest again."""
+        checkpoint_stages(self, enable)
 
 
 def cut_to(x: Tensor, reference: Tensor) -> Tensor:

@@ -39,7 +39,10 @@ class Header:
 
 
 def write_file(
-    path: str | os.PathLike[str], tensors: Tensors, blueprint: Blueprint, metadata: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    tensors: Tensors,
+    blueprint: Blueprint,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a model file atomically: whole, or not at all.
 
@@ -54,7 +57,9 @@ def write_file(
         words = json.dumps(dict(metadata or {}))
     except (TypeError, ValueError) as error:
         raise WeightsError(
-            f"metadata that is not JSON ({error})", expected="plain dicts, lists, numbers, strings", path=target
+            f"metadata that is not JSON ({error})",
+            expected="plain dicts, lists, numbers, strings",
+            path=target,
         ) from error
     header = {
         "resvox_format": FORMAT,
@@ -129,9 +134,7 @@ def _raw_header(source: Path) -> dict[str, Any]:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
-                raise WeightsError(
-                    "not a safetensors file, or a truncated one", expected="a model file", path=source
-                )
+                raise WeightsError("not a safetensors file, or a truncated one", expected="a model file", path=source)
             header = json.loads(file.read(length))
     except OSError as error:
         reason = error.strerror or str(error)

@@ -13,9 +13,7 @@ from resvox.factory import build, check_framework
 from resvox.weights.files import read_header, read_tensors, write_file
 
 
-def save_model(
-    model: Any, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None
-) -> Path:
+def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> Path:
     """Write a model and its blueprint to one ``.safetensors`` file, atomically.
 
     Args:

@@ -1,0 +1,62 @@
+"""What the maps of a backbone are, in timm's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from resvox.blueprint import Blueprint
+from resvox.blueprint import networks as net
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureInfo:
+    """One row a map, fine to coarse: ``num_chs``, ``reduction`` (per axis where they differ), ``module``."""
+
+    rows: tuple[dict[str, object], ...]
+
+    @staticmethod
+    def of(blueprint: Blueprint) -> FeatureInfo:
+        """The rows of a blueprint's encoder."""
+        # 64 voxels hold every stride there is, so that the rows say the strides and not a small map's size
+        stages = blueprint.stages((64,) * blueprint.spatial_dims)
+        post = isinstance(blueprint.network, net.ResNet)
+        first = "act1" if post else "stem"
+        rows: list[dict[str, object]] = []
+        for stage in stages:
+            at_stem = stage.name.endswith(first)
+            if not at_stem and not stage.operation.startswith("residual stage"):
+                continue
+            strides = stage.stride
+            rows.append(
+                {
+                    "num_chs": stage.output_shape[1],
+                    "reduction": strides[0] if len(set(strides)) == 1 else strides,
+                    "module": first if at_stem else stage.name.removesuffix(".blocks"),
+                }
+            )
+        return FeatureInfo(rows=tuple(rows))
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        return self.rows[index]
+
+    def channels(self, indices: Sequence[int] | None = None) -> list[object]:
+        """Channels of the maps."""
+        return [row["num_chs"] for row in self._chosen(indices)]
+
+    def reduction(self, indices: Sequence[int] | None = None) -> list[object]:
+        """Stride of the maps against the input."""
+        return [row["reduction"] for row in self._chosen(indices)]
+
+    def module_name(self, indices: Sequence[int] | None = None) -> list[object]:
+        """The sub-module each map comes out of."""
+        return [row["module"] for row in self._chosen(indices)]
+
+    def _chosen(self, indices: Sequence[int] | None) -> list[dict[str, object]]:
+        return list(self.rows) if indices is None else [self.rows[i] for i in indices]
