@@ -141,9 +141,7 @@ def _panel(
                 (np.arange(columns) + 0.5) * width / columns,
                 (np.arange(rows) + 0.5) * height / rows,
             )
-            axes.contour(
-                across, down, mask.astype(float), levels=[0.5], colors=[colours[name]], linewidths=1.0
-            )
+            axes.contour(across, down, mask.astype(float), levels=[0.5], colors=[colours[name]], linewidths=1.0)
     axes.imshow(fill, extent=extent, interpolation="nearest", aspect="equal")
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)

@@ -42,8 +42,7 @@ def paragraph(text: str) -> str:
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
     """Large figures side by side: (what it is, its value, a note)."""
     cells = (
-        f'<div class="tile"><dt>{_text(name)}</dt><dd>{_text(value)}</dd>'
-        f'<dd class="note">{_text(note)}</dd></div>'
+        f'<div class="tile"><dt>{_text(name)}</dt><dd>{_text(value)}</dd><dd class="note">{_text(note)}</dd></div>'
         for name, value, note in figures
     )
     return f'<dl class="tiles">{"".join(cells)}</dl>'
@@ -51,9 +50,7 @@ def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
 
 def notice(title: str, *texts: str) -> str:
     """What a reader must not miss."""
-    return (
-        f'<aside class="notice"><h2>{_text(title)}</h2>{"".join(paragraph(text) for text in texts)}</aside>'
-    )
+    return f'<aside class="notice"><h2>{_text(title)}</h2>{"".join(paragraph(text) for text in texts)}</aside>'
 
 
 def two_columns(*columns: tuple[str, Sequence[str]]) -> str:

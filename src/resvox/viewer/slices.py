@@ -47,9 +47,7 @@ def upright(volume: Volume) -> tuple[Array, tuple[float, ...]]:
         return array, spacing
     from resvox.volumes.grid import nearest_world_axes
 
-    direction = np.asarray(
-        volume.direction, dtype=float
-    )  # column a: where array axis a points, in x, y, z (LPS)
+    direction = np.asarray(volume.direction, dtype=float)  # column a: where array axis a points, in x, y, z (LPS)
     world = (2, 1, 0)  # the world axis that each shown axis follows
     followed = nearest_world_axes(direction)
     order = tuple(followed.index(each) for each in world)

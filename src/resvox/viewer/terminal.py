@@ -1,0 +1,167 @@
+"""What the command line prints: plans, progress, outcomes, scores. Results on stdout, the rest on stderr."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from resvox.training import Dataset, Plan
+    from resvox.workflow import CaseOutcome, DemoResult, EvaluateResult, PredictResult
+    from resvox.workflow.train import TrainResult
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def line(text: str, *, style: str = "", stderr: bool = False) -> None:
+    """One line, never wrapped: a log's reader and grep need it whole."""
+    (err if stderr else out).print(text, style=style or None, markup=False, soft_wrap=True)
+
+
+def is_first_process() -> bool:
+    """False in all but one of the processes that torchrun started together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def show_plan(dataset: Dataset, plan: Plan) -> None:
+    """What was found and decided, each decision with its reason."""
+    if not is_first_process():
+        return
+    labels = ", ".join(dataset.foreground)
+    line(f"{dataset.name}: {len(dataset.cases)} cases, {', '.join(dataset.channel_names)}; labels: {labels}")
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_column(style="dim")
+    for name, value in _decisions(plan).items():
+        table.add_row(name, escape(value), escape(plan.notes.get(name, "")))
+    out.print(table)
+
+
+def _decisions(plan: Plan) -> dict[str, str]:
+    def times(values: tuple[float, ...] | None) -> str:
+        return "as in the files" if values is None else " x ".join(f"{value:g}" for value in values)
+
+    length = f"{plan.steps}"
+    if plan.max_minutes is not None:
+        length += f", at most {plan.max_minutes:g} minutes"
+    return {
+        "model": f"{plan.model} with {plan.encoder}, {plan.encoder_depth} stages",
+        "strides": ", ".join("x".join(map(str, stride)) for stride in plan.axis_strides),
+        "spacing_mm": times(plan.spacing_mm),
+        "patch_size": times(plan.patch_size),
+        "batch_size": str(plan.batch_size),
+        "normalization": ", ".join(_normalization(dict(each)) for each in plan.normalization),
+        "mirror_axes": ", ".join(map(str, plan.mirror_axes)) or "none",
+        "steps": length,
+    }
+
+
+def _normalization(values: dict[str, object]) -> str:
+    kind = values.get("kind")
+    return f"window {values.get('low')} to {values.get('high')}" if kind == "window" else str(kind)
+
+
+def show_trained(result: TrainResult, dataset: Path) -> None:
+    """Where the model is, and what to do with it."""
+    if not is_first_process():
+        return
+    if result.fit is None:
+        folder = result.plan_path.parent
+        line(f"Wrote {result.plan_path}. Edit it, then: resvox train {dataset} -o {folder} --plan {result.plan_path}")
+        return
+    line(f"Best mean Dice {result.fit.best_dice:.3f} after {result.fit.seconds:.0f} s", style="bold")
+    line(f"Wrote {result.fit.model_path}. Now: resvox predict {result.fit.run_folder} INPUT... -o OUT")
+
+
+class PredictDisplay:
+    """A bar for cases and one for windows on a terminal; elsewhere one line a case."""
+
+    def __init__(self, *, debug: bool) -> None:
+        self.debug = debug
+        self._bars = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            disable=not err.is_terminal,
+            transient=True,
+        )
+
+    def __enter__(self) -> PredictDisplay:
+        self._bars.start()
+        self._cases = self._bars.add_task("cases", total=None)
+        self._windows = self._bars.add_task("windows", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def start(self, cases: int) -> None:
+        """The number of cases is known."""
+        self._bars.update(self._cases, total=cases)
+
+    def windows(self, case: str, done: int, total: int) -> None:
+        """Windows of one case."""
+        self._bars.update(self._windows, description=escape(case), completed=done, total=total)
+
+    def case(self, outcome: CaseOutcome) -> None:
+        """A case is through."""
+        self._bars.advance(self._cases)
+        if outcome.status == "failed":
+            if self.debug and outcome.error is not None:
+                line("".join(traceback.format_exception(outcome.error)).rstrip(), stderr=True)
+            line(f"error: {outcome.reason}", style="red", stderr=True)
+        elif outcome.status == "written":
+            line(f"{outcome.path}  {sum(outcome.seconds.values()):.1f} s")
+        elif outcome.status == "elsewhere":
+            line(f"{outcome.id}: left to {outcome.reason}", stderr=True)
+        elif outcome.reason:
+            line(f"{outcome.path}: {outcome.reason}", style="yellow", stderr=True)
+
+
+def show_predicted(result: PredictResult, *, profile: bool) -> None:
+    """Counts and, if asked for, seconds a stage."""
+    if profile and result.seconds:
+        table = Table("stage", "seconds", "share", box=None, padding=(0, 2))
+        total = sum(result.seconds.values())
+        for stage, spent in result.seconds.items():
+            table.add_row(stage, f"{spent:.2f}", f"{100 * spent / total:.0f} %")
+        out.print(table)
+    line(f"{result} -> {result.out}", style="bold")
+
+
+def show_scores(result: EvaluateResult) -> None:
+    """The table, then what could not be scored."""
+    out.print(result.scores.table())
+    for reason in result.failed:
+        line(f"error: {reason}", style="red", stderr=True)
+    if result.missing:
+        line(f"error: no prediction for {', '.join(result.missing)}", style="red", stderr=True)
+    if result.extra:
+        line(f"no reference for {', '.join(result.extra)}; not scored", style="yellow", stderr=True)
+
+
+def show_part(text: str) -> None:
+    """A part of the demo begins."""
+    line(text, style="bold")
+
+
+def show_demo(result: DemoResult) -> None:
+    """Scores, what they mean, and where to look."""
+    out.print(result.scores.table())
+    for text in result.meaning:
+        out.print(text, style="yellow", markup=False)
+    line(f"Done in {sum(result.seconds.values()):.0f} s. Open {result.report}", style="bold")

@@ -1,0 +1,20 @@
+"""One short function a verb; the command line calls these and nothing else.
+
+Importing this is cheap: what a verb needs is loaded when it is called.
+"""
+
+from resvox.workflow.demo import DemoResult, demo
+from resvox.workflow.evaluate import EvaluateResult, evaluate
+from resvox.workflow.predict import CaseOutcome, PredictResult, predict
+from resvox.workflow.train import train
+
+__all__ = [
+    "CaseOutcome",
+    "DemoResult",
+    "EvaluateResult",
+    "PredictResult",
+    "demo",
+    "evaluate",
+    "predict",
+    "train",
+]

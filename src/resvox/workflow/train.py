@@ -1,0 +1,139 @@
+"""A dataset to a trained model: read, look, plan, fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resvox.errors import PlanError
+
+if TYPE_CHECKING:
+    from resvox.training import Dataset, FitResult, Plan
+
+PLAN_FILE = "plan.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """The plan that was used, its file, and what training gave (None where only a plan was asked for)."""
+
+    plan: Plan
+    plan_path: Path
+    fit: FitResult | None
+
+
+def train(
+    dataset: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    encoder: str | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    patch_size: Sequence[int] | None = None,
+    spacing_mm: Sequence[float] | None = None,
+    batch_size: int | None = None,
+    plan: str | os.PathLike[str] | Plan | None = None,
+    plan_only: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    processes: int = 1,
+    precision: str | None = None,
+    seed: int | None = None,
+    workers: int = 0,
+    progress: bool = True,
+    on_plan: Callable[[Dataset, Plan], object] | None = None,
+) -> TrainResult:
+    """Train a segmentation model; ``out/model.safetensors`` holds all that `predict` needs.
+
+    Args:
+        dataset: a folder in MSD or nnU-Net layout, or a CSV manifest (columns image, label, split).
+        out: the folder of the run: plan.yaml, metrics.csv, checkpoints, model.safetensors.
+        model, encoder: names of `resvox.list_models(task="segmentation")` and of a backbone.
+        steps, minutes: when to stop, whichever comes first.
+        patch_size: voxels (D, H, W); spacing_mm: target spacing (D, H, W); batch_size: patches a step.
+        plan: a plan or its YAML file, instead of one drawn from the data; other arguments change it.
+        plan_only: write ``out/plan.yaml`` for editing and stop there.
+        resume: go on from the last checkpoint of ``out``; overwrite: begin anew where a run is.
+        device: "auto", "cpu" or "cuda"; processes: how many train together (GPUs, or CPU processes).
+        precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
+        workers: processes that cut patches, for each that trains; progress: show a bar or lines.
+        on_plan: called with the dataset and the plan before training.
+
+    Raises:
+        DatasetError: data that cannot be used. PlanError: a plan that contradicts itself or the data.
+    """
+    from resvox.training import fit, read_dataset
+    from resvox.viewer import label_colours
+
+    out = Path(out)
+    described = read_dataset(dataset)
+    given = {
+        "model": model,
+        "encoder": encoder,
+        "steps": steps,
+        "max_minutes": minutes,
+        "patch_size": None if patch_size is None else tuple(patch_size),
+        "spacing_mm": None if spacing_mm is None else tuple(spacing_mm),
+        "batch_size": batch_size,
+        "precision": precision,
+        "seed": seed,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    settled = _plan(described, out, plan, changes, resume=resume, device=device)
+    if on_plan is not None:
+        on_plan(described, settled)
+    if plan_only:
+        path = _write_plan(settled, out, overwrite=overwrite)
+        return TrainResult(plan=settled, plan_path=path, fit=None)
+    result = fit(
+        described,
+        settled,
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        devices=processes,
+        accelerator=device,
+        workers=workers,
+        progress=progress,
+        colours=label_colours(described.labels),
+    )
+    return TrainResult(plan=settled, plan_path=out / PLAN_FILE, fit=result)
+
+
+def _plan(
+    dataset: Dataset,
+    out: Path,
+    plan: str | os.PathLike[str] | Plan | None,
+    changes: dict[str, Any],
+    *,
+    resume: bool,
+    device: str,
+) -> Plan:
+    from resvox.training import Plan, draw_plan, take_fingerprint
+
+    if plan is None and resume and (out / PLAN_FILE).is_file():
+        plan = out / PLAN_FILE
+    if plan is None:
+        return draw_plan(take_fingerprint(dataset), device=device, **changes)
+    loaded = plan if isinstance(plan, Plan) else Plan.load(plan)
+    if "steps" in changes and loaded.warmup_steps >= changes["steps"]:
+        changes = {**changes, "warmup_steps": changes["steps"] // 20}
+    return loaded.with_changes(**changes) if changes else loaded
+
+
+def _write_plan(plan: Plan, out: Path, *, overwrite: bool) -> Path:
+    path = out / PLAN_FILE
+    if path.exists() and not overwrite:
+        raise PlanError(
+            "a plan is there already",
+            expected="a new folder",
+            fix="use it with --plan, or draw a new one with --overwrite",
+            path=path,
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    return plan.save(path)
