@@ -57,7 +57,10 @@ class PreActShortcut(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class BasicBlock(Node):
-    """Two convolutions and a shortcut; activation after the sum (arXiv:1512.03385)."""
+    """Two convolutions and a shortcut; activation after the sum (arXiv:1512.03385).
+
+    ``se_before_norm``: whether the gate stands before the last norm instead of after it.
+    """
 
     conv1: Conv
     bn1: Norm
@@ -65,6 +68,7 @@ class BasicBlock(Node):
     conv2: Conv
     bn2: Norm
     se: SqueezeExcitation | None
+    se_before_norm: bool
     droppath: DropPath | None
     downsample: Sequence | ZeroPadShortcut | None
     act2: Activation
@@ -72,7 +76,10 @@ class BasicBlock(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class BottleneckBlock(Node):
-    """1x1, 3x3, 1x1 and a shortcut; activation after the sum (arXiv:1512.03385, grouped: arXiv:1611.05431)."""
+    """1x1, 3x3, 1x1 and a shortcut; activation after the sum (arXiv:1512.03385, grouped: arXiv:1611.05431).
+
+    ``se_before_norm``: whether the gate stands before the last norm instead of after it.
+    """
 
     conv1: Conv
     bn1: Norm
@@ -83,6 +90,7 @@ class BottleneckBlock(Node):
     conv3: Conv
     bn3: Norm
     se: SqueezeExcitation | None
+    se_before_norm: bool
     droppath: DropPath | None
     downsample: Sequence | ZeroPadShortcut | None
     act3: Activation

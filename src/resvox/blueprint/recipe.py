@@ -10,6 +10,8 @@ from resvox.blueprint.leaves import Activation, Axes, is_number, is_whole, requi
 
 STEMS = ("7x7", "deep", "3x3")
 SHORTCUTS = ("projection", "zero_pad")
+SE_PLACEMENTS = ("after_norm", "before_norm")
+SE_ROUNDINGS = ("multiple_of_8", "floor")
 LEVELS = 5  # P1 (the stem) and the four residual stages
 
 
@@ -23,6 +25,9 @@ class ResNetRecipe:
         strides: of the stem, the pooling and the last three stages. A pooling of stride 1 is not built.
         output_stride: 8, 16 or 32; beyond it a stage dilates instead of striding (as in torchvision the first
             block of a dilated stage keeps the dilation before it).
+        se_placement: the gate ``"after_norm"`` (the paper, timm) or ``"before_norm"``, the block's last one.
+        se_rounding: the gate's inner channels, channels / se_ratio, to the nearest ``"multiple_of_8"`` and never
+            below 8 (timm), or ``"floor"``.
         depth: how many levels P1..P<depth> are wanted; what lies deeper is not built.
         num_classes: 0 for pooled features, ``None`` for a backbone without a head.
     """
@@ -41,6 +46,8 @@ class ResNetRecipe:
     groups: int = 1
     width_per_group: int = 64
     se_ratio: int | None = None
+    se_placement: str = "after_norm"
+    se_rounding: str = "multiple_of_8"
     norm: NormChoice = field(default_factory=NormChoice)
     activation: Activation = field(default_factory=lambda: Activation(kind="relu"))
     shortcut: str = "projection"
@@ -63,6 +70,7 @@ class ResNetRecipe:
             require(good, f"{name}={value!r}", "four whole numbers of at least 1")
         good = self.se_ratio is None or is_whole(self.se_ratio, 1)
         require(good, f"se_ratio={self.se_ratio!r}", "a whole number of at least 1, or None")
+        self._check_squeeze_excitation()
         good = type(self.zero_init_residual) is bool
         require(good, f"zero_init_residual={self.zero_init_residual!r}", "True or False")
         require(self.stem in STEMS, f"stem={self.stem!r}", "one of " + ", ".join(map(repr, STEMS)))
@@ -101,6 +109,23 @@ class ResNetRecipe:
             f"output_activation={self.output_activation.kind if self.output_activation else None!r} without classes",
             "num_classes of at least 1",
             "leave the output's activation out",
+        )
+
+    def _check_squeeze_excitation(self) -> None:
+        for name, known in (("se_placement", SE_PLACEMENTS), ("se_rounding", SE_ROUNDINGS)):
+            value = getattr(self, name)
+            require(value in known, f"{name}={value!r}", " or ".join(map(repr, known)))
+            require(
+                self.se_ratio is not None or value == known[0],
+                f"{name}={value!r} without squeeze and excitation",
+                "a network with se_ratio",
+                "give se_ratio= too, or choose a seresnet",
+            )
+        require(
+            not self.preactivation or self.se_placement == "after_norm",
+            "se_placement='before_norm' with pre-activation blocks, which end without a norm",
+            "se_placement='after_norm'",
+            "leave se_placement out",
         )
 
     @property

@@ -181,6 +181,7 @@ def _basic(recipe: ResNetRecipe, place: _Place) -> BasicBlock:
         conv2=_conv(recipe, (out, out), 3, dilation=place.dilation),
         bn2=_last_norm(recipe, out),
         se=_squeeze_excitation(recipe, out),
+        se_before_norm=recipe.se_placement == "before_norm",
         droppath=_drop_path(place),
         downsample=_downsample(recipe, place, out),
         act2=recipe.activation,
@@ -199,6 +200,7 @@ def _bottleneck(recipe: ResNetRecipe, place: _Place) -> BottleneckBlock:
         conv3=_conv(recipe, (width, out), 1),
         bn3=_last_norm(recipe, out),
         se=_squeeze_excitation(recipe, out),
+        se_before_norm=recipe.se_placement == "before_norm",
         droppath=_drop_path(place),
         downsample=_downsample(recipe, place, out),
         act3=recipe.activation,
@@ -294,8 +296,7 @@ def _drop_path(place: _Place) -> DropPath | None:
 def _squeeze_excitation(recipe: ResNetRecipe, channels: int) -> SqueezeExcitation | None:
     if recipe.se_ratio is None:
         return None
-    # timm's rounding: to the nearest multiple of 8, never below 8
-    squeezed = max(8, int(channels / recipe.se_ratio + 4) // 8 * 8)
+    squeezed = _squeezed(recipe.se_rounding, channels, recipe.se_ratio)
     ones = (1,) * recipe.spatial_dims
     zeros = (0,) * recipe.spatial_dims
 
@@ -317,6 +318,12 @@ def _squeeze_excitation(recipe: ResNetRecipe, channels: int) -> SqueezeExcitatio
         fc2=dense(squeezed, channels),
         gate=Activation(kind="sigmoid"),
     )
+
+
+def _squeezed(rounding: str, channels: int, ratio: int) -> int:
+    if rounding == "floor":
+        return max(1, channels // ratio)
+    return max(8, int(channels / ratio + 4) // 8 * 8)  # timm's: the nearest multiple of 8, never below 8
 
 
 def _changes_shape(place: _Place, out: int) -> bool:

@@ -292,8 +292,9 @@ def _sum(branch: Signal, shortcut: Signal, path: str) -> Signal:
 
 def _postact(kind: str, names: tuple[str, ...], last: str) -> Callable[..., Signal]:
     def visit(node: Any, path: str, signal: Signal, tape: _Tape) -> Signal:
+        gated = (*names[:-1], "se", names[-1]) if node.se_before_norm else (*names, "se")
         with tape.group(path, kind, signal) as out:
-            branch = _chain(node, (*names, "se", "droppath"), path, signal, tape)
+            branch = _chain(node, (*gated, "droppath"), path, signal, tape)
             shortcut = _through(node.downsample, join(path, "downsample"), signal, tape)
             total = _sum(branch, shortcut, path)
             out.append(_visit(getattr(node, last), join(path, last), total, tape))

@@ -38,6 +38,8 @@ RESNET_OPTIONS = (
     "widths",
     "depths",
     "se_ratio",
+    "se_placement",
+    "se_rounding",
     "groups",
     "width_per_group",
     "shortcut",

@@ -44,6 +44,8 @@ class PreActShortcut(nn.Module):
 class BasicBlock(nn.Module):
     """Two convolutions and a shortcut (arXiv:1512.03385). (batch, channels, \\*size) in and out."""
 
+    __constants__ = ("se_before_norm",)
+
     def __init__(self, node: b.BasicBlock, spatial_dims: int) -> None:
         super().__init__()
         self.conv1 = layer(node.conv1, spatial_dims)
@@ -51,6 +53,7 @@ class BasicBlock(nn.Module):
         self.act1 = layer(node.act1, spatial_dims)
         self.conv2 = layer(node.conv2, spatial_dims)
         self.bn2 = layer(node.bn2, spatial_dims)
+        self.se_before_norm = node.se_before_norm
         self.se = _gate(node.se, spatial_dims)
         self.droppath = layer(node.droppath, spatial_dims)
         self.downsample = _shortcut(node.downsample, spatial_dims)
@@ -58,13 +61,16 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.act1(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        y = self.droppath(self.se(y))
+        y = self.conv2(y)
+        y = self.bn2(self.se(y)) if self.se_before_norm else self.se(self.bn2(y))
+        y = self.droppath(y)
         return self.act2(y + self.downsample(x))
 
 
 class BottleneckBlock(nn.Module):
     """Three convolutions and a shortcut (arXiv:1512.03385). (batch, channels, \\*size) in and out."""
+
+    __constants__ = ("se_before_norm",)
 
     def __init__(self, node: b.BottleneckBlock, spatial_dims: int) -> None:
         super().__init__()
@@ -76,6 +82,7 @@ class BottleneckBlock(nn.Module):
         self.act2 = layer(node.act2, spatial_dims)
         self.conv3 = layer(node.conv3, spatial_dims)
         self.bn3 = layer(node.bn3, spatial_dims)
+        self.se_before_norm = node.se_before_norm
         self.se = _gate(node.se, spatial_dims)
         self.droppath = layer(node.droppath, spatial_dims)
         self.downsample = _shortcut(node.downsample, spatial_dims)
@@ -84,8 +91,9 @@ class BottleneckBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.act1(self.bn1(self.conv1(x)))
         y = self.act2(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        y = self.droppath(self.se(y))
+        y = self.conv3(y)
+        y = self.bn3(self.se(y)) if self.se_before_norm else self.se(self.bn3(y))
+        y = self.droppath(y)
         return self.act3(y + self.downsample(x))
 
 
