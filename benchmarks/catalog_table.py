@@ -21,8 +21,8 @@ classes out). GFLOP is twice the multiply-adds of one forward pass at 224 x 224 
 """
 AFTER = """
 Aliases: `resnet50_v2` and `resnet50_vd` for `resnet50v2` and `resnet50vd`, timm's `resnet50d` for `resnet50vd`,
-`resnext50_32x4d` and `resnext101_32x8d`, `wide_resnet50_2`. `resnet200vd` has 3, 12, 48, 3 blocks; timm's `resnet200d` has
-3, 24, 36, 3 and is a row of its own.
+`resnext50_32x4d` and `resnext101_32x8d`, `wide_resnet50_2`. `resnet200vd` has 3, 12, 48, 3 blocks; timm's
+`resnet200d` has 3, 24, 36, 3 and is a row of its own.
 
 `resvox models` shows the same names in the terminal, `resvox.list_models(...)` in Python:
 
