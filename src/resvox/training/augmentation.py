@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from monai.transforms import (
     RandAdjustContrast,
     RandAffined,
@@ -18,6 +17,7 @@ from monai.transforms import (
 )
 from monai.transforms.transform import Randomizable
 
+import torch
 from resvox.training.plan import Plan
 
 AFFINE_SHARE = {"none": 0.0, "light": 0.0, "default": 0.3}
@@ -38,7 +38,7 @@ class Augmentation:
         self.mirror_axes = plan.mirror_axes if plan.augmentation != "none" else ()
         self.affine_share = AFFINE_SHARE[plan.augmentation]
         self.affine = _affine(plan)
-        self.intensity = _intensity(plan.augmentation)
+        self.intensity = _intensity(plan.augmentation, plan.spatial_dims)
 
     def source_size(self, rng: np.random.Generator) -> tuple[int, ...]:
         """Voxels to cut: the patch, or more where this sample is to be rotated and needs its corners."""
@@ -87,7 +87,8 @@ def _affine(plan: Plan) -> RandAffined:
     )
 
 
-def _intensity(strength: str) -> list[Any]:
+def _intensity(strength: str, spatial_dims: int) -> list[Any]:
+    linear = "trilinear" if spatial_dims == 3 else "bilinear"
     light = [
         RandScaleIntensity(factors=0.1, prob=0.3),
         RandShiftIntensity(offsets=0.1, prob=0.3),
@@ -99,6 +100,6 @@ def _intensity(strength: str) -> list[Any]:
         RandScaleIntensity(factors=0.25, prob=0.15),
         RandShiftIntensity(offsets=0.1, prob=0.15),
         RandAdjustContrast(prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
-        RandSimulateLowResolution(prob=0.15, zoom_range=(0.5, 1.0)),
+        RandSimulateLowResolution(prob=0.15, zoom_range=(0.5, 1.0), upsample_mode=linear),
     ]
     return {"none": [], "light": light, "default": full}[strength]

@@ -63,9 +63,7 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[s
             f"not a readable checkpoint ({error})", fix="start again with --overwrite", path=path
         ) from error
     if not known:
-        raise ResvoxError(
-            f"a checkpoint of version {content['version']}", expected=f"version {VERSION}", path=path
-        )
+        raise ResvoxError(f"a checkpoint of version {content['version']}", expected=f"version {VERSION}", path=path)
     content["progress"] = Progress(**content["progress"])
     return dict(content)
 

@@ -85,11 +85,7 @@ def _spacing(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) 
         target[thick] = max(np.percentile(spacings[:, thick], 10), others)
         reason = f"median; axis {thick}, over {ANISOTROPIC:g} times coarser, keeps its 10th percentile"
     spacing = tuple(round(float(each), 6) for each in target)
-    why = (
-        "one orientation for every scan; D, H, W run to the letters"
-        if orientation
-        else "axes as in the files"
-    )
+    why = "one orientation for every scan; D, H, W run to the letters" if orientation else "axes as in the files"
     return {"orientation": orientation, "spacing_mm": spacing}, {"spacing_mm": reason, "orientation": why}
 
 
@@ -129,9 +125,7 @@ def _patch_and_strides(fingerprint: Fingerprint, settled: Mapping[str, Any], dev
     patch = tuple(given) if given else largest_patch(size, spacing, budget)
     depth = int(settled["encoder_depth"])
     strides = settled.get("strides") or draw_strides(patch, spacing, exact=given is not None)
-    totals = [
-        math.prod(s if isinstance(s, int) else s[axis] for s in strides[:depth]) for axis in range(len(patch))
-    ]
+    totals = [math.prod(s if isinstance(s, int) else s[axis] for s in strides[:depth]) for axis in range(len(patch))]
     if not given:
         patch = tuple(max(total, each // total * total) for each, total in zip(patch, totals, strict=True))
     values = {
@@ -171,9 +165,7 @@ def draw_strides(
     for _ in range(STAGES):
         long_enough = [n >= 2 * SMALLEST_MAP and not (exact and n % 2) for n in sizes]
         finest = min((mm for mm, ok in zip(spacings, long_enough, strict=True) if ok), default=0.0)
-        stride = tuple(
-            2 if ok and mm < 2 * finest else 1 for ok, mm in zip(long_enough, spacings, strict=True)
-        )
+        stride = tuple(2 if ok and mm < 2 * finest else 1 for ok, mm in zip(long_enough, spacings, strict=True))
         sizes = [n // s for n, s in zip(sizes, stride, strict=True)]
         spacings = [mm * s for mm, s in zip(spacings, stride, strict=True)]
         strides.append(stride[0] if len(set(stride)) == 1 else stride)

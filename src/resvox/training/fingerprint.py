@@ -79,10 +79,7 @@ class Fingerprint:
 
     def median_shape(self, spacing_mm: tuple[float, ...]) -> tuple[int, ...]:
         """Median size in voxels once every case is resampled to ``spacing_mm``."""
-        sizes = [
-            np.asarray(case.shape) * np.asarray(case.spacing_mm) / np.asarray(spacing_mm)
-            for case in self.cases
-        ]
+        sizes = [np.asarray(case.shape) * np.asarray(case.spacing_mm) / np.asarray(spacing_mm) for case in self.cases]
         return tuple(max(1, round(float(size))) for size in np.median(sizes, axis=0))
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,8 +136,7 @@ def canonical_order(axis_codes: str) -> tuple[int, ...]:
     """Which array axis lies along S, P and L: ``canonical_order("PIR") == (1, 0, 2)``."""
     opposite = {"S": "I", "I": "S", "P": "A", "A": "P", "L": "R", "R": "L"}
     return tuple(
-        next(axis for axis, code in enumerate(axis_codes) if letter in (code, opposite[code]))
-        for letter in CANONICAL
+        next(axis for axis, code in enumerate(axis_codes) if letter in (code, opposite[code])) for letter in CANONICAL
     )
 
 

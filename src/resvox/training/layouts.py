@@ -31,9 +31,7 @@ def read_folder(folder: Path) -> Dataset:
         train = _found_cases(folder, "imagesTr", "labelsTr", described.get("file_ending"), len(channel_names))
     test = _found_cases(folder, "imagesTs", "labelsTs", described.get("file_ending"), len(channel_names))
     if not train:
-        raise DatasetError(
-            "no training cases", expected="images in imagesTr and label maps in labelsTr", path=folder
-        )
+        raise DatasetError("no training cases", expected="images in imagesTr and label maps in labelsTr", path=folder)
     known = {case.id for case in train}
     return Dataset(
         name=str(described.get("name", folder.resolve().name)),
@@ -51,9 +49,7 @@ def read_manifest(path: Path) -> Dataset:
         reader = csv.DictReader(file)
         columns = [name.strip() for name in reader.fieldnames or []]
         rows = [{(k or "").strip(): (v or "").strip() for k, v in row.items() if k} for row in reader]
-    image_columns = (
-        ["image"] if "image" in columns else sorted(c for c in columns if re.fullmatch(r"image_\d+", c))
-    )
+    image_columns = ["image"] if "image" in columns else sorted(c for c in columns if re.fullmatch(r"image_\d+", c))
     if not image_columns or "label" not in columns:
         raise DatasetError(
             f"columns {', '.join(columns) or '(none)'}",
@@ -70,9 +66,7 @@ def read_manifest(path: Path) -> Dataset:
         name=path.stem,
         cases=cases,
         labels=_labels(described, beside) if described else _labels_in_data(cases),
-        channel_names=_channel_names(described, beside)
-        if described
-        else tuple(f"channel_{i}" for i in range(count)),
+        channel_names=_channel_names(described, beside) if described else tuple(f"channel_{i}" for i in range(count)),
         spatial_dims=_spatial_dims(cases[0]),
         source=path,
     )

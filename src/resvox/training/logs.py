@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -60,9 +63,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(line for line in file if line.endswith("\n")):
-            numbers: dict[str, Any] = {
-                name: float(cell) if cell else None for name, cell in row.items() if name
-            }
+            numbers: dict[str, Any] = {name: float(cell) if cell else None for name, cell in row.items() if name}
             rows.append({**numbers, "step": int(numbers["step"])})
     return rows
 
@@ -71,10 +72,11 @@ class EventsFile:
     """TensorBoard events of the same numbers."""
 
     def __init__(self, folder: Path, *, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        with _without_tensorflow():
+            from torch.utils.tensorboard import SummaryWriter
 
-        # purge_step hides what a killed run wrote beyond its checkpoint.
-        self._writer = SummaryWriter(str(folder), purge_step=first_step + 1)
+            # purge_step hides what a killed run wrote beyond its checkpoint.
+            self._writer = SummaryWriter(str(folder), purge_step=first_step + 1)
 
     def write(self, row: dict[str, Any]) -> None:
         """Write every number of a row of metrics.csv but its step."""
@@ -85,6 +87,20 @@ class EventsFile:
     def close(self) -> None:
         """Flush and close."""
         self._writer.close()
+
+
+@contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Let TensorBoard use its own file code: where TensorFlow is installed, it would import that (seconds).
+
+    A module of this name is TensorBoard's switch for builds without TensorFlow; it looks once, on first use.
+    """
+    switch = "tensorboard.compat.notf"
+    sys.modules.setdefault(switch, ModuleType(switch))
+    try:
+        yield
+    finally:
+        sys.modules.pop(switch, None)
 
 
 class ProgressDisplay:
@@ -129,10 +145,7 @@ class ProgressDisplay:
             self._bar.update(self._task, completed=row["step"], loss=f"{row['loss']:.3f}", dice=dice)
         elif self.shown and (validated or time.monotonic() - self._last_line > QUIET_SECONDS):
             self._last_line = time.monotonic()
-            self.say(
-                f"step {row['step']}/{self.steps}  loss {row['loss']:.4f}  Dice {dice}  "
-                f"{left_seconds:.0f} s left"
-            )
+            self.say(f"step {row['step']}/{self.steps}  loss {row['loss']:.4f}  Dice {dice}  {left_seconds:.0f} s left")
 
     def preparing(self, done: int, total: int, case: str) -> None:
         """Tell how far the preparation of the cases is, now and then."""

@@ -78,9 +78,7 @@ def fit(
     _check_fit(dataset, plan)
     run = RunFolder(Path(run_folder))
     run.check(plan, resume=resume, overwrite=overwrite)
-    fabric = make_fabric(
-        plan, devices=devices, num_nodes=num_nodes, accelerator=accelerator, precision=precision
-    )
+    fabric = make_fabric(plan, devices=devices, num_nodes=num_nodes, accelerator=accelerator, precision=precision)
     job = Job(
         dataset=dataset,
         plan=plan,
@@ -163,9 +161,7 @@ def build_model(plan: Plan) -> nn.Module:
     return model
 
 
-def _prepare(
-    fabric: Fabric, job: Job, display: ProgressDisplay
-) -> tuple[list[PreparedCase], list[PreparedCase]]:
+def _prepare(fabric: Fabric, job: Job, display: ProgressDisplay) -> tuple[list[PreparedCase], list[PreparedCase]]:
     """Every process prepares its share of the cases, then all open all of them."""
     split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
     display.say(f"{len(split.train)} cases train, {len(split.validation)} validate: {split.reason}")

@@ -58,16 +58,12 @@ class Plan:
     norm: str = _said("instance", "batch, instance or group")
     # what it sees
     orientation: str | None = _said(None, "where the array axes point, e.g. SPL; null keeps the file's")
-    spacing_mm: tuple[float, ...] | None = _said(
-        None, "target spacing of each array axis; null keeps the file's"
-    )
+    spacing_mm: tuple[float, ...] | None = _said(None, "target spacing of each array axis; null keeps the file's")
     crop: str = _said("none", "none, or nonzero: cut away the empty border")
     normalization: tuple[Mapping[str, Any], ...] = _said(
         ({"kind": "zscore"},), "one a channel: {kind: window, ...} or {kind: zscore, ...}"
     )
-    patch_size: tuple[int, ...] = _said(
-        (64, 64, 64), "voxels of a training patch and of the inference window"
-    )
+    patch_size: tuple[int, ...] = _said((64, 64, 64), "voxels of a training patch and of the inference window")
     batch_size: int = _said(2, "patches a step, over all processes together")
     overlap: float = _said(0.5, "of neighbouring inference windows, a fraction of the patch")
     foreground_fraction: float = _said(0.5, "of the patches are centred on a voxel of a label")
@@ -83,9 +79,7 @@ class Plan:
     warmup_steps: int = _said(50, "of linear growth of the learning rate")
     decay: str = _said("poly", "poly, cosine or constant")
     steps: int = _said(10_000, "optimizer steps")
-    max_minutes: float | None = _said(
-        None, "stop earlier, after this many minutes of training; null: no limit"
-    )
+    max_minutes: float | None = _said(None, "stop earlier, after this many minutes of training; null: no limit")
     # how it is watched
     validation_interval: int = _said(250, "steps between validations on whole volumes")
     validation_fraction: float = _said(0.2, "of the cases validate, where the dataset does not say which")
@@ -102,6 +96,7 @@ class Plan:
         check_choices(self)
         check_numbers(self)
         check_shapes(self)
+        self.preprocessing()  # refuses normalizations and orientations that are none
 
     @property
     def total_stride(self) -> tuple[int, ...]:
@@ -145,9 +140,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, without the notes."""
         return {
-            item.name: _plain(getattr(self, item.name))
-            for item in dataclasses.fields(self)
-            if item.name != "notes"
+            item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self) if item.name != "notes"
         }
 
     @classmethod
@@ -181,16 +174,16 @@ class Plan:
 
     def to_yaml(self) -> str:
         """The plan as YAML: a comment on each field, and the reason for its value where one is known."""
-        lines = [
-            "# A training plan of resvox. Edit any value, then: resvox train DATASET -o RUN --plan THIS_FILE"
-        ]
+        lines = ["# A training plan of resvox. Edit any value, then: resvox train DATASET -o RUN --plan THIS_FILE"]
         for item in dataclasses.fields(self):
             if item.name == "notes":
                 continue
             lines.append(f"\n# {item.metadata['comment']}")
             if self.notes.get(item.name):
                 lines.append(f"#   why: {' '.join(self.notes[item.name].split())}")
-            value = yaml.safe_dump(_plain(getattr(self, item.name)), default_flow_style=True, width=10_000)
+            value = yaml.safe_dump(
+                _plain(getattr(self, item.name)), default_flow_style=True, sort_keys=False, width=10_000
+            )
             lines.append(f"{item.name}: {value.strip().removesuffix('...').strip()}")
         return "\n".join(lines) + "\n"
 
@@ -210,9 +203,7 @@ class Plan:
         except FileNotFoundError as error:
             raise PlanError("no such plan", expected="a YAML file", path=path) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise PlanError(
-                f"not YAML ({error})", expected="a plan as Plan.save writes it", path=path
-            ) from error
+            raise PlanError(f"not YAML ({error})", expected="a plan as Plan.save writes it", path=path) from error
         if not isinstance(values, dict):
             raise PlanError("not a mapping", expected="lines of 'field: value'", path=path)
         return cls.from_dict(values, path=path)

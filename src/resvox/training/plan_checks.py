@@ -32,8 +32,8 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     if value is None and type(None) in options:
         return None
     try:
-        if int in options and not isinstance(value, bool) and float(value) == int(value):
-            return int(value)
+        if int in options and not isinstance(value, bool) and float(value) == int(float(value)):
+            return int(float(value))
         if float in options and not isinstance(value, bool) and math.isfinite(float(value)):
             return float(value)
         if str in options and isinstance(value, str):
@@ -95,9 +95,7 @@ def check_numbers(plan: Plan) -> None:
         if not 0 <= value <= 1 or (name != "foreground_fraction" and value == 1):
             raise PlanError(f"{name}={value}", expected="a fraction from 0 to 1")
     if plan.learning_rate <= 0 or (plan.max_minutes is not None and plan.max_minutes <= 0):
-        raise PlanError(
-            f"learning_rate={plan.learning_rate}, max_minutes={plan.max_minutes}", expected="more than 0"
-        )
+        raise PlanError(f"learning_rate={plan.learning_rate}, max_minutes={plan.max_minutes}", expected="more than 0")
     if plan.warmup_steps >= plan.steps:
         raise PlanError(
             f"warmup_steps={plan.warmup_steps} with steps={plan.steps}",

@@ -12,9 +12,7 @@ from resvox.training.plan import Plan
 from resvox.training.plan_checks import CHOICES
 
 
-def make_fabric(
-    plan: Plan, *, devices: int | str, num_nodes: int, accelerator: str, precision: str | None
-) -> Fabric:
+def make_fabric(plan: Plan, *, devices: int | str, num_nodes: int, accelerator: str, precision: str | None) -> Fabric:
     """A Fabric for one process, for several spawned ones, or for those that `torchrun` has started.
 
     Args:

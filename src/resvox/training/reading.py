@@ -9,10 +9,10 @@ import numpy as np
 
 from resvox.errors import DatasetError
 from resvox.training.dataset import Case, Dataset
-from resvox.volumes import InputCase, read_case, read_volume
+from resvox.volumes import InputCase, Volume, read_case, read_volume
 
 if TYPE_CHECKING:
-    from resvox.volumes import Grid, Volume
+    from resvox.volumes import Grid
 
 GRID_TOLERANCE = 0.1  # of a voxel: headers written by different tools round differently
 
@@ -24,19 +24,18 @@ def read_labelled(case: Case, dataset: Dataset) -> tuple[Volume, Volume]:
         The scan, (*spatial) or (channels, *spatial), and the label map, (*spatial) int64 as declared.
 
     Raises:
-        DatasetError: grids that differ, undeclared or fractional label values, values that are not finite.
+        DatasetError: grids that differ, undeclared or fractional label values.
+        VolumeError: a file that cannot be read, or holds NaN or infinite numbers.
     """
     assert case.label is not None  # Case refuses an unlabelled case that is not a test case
     image = read_case(InputCase(id=case.id, paths=case.images))
     label = read_volume(case.label)
     _check_channels(case, dataset, image)
     if label.channels != 1 or label.array.ndim != label.spatial_dims:
-        raise DatasetError(
-            f"a label map of {label.channels} channels", expected="one value a voxel", path=case.label
-        )
+        raise DatasetError(f"a label map of {label.channels} channels", expected="one value a voxel", path=case.label)
     _check_grids(case, image.grid, label.grid)
-    _check_finite(case, image)
-    return image, label.with_array(_whole_values(case, dataset, label.array))
+    # On the image's own grid: headers that differ by rounding would be refused later on.
+    return image, Volume.on_grid(_whole_values(case, dataset, label.array), image.grid)
 
 
 def _check_channels(case: Case, dataset: Dataset, image: Volume) -> None:
@@ -68,17 +67,6 @@ def _corners_mm(grid: Grid) -> np.ndarray[Any, Any]:
     corners = np.array(list(itertools.product(*((0, size - 1) for size in grid.shape))), dtype=float)
     direction = np.asarray(grid.direction, dtype=float)
     return np.asarray(grid.origin_mm) + (corners * np.asarray(grid.spacing_mm)) @ direction.T
-
-
-def _check_finite(case: Case, image: Volume) -> None:
-    finite = np.isfinite(image.array)
-    if not finite.all():
-        raise DatasetError(
-            f"{int((~finite).sum())} voxels of case {case.id!r} are not finite (NaN or infinite)",
-            expected="numbers",
-            fix="replace them, or leave the case out",
-            path=case.images[0],
-        )
 
 
 def _whole_values(case: Case, dataset: Dataset, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -80,10 +80,7 @@ class PatchSampler(torch.utils.data.Dataset[Patch]):
             flat = int(voxels[int(rng.integers(len(voxels)))])
             return tuple(int(place) for place in np.unravel_index(flat, case.shape))
         # Uniform over the patches that fit, not over voxels: borders are not seen more often than the middle.
-        starts = [
-            int(rng.integers(max(1, n - p + 1)))
-            for n, p in zip(case.shape, self.plan.patch_size, strict=True)
-        ]
+        starts = [int(rng.integers(max(1, n - p + 1))) for n, p in zip(case.shape, self.plan.patch_size, strict=True)]
         return tuple(start + p // 2 for start, p in zip(starts, self.plan.patch_size, strict=True))
 
 

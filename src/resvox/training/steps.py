@@ -120,9 +120,7 @@ def run_steps(
         return logs.rows
 
 
-def _one_step(
-    state: State, plan: Plan, loss_function: nn.Module, batch: Batch, step: int, rate: float
-) -> float:
+def _one_step(state: State, plan: Plan, loss_function: nn.Module, batch: Batch, step: int, rate: float) -> float:
     """One optimizer step; the loss is the mean over processes."""
     fabric = state.fabric
     # Dropout and the like draw from torch's generator: set here, a resume draws the same numbers.
@@ -135,9 +133,7 @@ def _one_step(
     state.optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
     if plan.gradient_clip:
-        fabric.clip_gradients(
-            state.model, state.optimizer, max_norm=plan.gradient_clip, error_if_nonfinite=False
-        )
+        fabric.clip_gradients(state.model, state.optimizer, max_norm=plan.gradient_clip, error_if_nonfinite=False)
     state.optimizer.step()
     mean = loss.detach()
     if fabric.world_size > 1:

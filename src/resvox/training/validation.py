@@ -73,14 +73,9 @@ def validate(
     )
 
 
-def dice_per_class(
-    prediction: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], num_classes: int
-) -> list[float]:
+def dice_per_class(prediction: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], num_classes: int) -> list[float]:
     """Dice of each class, NaN where both maps lack it; one pass over the voxels."""
     pairs = reference.ravel().astype(np.int64) * num_classes + prediction.ravel()
     table = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
     sizes = table.sum(axis=0) + table.sum(axis=1)
-    return [
-        float(2 * table[index, index] / sizes[index]) if sizes[index] else math.nan
-        for index in range(num_classes)
-    ]
+    return [float(2 * table[index, index] / sizes[index]) if sizes[index] else math.nan for index in range(num_classes)]

@@ -1,0 +1,96 @@
+"""The cache: label values become class indices, changes are noticed, a kill leaves nothing half done."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import SimpleITK
+
+import resvox.training.cache as cache_module
+from resvox.training import Plan, read_dataset
+from resvox.training.cache import cache_key, prepare_case
+
+PREPROCESSING = Plan(num_classes=3).preprocessing()
+
+
+def test_prepared_arrays(folder_of, tmp_path):
+    dataset = read_dataset(folder_of())
+    case = prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
+    assert case.image.shape == (1, 16, 16, 16)
+    assert case.image.dtype == np.float32
+    assert isinstance(case.image, np.memmap)
+    assert case.label.dtype == np.uint8
+    for index in (1, 2):
+        assert set(case.label.ravel()[case.voxels(index)]) == {index}
+        assert len(case.voxels(index)) == (case.label == index).sum()
+
+
+def test_values_that_are_not_consecutive_become_indices(folder_of, tmp_path):
+    folder = folder_of(ids=("a",), labels={"background": 0, "ball": 40, "box": 300})
+    path = folder / "labelsTr/a.nii.gz"
+    image = SimpleITK.ReadImage(str(path))
+    values = np.array([0, 40, 300], np.uint16)[SimpleITK.GetArrayFromImage(image)]
+    changed = SimpleITK.GetImageFromArray(values)
+    changed.CopyInformation(image)
+    SimpleITK.WriteImage(changed, str(path))
+    dataset = read_dataset(folder)
+    case = prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
+    assert np.array_equal(np.asarray(list(dataset.labels.values()))[case.label], values)
+
+
+def test_few_coordinates_are_kept_of_a_large_label(folder_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "COORDINATES_PER_LABEL", 10)
+    dataset = read_dataset(folder_of())
+    first, again = (prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / name) for name in ("one", "two"))
+    assert len(first.voxels(1)) == 10
+    assert np.array_equal(first.voxels(1), again.voxels(1))
+    assert set(first.label.ravel()[first.voxels(1)]) == {1}
+
+
+def test_prepared_once_until_something_changes(folder_of, tmp_path, monkeypatch):
+    folder = folder_of()
+    dataset = read_dataset(folder)
+    case = dataset.cases[0]
+    prepared = prepare_case(case, dataset, PREPROCESSING, tmp_path / "cache")
+
+    def never(*args):
+        raise AssertionError("prepared again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cache_module, "_write", never)
+        assert prepare_case(case, dataset, PREPROCESSING, tmp_path / "cache") == prepared
+    key = cache_key(case, dataset, PREPROCESSING)
+    other = Plan(num_classes=3, spacing_mm=(2, 2, 2)).preprocessing()
+    assert cache_key(case, dataset, other) != key
+    stamp = case.label.stat()
+    os.utime(case.label, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1_000_000))
+    assert cache_key(case, dataset, PREPROCESSING) != key
+
+
+def test_a_failure_half_way_leaves_no_case(folder_of, tmp_path, monkeypatch):
+    dataset = read_dataset(folder_of())
+
+    def fail(*args, **options):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            json, "dumps", lambda *a, dumps=json.dumps, **k: fail() if "voxels_of" in a[0] else dumps(*a, **k)
+        )
+        with pytest.raises(OSError, match="disk full"):
+            prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
+
+
+def test_another_process_that_was_faster_wins(folder_of, tmp_path, monkeypatch):
+    dataset = read_dataset(folder_of())
+    case = dataset.cases[0]
+    faster = prepare_case(case, dataset, PREPROCESSING, tmp_path / "cache")
+    before = (faster.folder / "image.npy").stat().st_ino
+    cache_module._write(case, dataset, PREPROCESSING, faster.folder)
+    assert (faster.folder / "image.npy").stat().st_ino == before
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [faster.folder.name]

@@ -1,0 +1,140 @@
+"""The plan: through YAML and back without loss, and every contradiction refused by name."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resvox.errors import PlanError
+from resvox.training import Plan
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    dims = draw(st.sampled_from([2, 3]))
+    stride = st.one_of(st.integers(1, 2), st.tuples(*[st.integers(1, 2)] * dims))
+    strides = draw(st.tuples(*[stride] * 5))
+    depth = draw(st.integers(1, 5))
+    totals = [1] * dims
+    for each in strides[:depth]:
+        for axis in range(dims):
+            totals[axis] *= each if isinstance(each, int) else each[axis]
+    channels = draw(st.integers(1, 3))
+    steps = draw(st.integers(2, 10_000))
+    normalization = st.one_of(
+        st.just({"kind": "zscore", "nonzero_only": True}),
+        st.builds(lambda low: {"kind": "window", "low": low, "high": low + 1.5}, st.floats(-1000, 1000)),
+    )
+    return Plan(
+        spatial_dims=dims,
+        in_channels=channels,
+        num_classes=draw(st.integers(2, 100)),
+        encoder=draw(st.sampled_from(["resnet18", "no", "1e3", "a: b", "null", "# x"])),
+        encoder_depth=depth,
+        decoder_filters=draw(st.tuples(*[st.integers(1, 64)] * depth)),
+        strides=strides,
+        norm=draw(st.sampled_from(["batch", "instance", "group"])),
+        orientation=draw(st.sampled_from([None, "SPL", "RAS"])) if dims == 3 else None,
+        spacing_mm=draw(st.one_of(st.none(), st.tuples(*[st.floats(0.01, 20)] * dims))),
+        normalization=draw(st.tuples(*[normalization] * channels)),
+        patch_size=tuple(total * draw(st.integers(1, 5)) for total in totals),
+        foreground_fraction=draw(st.floats(0, 1)),
+        mirror_axes=draw(st.sampled_from([(), (0,), (1, 0)])),
+        learning_rate=draw(st.floats(1e-7, 10)),
+        steps=steps,
+        warmup_steps=draw(st.integers(0, steps - 1)),
+        max_minutes=draw(st.one_of(st.none(), st.floats(0.1, 1000))),
+        seed=draw(st.integers(0, 2**31)),
+        notes={"seed": "because\nof: this # and that"},
+    )
+
+
+@given(plan=plans())
+@settings(deadline=None, max_examples=60)
+def test_yaml_round_trip(plan):
+    with tempfile.TemporaryDirectory() as folder:
+        path = plan.save(Path(folder) / "plan.yaml")
+        again = Plan.load(path)
+        assert again == plan
+        assert again.to_dict() == plan.to_dict()
+        text = path.read_text()
+    assert "#   why: because of: this # and that\nseed: " in text
+    assert not plan.differences(again)
+
+
+def test_every_field_has_a_comment_in_the_yaml():
+    lines = Plan().to_yaml().splitlines()
+    for name in Plan().to_dict():
+        (at,) = [i for i, line in enumerate(lines) if line.startswith(f"{name}:")]
+        assert lines[at - 1].startswith("# ")
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
+    # YAML 1.1 reads 1e-3 as text, and people write it.
+    (tmp_path / "plan.yaml").write_text("learning_rate: 1e-3\npatch_size: [32, 32, 32]\nsteps: 2e3\n")
+    plan = Plan.load(tmp_path / "plan.yaml")
+    assert (plan.learning_rate, plan.patch_size, plan.steps) == (1e-3, (32, 32, 32), 2000)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"learnig_rate": 1}, ["unknown field 'learnig_rate'", "did you mean 'learning_rate'?"]),
+        ({"zzz": 1}, ["unknown field 'zzz'", "remove it"]),
+        ({"norm": "bath"}, ["norm='bath'", "one of batch, instance, group", "did you mean 'batch'?"]),
+        ({"batch_size": 1.5}, ["batch_size=1.5", "a whole number"]),
+        ({"batch_size": True}, ["batch_size=True"]),
+        ({"batch_size": 0}, ["batch_size=0", "at least 1"]),
+        ({"learning_rate": float("nan")}, ["learning_rate=nan"]),
+        ({"foreground_fraction": 1.2}, ["foreground_fraction=1.2", "a fraction from 0 to 1"]),
+        ({"overlap": 1}, ["overlap=1"]),
+        ({"steps": 10}, ["warmup_steps=50 with steps=10", "set warmup_steps to 0"]),
+        ({"patch_size": [30, 64, 64]}, ["patch_size=(30, 64, 64)", "(32, 32, 32)", "use patch_size (32, 64, 64)"]),
+        ({"patch_size": [64, 64]}, ["patch_size=(64, 64)", "3 positive numbers, one an axis"]),
+        ({"spacing_mm": [1, 1, 0]}, ["spacing_mm=(1.0, 1.0, 0.0)"]),
+        ({"strides": [2, 2, 2]}, ["strides=(2, 2, 2)", "5 strides"]),
+        ({"strides": [[1, 2], 2, 2, 2, 2]}, ["each a number or 3 numbers"]),
+        ({"decoder_filters": [16]}, ["decoder_filters=(16,) with encoder_depth=5"]),
+        ({"mirror_axes": [3]}, ["mirror_axes=(3,)", "axes from 0 to 2"]),
+        ({"in_channels": 2}, ["1 normalizations for in_channels=2"]),
+        ({"normalization": [{"kind": "magic"}]}, ["magic"]),
+        ({"orientation": "XYZ"}, ["XYZ"]),
+        ({"spatial_dims": 4}, ["spatial_dims=4"]),
+        ({"max_minutes": 0}, ["max_minutes=0"]),
+    ],
+)
+def test_contradictions_are_refused_in_clear_words(values, words, tmp_path):
+    with pytest.raises(PlanError) as caught:
+        Plan.from_dict(values, path="plan.yaml")
+    assert str(caught.value).startswith("plan.yaml: ")
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_files_that_are_no_plan(tmp_path):
+    with pytest.raises(PlanError, match="no such plan"):
+        Plan.load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(PlanError, match="not YAML"):
+        Plan.load(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(PlanError, match="not a mapping"):
+        Plan.load(tmp_path / "list.yaml")
+
+
+def test_changes_keep_the_other_notes():
+    plan = Plan(notes={"seed": "s", "steps": "t"}).with_changes(steps=200)
+    assert plan.steps == 200
+    assert plan.notes == {"seed": "s"}
+    assert Plan().differences(plan) == {"steps": (10_000, 200)}
+    with pytest.raises(PlanError, match="did you mean 'steps'"):
+        plan.with_changes(step=3)
+
+
+def test_total_stride_counts_the_levels_in_use():
+    plan = Plan(strides=((1, 2, 2), 2, 2, 2, 2), encoder_depth=3, decoder_filters=(32, 16, 8))
+    assert plan.total_stride == (4, 8, 8)
