@@ -3,13 +3,13 @@ import re
 
 import pytest
 
-from resvox.catalog import ALIASES, FAMILIES, VARIANTS, list_models
+from resvox.catalog import ALIASES, DENSE_VARIANTS, FAMILIES, VARIANTS, list_models
 from resvox.catalog.registry import SEGMENTERS
 from resvox.errors import UnknownModelError
 
 
 def test_every_row_is_listed_once_in_the_order_of_the_table():
-    names = [*(variant.name for variant in VARIANTS), *SEGMENTERS]
+    names = [*(v.name for v in VARIANTS), *SEGMENTERS, *(v.name for v in DENSE_VARIANTS)]
     assert list(list_models()) == names
     assert len(set(names)) == len(names)
     assert isinstance(list_models(), list)
@@ -24,7 +24,8 @@ def test_no_alias_shadows_a_name_and_class_names_are_unique():
 
 def test_filters_combine():
     assert list_models("resnet*v2") == [f"resnet{n}v2" for n in (18, 34, 50, 101, 152, 200)]
-    assert list_models("RESNET18*") == ["resnet18", "resnet18v2", "resnet18vd"]
+    assert list_models("RESNET18*") == ["resnet18", "resnet18v2", "resnet18vd", "resnet18_3d"]
+    assert list_models(task="regression") == ["resnet18_3d"]
     assert list_models("*_v2") == list_models("resnet*v2")  # through the aliases
     assert list_models(family="seresnext") == ["seresnext50", "seresnext101"]
     assert list_models(task="segmentation") == sorted(SEGMENTERS)

@@ -2,6 +2,7 @@
 
 from resvox.blueprint.blueprint import Blueprint
 from resvox.blueprint.choices import NormChoice, activation_of, output_activation_of, per_axis
+from resvox.blueprint.dense import DenseRecipe, resolve_dense
 from resvox.blueprint.node import Node, Sequence, TensorSpec
 from resvox.blueprint.recipe import ResNetRecipe
 from resvox.blueprint.resnet import resolve_resnet
@@ -10,6 +11,7 @@ from resvox.blueprint.unet import UNetRecipe, resolve_unet
 
 __all__ = [
     "Blueprint",
+    "DenseRecipe",
     "Node",
     "NormChoice",
     "ResNetRecipe",
@@ -20,6 +22,7 @@ __all__ = [
     "activation_of",
     "output_activation_of",
     "per_axis",
+    "resolve_dense",
     "resolve_resnet",
     "resolve_unet",
 ]

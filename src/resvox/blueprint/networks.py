@@ -146,4 +146,21 @@ class UNet(Node):
     activation: Activation | None
 
 
-Network = ResNet | PreActResNet | UNet
+@dataclass(frozen=True, kw_only=True)
+class DenseResNet(Node):
+    """Residual layers at the input's size, one of them strided; a transposed convolution undoes the stride.
+
+    ``layers`` holds sequences of basic blocks; ``up`` is transposed convolution, norm and activation, cut to the
+    input's size; ``head`` maps the features to the output's channels.
+    """
+
+    conv1: Conv
+    bn1: Norm
+    act1: Activation
+    layers: Sequence
+    up: Sequence
+    head: Sequence
+    activation: Activation | None
+
+
+Network = ResNet | PreActResNet | UNet | DenseResNet

@@ -188,6 +188,15 @@ def _basic(recipe: ResNetRecipe, place: _Place) -> BasicBlock:
     )
 
 
+def basic_block(recipe: ResNetRecipe, in_channels: int, out_channels: int, stride: Axes) -> BasicBlock:
+    """One basic block outside a ResNet's four stages, in the recipe's style."""
+    ones = (1,) * recipe.spatial_dims
+    place = _Place(
+        channels=in_channels, width=out_channels, stride=stride, first_dilation=ones, dilation=ones, drop_path=0.0
+    )
+    return _basic(recipe, place)
+
+
 def _bottleneck(recipe: ResNetRecipe, place: _Place) -> BottleneckBlock:
     width, out = _inner_width(recipe, place), place.width * recipe.expansion
     return BottleneckBlock(

@@ -404,6 +404,18 @@ def _unet(node: net.UNet, path: str, signal: Signal, tape: _Tape) -> Signal:
     return _chain(node, ("head", "activation"), path, x, tape)
 
 
+def _dense(node: net.DenseResNet, path: str, signal: Signal, tape: _Tape) -> Signal:
+    x = _stem_group(node.conv1, join(path, "conv1"), signal, tape)
+    x = _named(node, ("bn1", "act1"), path, "normalization and activation", x, tape)
+    for name, layer in node.layers.children():
+        assert isinstance(layer, Sequence)
+        x = _stage_group(layer, join(path, f"layers.{name}"), x, tape)
+    with tape.group(join(path, "up"), "upsampling, cut to the input's size", x) as out:
+        out.append(replace(_visit(node.up, join(path, "up"), x, tape), size=signal.size))
+    x = _named(node, ("head",), path, "head", out[0], tape)
+    return _through(node.activation, join(path, "activation"), x, tape)
+
+
 _VISITS: dict[type[Node], Callable[..., Signal]] = {
     Sequence: _sequence,
     lf.Conv: _conv,
@@ -432,4 +444,5 @@ _VISITS: dict[type[Node], Callable[..., Signal]] = {
     net.ResNet: _resnet,
     net.PreActResNet: _preact_resnet,
     net.UNet: _unet,
+    net.DenseResNet: _dense,
 }

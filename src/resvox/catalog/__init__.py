@@ -1,13 +1,16 @@
 """WHICH networks there are: tables, and the way from a name to a blueprint."""
 
+from resvox.catalog.dense import DENSE_VARIANTS, DenseVariant
 from resvox.catalog.listing import FAMILIES, ModelList, list_models
 from resvox.catalog.registry import get_blueprint, resolve_name
 from resvox.catalog.resnets import ALIASES, VARIANTS, Variant
 
 __all__ = [
     "ALIASES",
+    "DENSE_VARIANTS",
     "FAMILIES",
     "VARIANTS",
+    "DenseVariant",
     "ModelList",
     "Variant",
     "get_blueprint",

@@ -64,6 +64,7 @@ def settle_interface(
     num_classes: int | None,
     input_shape: Sequence[int | None] | None,
     default_classes: int,
+    default_dims: int = 2,
 ) -> Interface:
     """Dims and channels from explicit numbers and Keras's ``input_shape=(*spatial, channels)``; both must agree.
 
@@ -82,7 +83,7 @@ def settle_interface(
         if shape[-1] is None:
             raise BlueprintError(f"input_shape={shape!r}", expected="a number of channels as the last entry")
         in_channels = _agree("in_channels", in_channels, shape[-1], shape)
-    dims = 2 if spatial_dims is None else spatial_dims
+    dims = default_dims if spatial_dims is None else spatial_dims
     channels = 3 if in_channels is None else in_channels
     classes = default_classes if num_classes is None else num_classes
     for name, value, least in (

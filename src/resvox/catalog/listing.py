@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resvox.blueprint.choices import suggest
+from resvox.catalog.dense import DENSE_VARIANTS
 from resvox.catalog.registry import SEGMENTERS
 from resvox.catalog.resnets import ALIASES, VARIANTS
 from resvox.errors import UnknownModelError
 
-FAMILIES = ("resnet", "resnext", "seresnet", "seresnext", "wide_resnet", "unet")
+FAMILIES = ("resnet", "resnext", "seresnet", "seresnext", "wide_resnet", "unet", "resnet_dense")
 TASKS = ("classification", "segmentation", "regression")
 
 
@@ -29,6 +30,7 @@ def entries() -> list[Entry]:
     """Every row of the catalog."""
     rows = [Entry(name=v.name, family=v.family, task="classification") for v in VARIANTS]
     rows += [Entry(name=name, family="unet", task="segmentation") for name in SEGMENTERS]
+    rows += [Entry(name=v.name, family=v.family, task="regression") for v in DENSE_VARIANTS]
     return rows
 
 
@@ -38,13 +40,12 @@ class ModelList(list[str]):
     def groups(self) -> list[tuple[str, list[str], list[str]]]:
         """(backbone family, segmentation models that take it as encoder, its variants in this list)."""
         families = {entry.name: entry.family for entry in entries()}
+        encoders = {variant.family for variant in VARIANTS}
         found: dict[str, list[str]] = {}
         for name in self:
             found.setdefault(families[name], []).append(name)
         takes_encoder = sorted(SEGMENTERS)
-        return [
-            (family, [] if names[0] in SEGMENTERS else takes_encoder, sorted(names)) for family, names in found.items()
-        ]
+        return [(family, takes_encoder if family in encoders else [], sorted(names)) for family, names in found.items()]
 
     def __repr__(self) -> str:
         from rich.console import Console
@@ -86,7 +87,7 @@ def list_models(pattern: str = "*", *, family: str | None = None, task: str | No
     Args:
         pattern: a shell pattern such as ``"resnet*v2"``; aliases match too and give the catalog's name.
         family: ``"resnet"`` (v1, v2, vd), ``"resnext"``, ``"seresnet"``, ``"seresnext"``, ``"wide_resnet"``,
-            ``"unet"``.
+            ``"unet"``, ``"resnet_dense"``.
         task: ``"classification"``, ``"segmentation"`` or ``"regression"``.
 
     Returns:

@@ -8,12 +8,14 @@ from typing import Any
 
 from resvox.blueprint import (
     Blueprint,
+    DenseRecipe,
     NormChoice,
     ResNetRecipe,
     UNetRecipe,
     activation_of,
     output_activation_of,
     per_axis,
+    resolve_dense,
     resolve_resnet,
     resolve_unet,
 )
@@ -21,6 +23,7 @@ from resvox.blueprint.choices import OUTPUT_ACTIVATIONS, suggest
 from resvox.blueprint.recipe import LEVELS
 from resvox.catalog import resnets
 from resvox.catalog.arguments import Interface, refuse_unknown, settle_aliases, settle_interface
+from resvox.catalog.dense import DENSE_BY_NAME
 from resvox.errors import BlueprintError, UnknownModelError
 
 SEGMENTERS = {"unet": "UNet"}
@@ -58,6 +61,16 @@ UNET_OPTIONS = (
     "decoder_activation",
     "head_kernel",
 )
+DENSE_OPTIONS = (
+    "norm",
+    "activation",
+    "output_activation",
+    "depths",
+    "widths",
+    "stride",
+    "shortcut",
+    "zero_init_residual",
+)
 
 
 def resolve_name(name: str) -> str:
@@ -68,9 +81,10 @@ def resolve_name(name: str) -> str:
     """
     lowered = str(name).lower()
     lowered = resnets.ALIASES.get(lowered, lowered)
-    if lowered in resnets.BY_NAME or lowered in SEGMENTERS:
+    known = [*resnets.BY_NAME, *SEGMENTERS, *DENSE_BY_NAME]
+    if lowered in known:
         return lowered
-    known = [*resnets.BY_NAME, *resnets.ALIASES, *SEGMENTERS]
+    known += resnets.ALIASES
     raise UnknownModelError(
         f"unknown model {name!r}",
         expected="a name that resvox.list_models() shows",
@@ -93,7 +107,8 @@ def get_blueprint(
         name: a name of the catalog, such as ``"resnet50"``, ``"resnet50_v2"`` or ``"unet"``.
         spatial_dims: 2 (default) or 3.
         in_channels: channels of the input, 3 by default.
-        num_classes: 1000 by default for a classifier (0: pooled features), 1 for a segmenter.
+        num_classes: 1000 by default for a classifier (0: pooled features), 1 for a segmenter, 6 for
+            ``"resnet18_3d"`` (whose ``spatial_dims`` are 3 by default).
         input_shape: ``(*spatial, channels)``, Keras's habit; settles dims and channels.
         **options: options of the model; unknown ones are refused by name.
 
@@ -109,16 +124,20 @@ def get_blueprint(
         }
     )
     known = resolve_name(name)
+    dense = DENSE_BY_NAME.get(known)
     interface = settle_interface(
         spatial_dims=settled.pop("spatial_dims", None),
         in_channels=settled.pop("in_channels", None),
         num_classes=settled.pop("num_classes", None),
         input_shape=input_shape,
-        default_classes=1 if known in SEGMENTERS else 1000,
+        default_classes=dense.num_classes if dense else 1 if known in SEGMENTERS else 1000,
+        default_dims=dense.spatial_dims if dense else 2,
     )
     _split_activation(settled)
     if known in SEGMENTERS:
         return _unet(known, interface, settled)
+    if dense:
+        return _dense(known, interface, settled)
     return _classifier(known, interface, settled)
 
 
@@ -208,6 +227,32 @@ def _unet(name: str, interface: Interface, options: dict[str, Any]) -> Blueprint
         in_channels=interface.in_channels,
         num_classes=interface.num_classes,
         network=resolve_unet(recipe),
+    )
+
+
+def _dense(name: str, interface: Interface, options: dict[str, Any]) -> Blueprint:
+    refuse_unknown(name, options, DENSE_OPTIONS)
+    row, dims = DENSE_BY_NAME[name], interface.spatial_dims
+    recipe = DenseRecipe(
+        spatial_dims=dims,
+        in_channels=interface.in_channels,
+        num_classes=interface.num_classes,
+        stride=per_axis("stride", options.get("stride", 2), dims),
+        depths=_listed(options.get("depths", row.depths)),
+        widths=_listed(options.get("widths", row.widths)),
+        norm=NormChoice.of(options.get("norm", "batch")),
+        activation=activation_of(options.get("activation", "relu")),
+        shortcut=options.get("shortcut", "projection"),
+        zero_init_residual=options.get("zero_init_residual", False),
+        output_activation=output_activation_of(options.get("output_activation")),
+    )
+    return Blueprint(
+        name=name,
+        task="regression",
+        spatial_dims=dims,
+        in_channels=interface.in_channels,
+        num_classes=interface.num_classes,
+        network=resolve_dense(recipe),
     )
 
 

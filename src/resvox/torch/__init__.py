@@ -6,10 +6,20 @@ from torch import nn
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
+from resvox.torch.dense import BasicBlock, ResNet18_3D
 from resvox.torch.resnet import PreActBackbone, PreActResNet, ResNet, ResNetBackbone
 from resvox.torch.unet import UNet
 
-__all__ = ["PreActBackbone", "PreActResNet", "ResNet", "ResNetBackbone", "UNet", "build"]
+__all__ = [
+    "BasicBlock",
+    "PreActBackbone",
+    "PreActResNet",
+    "ResNet",
+    "ResNet18_3D",
+    "ResNetBackbone",
+    "UNet",
+    "build",
+]
 
 
 def build(blueprint: Blueprint) -> nn.Module:
@@ -17,6 +27,8 @@ def build(blueprint: Blueprint) -> nn.Module:
     network = blueprint.network
     if isinstance(network, net.UNet):
         return UNet(blueprint)
+    if isinstance(network, net.DenseResNet):
+        return ResNet18_3D(blueprint=blueprint)
     if isinstance(network, net.PreActResNet):
         return PreActBackbone(blueprint) if network.head is None else PreActResNet(blueprint)
     return ResNetBackbone(blueprint) if network.avgpool is None else ResNet(blueprint)
