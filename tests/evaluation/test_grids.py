@@ -29,13 +29,9 @@ def test_the_last_digits_of_a_file_do_not_make_another_grid():
 )
 def test_another_grid_is_refused_and_both_files_are_named(geometry, words):
     with pytest.raises(EvaluationError) as caught:
-        score_case(
-            cube(**geometry), cube(), LABELS, prediction_path="out/a.nii.gz", reference_path="ref/a.nrrd"
-        )
+        score_case(cube(**geometry), cube(), LABELS, prediction_path="out/a.nii.gz", reference_path="ref/a.nrrd")
     text = str(caught.value)
-    assert text.startswith(
-        f"out/a.nii.gz: a prediction on another grid than its reference ref/a.nrrd: {words}"
-    )
+    assert text.startswith(f"out/a.nii.gz: a prediction on another grid than its reference ref/a.nrrd: {words}")
     assert text.endswith("fix: predict on the image that the reference was drawn on, or ask for resampling")
 
 

@@ -32,9 +32,7 @@ def test_other_numbers_are_refused_with_the_file(label_map, bad):
 def test_channels_are_refused():
     from resvox.volumes import Volume
 
-    with pytest.raises(
-        EvaluationError, match=r"^p.nii: an image of shape \(3, 4, 5\) with 2 spatial axes; exp"
-    ):
+    with pytest.raises(EvaluationError, match=r"^p.nii: an image of shape \(3, 4, 5\) with 2 spatial axes; exp"):
         label_array(Volume(np.zeros((3, 4, 5)), spacing_mm=(1.0, 1.0)), path="p.nii")
 
 

@@ -88,9 +88,7 @@ def test_only_the_box_around_a_label_is_measured(label_map, monkeypatch):
 
     seen = []
     measure = room.surface_distances_mm
-    monkeypatch.setattr(
-        room, "surface_distances_mm", lambda a, b, s: seen.append(a.shape) or measure(a, b, s)
-    )
+    monkeypatch.setattr(room, "surface_distances_mm", lambda a, b, s: seen.append(a.shape) or measure(a, b, s))
     ours, theirs = np.zeros((2, 60, 60, 60), np.uint8)
     ours[10:13, 20:22, 5:6] = 7
     theirs[11:14, 20:22, 5:9] = 7
@@ -119,9 +117,7 @@ def test_many_unknown_values_are_cut_short(label_map):
 def test_floats_of_whole_numbers_are_scored(label_map, boxes):
     prediction, reference = boxes
     exact = score_case(label_map(prediction), label_map(reference), {"box": 1})
-    assert (
-        score_case(label_map(prediction * 1.0), label_map(reference.astype(np.float32)), {"box": 1}) == exact
-    )
+    assert score_case(label_map(prediction * 1.0), label_map(reference.astype(np.float32)), {"box": 1}) == exact
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, float("nan"), float("inf")])
@@ -154,6 +150,4 @@ def test_evaluation_loads_neither_torch_nor_monai_nor_scipy():
         "import sys, resvox.evaluation;"
         "assert not {'torch', 'monai', 'scipy', 'rich'} & set(sys.modules), sorted(sys.modules)"
     )
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""}
-    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""})

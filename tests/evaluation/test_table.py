@@ -36,9 +36,7 @@ def test_means_leave_out_what_is_undefined_and_count_it(scores):
     # Missed and extra count as 0 in Dice and surface Dice; HD95 is the mean of the one case that has one.
     assert (rib.dice, rib.hd95_mm, rib.surface_dice) == pytest.approx((0.2, 8.0, 0.3))
     assert (rib.compared, rib.missed, rib.extra, rib.absent) == (1, 1, 1, 0)
-    assert gland == LabelSummary(
-        dice=None, hd95_mm=None, surface_dice=None, compared=0, missed=0, extra=0, absent=3
-    )
+    assert gland == LabelSummary(dice=None, hd95_mm=None, surface_dice=None, compared=0, missed=0, extra=0, absent=3)
 
 
 def test_the_overall_mean_is_over_labels(scores):
@@ -89,7 +87,7 @@ def test_the_terminal_shows_rows_means_and_what_was_missed(scores):
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines()]
     assert ["case 1", "left, lung", "0.900", "2.00", "0.800", ""] in cells
     assert ["", "[red]rib[/red]", "0.000", "-", "0.000", "missed"] in cells
-    assert ["", "gland", "-", "-", "-", "not in this case"] in cells
+    assert ["", "gland", "-", "-", "-", "absent"] in cells
     assert ["mean", "left, lung", "0.783", "3.00", "0.600", ""] in cells
     assert ["", "[red]rib[/red]", "0.200", "8.00", "0.300", "1 missed, 1 extra"] in cells
     assert ["mean", "all labels", "0.492", "5.50", "0.450", "1 missed, 1 extra"] in cells

@@ -42,9 +42,10 @@ def test_a_pointwise_network_answers_as_if_not_mirrored_and_sees_contiguous_wind
 
 
 def test_the_predictors_own_array_is_left_alone():
-    kept = np.ones((1, 1, 2, 2), np.float32)
-    mirrored(lambda windows: kept, (0,), 2)(np.zeros((1, 1, 2, 2), np.float32))
-    np.testing.assert_array_equal(kept, 1)
+    kept = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
+    mean = mirrored(lambda windows: kept, (0,), 2)(np.zeros((1, 1, 2, 2), np.float32))
+    np.testing.assert_array_equal(mean[0, 0], [[1, 2], [1, 2]])
+    np.testing.assert_array_equal(kept.ravel(), [0, 1, 2, 3])
 
 
 @pytest.mark.parametrize("axes", [(2,), (-1,), (0, 0)])

@@ -157,9 +157,7 @@ def test_logits_that_are_not_finite_are_refused(value):
         return logits
 
     text = refused(predictor)
-    assert text.startswith(
-        "1 logits that are NaN or infinite; expected finite logits; fix: look for NaN among"
-    )
+    assert text.startswith("1 logits that are NaN or infinite; expected finite logits; fix: look for NaN among")
 
 
 def test_a_volume_with_nan_is_named_as_the_cause():

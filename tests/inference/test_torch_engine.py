@@ -185,6 +185,4 @@ def test_inference_loads_no_torch_until_an_engine_is_asked_for():
         "assert 'torch' not in sys.modules and 'monai' not in sys.modules;"
         "assert 'TorchEngine' in dir(room); room.TorchEngine; assert 'torch' in sys.modules"
     )
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""}
-    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""})

@@ -45,9 +45,7 @@ def label_array(volume: Volume, *, path: str | os.PathLike[str]) -> np.ndarray:
             fix="hand in the label map, not the image or the probabilities; resample labels with 'label'",
             path=path,
         )
-    return array.astype(
-        np.promote_types(np.min_scalar_type(int(low)), np.min_scalar_type(int(high))), copy=False
-    )
+    return array.astype(np.promote_types(np.min_scalar_type(int(low)), np.min_scalar_type(int(high))), copy=False)
 
 
 def scored_labels(labels: Mapping[str, int]) -> dict[str, int]:
@@ -58,11 +56,7 @@ def scored_labels(labels: Mapping[str, int]) -> dict[str, int]:
             value under two names.
     """
     for name, value in labels.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, np.integer))
-            or not 0 <= value <= LARGEST_VALUE
-        ):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value <= LARGEST_VALUE:
             raise EvaluationError(
                 f"label {name!r} with value {value!r}", expected=f"a whole number from 0 to {LARGEST_VALUE}"
             )

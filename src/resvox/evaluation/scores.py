@@ -152,9 +152,7 @@ def _joint_boxes(ours: np.ndarray, theirs: np.ndarray, highest: int) -> list[Box
 def _union(first: Box | None, second: Box | None) -> Box | None:
     if first is None or second is None:
         return first or second
-    return tuple(
-        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True)
-    )
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
 
 
 def _score_masks(

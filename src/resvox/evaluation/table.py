@@ -101,8 +101,7 @@ class ScoreTable:
     def to_dict(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """``case -> label name -> dice, hd95_mm, surface_dice``; plain numbers and None."""
         return {
-            case: {label: score.to_dict() for label, score in labels.items()}
-            for case, labels in self.scores.items()
+            case: {label: score.to_dict() for label, score in labels.items()} for case, labels in self.scores.items()
         }
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
@@ -117,9 +116,7 @@ class ScoreTable:
         writer.writerow(["case", "label", *METRICS, "outcome"])
         for row in self:
             values = row.score.to_dict().values()
-            writer.writerow(
-                [row.case, row.label, *("" if v is None else v for v in values), row.score.outcome]
-            )
+            writer.writerow([row.case, row.label, *("" if v is None else v for v in values), row.score.outcome])
         return _write_text(Path(path), text.getvalue())
 
     def table(self, *, title: str = "") -> Table:

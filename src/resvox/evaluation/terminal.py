@@ -47,7 +47,7 @@ def _show(value: float | None, decimals: int) -> str:
 
 
 def _note(score: LabelScore) -> str:
-    return {"missed": "missed", "extra": "extra", "absent": "not in this case"}.get(score.outcome, "")
+    return "" if score.outcome == "compared" else score.outcome
 
 
 def _counts(mean: LabelSummary) -> str:
