@@ -321,7 +321,8 @@ def _preact(kind: str, names: tuple[str, ...]) -> Callable[..., Signal]:
 
 
 def _stage_group(stage: Sequence, path: str, signal: Signal, tape: _Tape) -> Signal:
-    with tape.group(path, f"residual stage of {len(stage)} blocks", signal) as out:
+    blocks = "1 block" if len(stage) == 1 else f"{len(stage)} blocks"
+    with tape.group(path, f"residual stage of {blocks}", signal) as out:
         out.append(_sequence(stage, path, signal, tape))
     return out[0]
 

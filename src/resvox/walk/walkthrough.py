@@ -31,6 +31,14 @@ class Walkthrough:
     input_shape: tuple[int, ...]
     stages: tuple[Stage, ...]
 
+    @staticmethod
+    def of(model: str | Blueprint, input_shape: Iterable[int], /, **arguments: Any) -> Walkthrough:
+        """The walk alone, not printed; arguments and errors as of :func:`walkthrough`."""
+        shape = _checked_shape(input_shape)
+        blueprint = _given(model, shape, arguments) if isinstance(model, Blueprint) else _named(model, shape, arguments)
+        stages = tuple(_batched(stage, shape[0]) for stage in blueprint.stages(shape[2:]))
+        return Walkthrough(blueprint=blueprint, input_shape=shape, stages=stages)
+
     @property
     def parameters(self) -> int:
         """Learned values of all steps."""
@@ -95,23 +103,7 @@ def walkthrough(model: str | Blueprint, input_shape: Iterable[int] = DOCUMENTED_
         >>> walk.stages[-1].output_shape
         (1, 1000)
     """
-    shape = _checked_shape(input_shape)
-    if isinstance(model, Blueprint):
-        if arguments:
-            raise BlueprintError(
-                f"a blueprint and arguments {sorted(arguments)}",
-                expected="one of the two",
-                fix="give the arguments to resvox.get_blueprint",
-            )
-        _agree("spatial_dims", model.spatial_dims, shape)
-        _agree("in_channels", model.in_channels, shape)
-        blueprint = model
-    else:
-        blueprint = _named(model, shape, arguments)
-    stages = blueprint.stages(shape[2:])
-    walk = Walkthrough(
-        blueprint=blueprint, input_shape=shape, stages=tuple(_batched(stage, shape[0]) for stage in stages)
-    )
+    walk = Walkthrough.of(model, input_shape, **arguments)
     if not tables.in_notebook():
         walk.print()
     return walk
@@ -137,8 +129,23 @@ def _agree(name: str, given: object, shape: tuple[int, ...]) -> None:
         )
 
 
+def _given(blueprint: Blueprint, shape: tuple[int, ...], arguments: dict[str, Any]) -> Blueprint:
+    if arguments:
+        raise BlueprintError(
+            f"a blueprint and arguments {sorted(arguments)}",
+            expected="one of the two",
+            fix="give the arguments to resvox.get_blueprint",
+        )
+    _agree("spatial_dims", blueprint.spatial_dims, shape)
+    _agree("in_channels", blueprint.in_channels, shape)
+    return blueprint
+
+
 def _named(name: str, shape: tuple[int, ...], arguments: dict[str, Any]) -> Blueprint:
     given = dict(arguments)
+    for said in ("name", "input_shape"):
+        if said in given:
+            raise BlueprintError(f"{said}={given[said]!r} as an option of the model", expected="an option of the model")
     _agree("spatial_dims", given.pop("spatial_dims", None), shape)
     _agree("in_channels", given.pop("in_channels", None), shape)
     return get_blueprint(name, spatial_dims=len(shape) - 2, in_channels=shape[1], **given)
