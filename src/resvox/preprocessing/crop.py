@@ -13,7 +13,7 @@ from resvox.volumes import Grid
 
 
 def nonzero_box(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Start and stop of the smallest box with every voxel that is not 0 in some channel; all of an all-zero image.
+    """Start and stop of the smallest box of all voxels not 0 in some channel; all of an all-zero image.
 
     Args:
         array: (channels, *spatial).

@@ -41,9 +41,7 @@ class Window:
                 expected="finite numbers, low below high",
             )
         if self.std is not None and self.std <= 0:
-            raise PlanError(
-                f"std={self.std!r}", expected="a number above 0", fix="leave it out for half the width"
-            )
+            raise PlanError(f"std={self.std!r}", expected="a number above 0", fix="leave it out for half the width")
 
     def __call__(self, channel: Array) -> Array:
         """Float32, same shape."""
@@ -62,7 +60,8 @@ class ZScore:
     """Mean 0 and deviation 1 over the case itself: for MR and others without fixed units.
 
     Args:
-        nonzero_only: mean and deviation of the voxels that are not 0 alone, and 0 stays 0 (skull-stripped MR).
+        nonzero_only: mean and deviation of the voxels that are not 0 alone, and 0 stays 0 (skull-stripped
+            MR).
     """
 
     nonzero_only: bool = False
@@ -109,9 +108,7 @@ def normalization_from_dict(values: Mapping[str, Any]) -> Normalization:
     known = [item.name for item in fields(cls)]
     unknown = sorted(set(rest) - set(known))
     if unknown:
-        raise PlanError(
-            f"{kind} normalization with unknown {', '.join(unknown)}", expected=f"of {', '.join(known)}"
-        )
+        raise PlanError(f"{kind} normalization with unknown {', '.join(unknown)}", expected=f"of {', '.join(known)}")
     if cls is Window and not {"low", "high"} <= set(rest):
         raise PlanError(f"window normalization {rest}", expected="low and high")
     return cls(**rest)

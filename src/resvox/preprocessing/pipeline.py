@@ -25,14 +25,15 @@ from resvox.volumes import Volume
 class Preprocessing:
     """From a scan to what the network sees: reorient, crop, normalize, respace, pad, in this order.
 
-    Normalization comes before interpolation, so that values far outside a window (-3024 beside a CT's field of view)
-    are clipped before they are mixed with tissue.
+    Normalization comes before interpolation, so that values far outside a window (-3024 beside a CT's
+    field of view) are clipped before they are mixed with tissue.
 
     Args:
         orientation: where array axes shall point, e.g. ``"SPL"``; None keeps the file's (2-D images).
         spacing_mm: distance between voxel centres along each (reoriented) array axis; None keeps the file's.
         crop: ``"none"``, or ``"nonzero"`` to cut away the border that is 0 in every channel.
-        normalization: one rule a channel; as many as the network has input channels. Empty: none, any channels.
+        normalization: one rule a channel; as many as the network has input channels. Empty: none, any
+            channels.
         minimum_size: pad with background up to this many voxels along each axis; None does not.
 
     Raises:
@@ -121,9 +122,7 @@ class Preprocessing:
             )
         bad = volume.array.size - int(np.isfinite(volume.array).sum())
         if bad:
-            raise VolumeError(
-                f"{bad} of {volume.array.size} voxels are NaN or infinite", expected="finite numbers"
-            )
+            raise VolumeError(f"{bad} of {volume.array.size} voxels are NaN or infinite", expected="finite numbers")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, for JSON and YAML."""

@@ -58,9 +58,10 @@ class Prepared:
         return self._restored(self._one_channel(np.asarray(array), self.grid), "labels", drop_channels=True)
 
     def restore_scores(self, array: Array) -> Volume:
-        """Scores (classes, *grid.shape) brought back by linear interpolation: (classes, *source.shape) float32.
+        """Scores (classes, *grid.shape) brought back linearly: (classes, *source.shape) float32.
 
-        Where the preprocessing cut away, class 0 has its highest score of the case and the others their lowest.
+        Where the preprocessing cut away, class 0 has its highest score of the case and the others their
+        lowest.
         """
         scores = np.asarray(array, np.float32)
         if scores.ndim != self.grid.spatial_dims + 1 or scores.shape[1:] != self.grid.shape:

@@ -11,6 +11,7 @@ import numpy as np
 from resvox.errors import VolumeError
 from resvox.preprocessing.steps import Array, Kind
 from resvox.volumes import Grid, Volume, resample
+from resvox.volumes.resampling import Interpolation
 
 SAME_SPACING = 1e-6  # relative: a spacing read back from a float32 header is the same spacing
 
@@ -18,10 +19,10 @@ SAME_SPACING = 1e-6  # relative: a spacing read back from a float32 header is th
 def respaced(grid: Grid, spacing_mm: tuple[float, ...]) -> Grid:
     """The grid over the same box of the world at another spacing.
 
-    The new size is ``max(1, round(size * old / new))`` along each axis. The box of the voxels (from the outer face of
-    the first to the outer face of the last, not from centre to centre) is what is kept; as the rounded size fills it
-    only to within half a new voxel, the new grid is centred in it, so the rest is shared by both sides. Spacing is
-    exactly what was asked for.
+    The new size is ``max(1, round(size * old / new))`` along each axis. The box of the voxels (from the
+    outer face of the first to the outer face of the last, not from centre to centre) is what is kept; as
+    the rounded size fills it only to within half a new voxel, the new grid is centred in it, so the rest
+    is shared by both sides. Spacing is exactly what was asked for.
     """
     if len(spacing_mm) != grid.spatial_dims:
         raise VolumeError(
@@ -46,8 +47,8 @@ def respaced(grid: Grid, spacing_mm: tuple[float, ...]) -> Grid:
 class Respace:
     """Images and scores by linear interpolation, labels by the strongest of their interpolated masks.
 
-    Images that lose resolution are blurred first (see `resvox.volumes.resample`). Beyond the outermost centres the
-    edge is repeated: the two grids cover one box of the world to within half a voxel.
+    Images that lose resolution are blurred first (see `resvox.volumes.resample`). Beyond the outermost
+    centres the edge is repeated: the two grids cover one box of the world to within half a voxel.
 
     Args:
         source: the grid to start from.
@@ -73,5 +74,5 @@ class Respace:
 
 def _moved(array: Array, start: Grid, end: Grid, kind: Kind) -> Array:
     volume = Volume.on_grid(np.ascontiguousarray(array), start)
-    interpolation = "label" if kind == "labels" else "linear"
+    interpolation: Interpolation = "label" if kind == "labels" else "linear"
     return resample(volume, end, interpolation=interpolation, fill=None, antialias=kind == "image").array

@@ -16,7 +16,8 @@ Array = npt.NDArray[Any]
 class Step(Protocol):
     """One step of a preprocessing, settled for one case.
 
-    Arrays have a channel axis in front of the spatial ones: (channels, *spatial). ``kind`` says what the numbers
+    Arrays have a channel axis in front of the spatial ones: (channels, *spatial). ``kind`` says what the
+    numbers
     mean: an image's intensities, label values (never blended), or one score a class.
     """
 
@@ -38,14 +39,14 @@ class Step(Protocol):
 def background_fill(array: Array, kind: Kind) -> Array:
     """What stands for "nothing there", one value a channel, shape (channels, 1, ...).
 
-    Labels: 0. Images: the lowest value of the channel, which is air or dark in every modality. Scores: the highest
-    score there is for class 0 and the lowest for the others, so that an argmax says background for logits and for
-    probabilities; a single channel gets its lowest.
+    Labels: 0. Images: the lowest value of the channel, which is air or dark in every modality. Scores: the
+    highest score of all for class 0 and their lowest for the other classes, so that an argmax says background
+    for logits and for probabilities; a single channel gets its lowest.
     """
     axes = tuple(range(1, array.ndim))
     if kind == "labels":
         return np.zeros((len(array), *(1 for _ in axes)), array.dtype)
     fill: Array = array.min(axis=axes, keepdims=True)
     if kind == "scores" and len(array) > 1:
-        fill[0] = array[0].max()
+        fill[0] = array.max()
     return fill

@@ -1,6 +1,7 @@
 """Scans in and out: SimpleITK inside, numpy outside.
 
-Arrays are (D, H, W) = (z, y, x); the world is millimetres in LPS as in DICOM and ITK. See docs/axes-and-units.md.
+Arrays are (D, H, W) = (z, y, x); the world is millimetres in LPS as in DICOM and ITK. See
+docs/axes-and-units.md.
 """
 
 from resvox.volumes.cases import InputCase, find_cases, read_case

@@ -8,19 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom import is_dicom
+from resvox.volumes.dicom_files import is_dicom, not_a_scan
 from resvox.volumes.reading import DICOM_ENDINGS, image_ending, read_volume, without_ending
 from resvox.volumes.volume import Volume
 
-CHANNEL_SUFFIX = re.compile(
-    r"^(?P<case>.+)_(?P<channel>\d{4})$"
-)  # nnU-Net: case_0000.nii.gz, case_0001.nii.gz
+CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: case_0000.nii.gz, case_0001.nii.gz
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +28,8 @@ class InputCase:
         paths: one file or DICOM folder a channel, in order; a single file may hold all channels.
         channels: how many channels it must have; None takes what is there.
         series: UID or number of the series, for a DICOM folder with several.
-        problem: why it cannot be read, where that is known already; `read_case` raises it, so that a batch goes on.
+        problem: why it cannot be read, where that is known already; `read_case` raises it, so that a batch
+            goes on.
     """
 
     id: str
@@ -50,10 +47,10 @@ def find_cases(
 ) -> list[InputCase]:
     """The cases in files, folders of files, and DICOM folders, in the order given, sorted within a folder.
 
-    A folder that holds DICOM files is one case; its other images and its sub-folders are searched on. Hidden files and
-    files that are no images are passed over in a folder, and reported where they are named themselves. Files
-    ``x_0000``, ``x_0001``, ... of one folder are the channels of case ``x``. The same file named twice is one case;
-    two cases of one name get their folder's name in front.
+    A folder that holds DICOM files is one case, with all that lies below it; other folders are searched down
+    to the last. Hidden files and files that are no images are passed over in a folder, and reported where they
+    are named themselves. Files ``x_0000``, ``x_0001``, ... of one folder are the channels of case ``x``. The
+    same file named twice is one case; two cases of one name get their folder's name in front.
 
     A bad input never raises: it becomes a case with its `problem`.
     """
@@ -64,9 +61,9 @@ def find_cases(
     for entry in inputs:
         path = Path(entry)
         if path.is_dir():
-            found = list(_cases_in_folder(path, channels, series))
-            nothing = VolumeError("no images in this folder", expected="images or DICOM files", path=path)
-            for case in found or [InputCase(id=_folder_name(path), paths=(path,), problem=nothing)]:
+            found = list(_cases_in_folder(path, channels, series, set()))
+            nothing = InputCase(id=_folder_name(path), paths=(path,), problem=_no_images(path))
+            for case in found or [nothing]:
                 cases.setdefault(_key(case), case)
         else:
             files.append(path)
@@ -83,43 +80,60 @@ def read_case(case: InputCase) -> Volume:
     """The channels of a case as one volume, (channels, *spatial) float32.
 
     Raises:
-        VolumeError: the case's `problem`; a file that cannot be read; channels on different grids; a number of
-            channels other than `case.channels`; voxels that are NaN or infinite (never repaired in silence).
+        VolumeError: the case's `problem`; a file that cannot be read; channels on different grids; a
+            number of channels other than `case.channels`; voxels that are NaN or infinite (never repaired
+            in silence).
     """
     if case.problem is not None:
         raise case.problem
     alone = len(case.paths) == 1
-    volumes = [
-        read_volume(path, series=case.series, channels=case.channels if alone else 1) for path in case.paths
-    ]
+    volumes = [read_volume(path, series=case.series, channels=case.channels if alone else 1) for path in case.paths]
     first = volumes[0]
     for path, volume in zip(case.paths[1:], volumes[1:], strict=True):
         _check_grid(first, volume, case.paths[0], path)
     planes = [volume.with_channel_axis().astype(np.float32, copy=False) for volume in volumes]
-    for path, plane in zip(case.paths, planes, strict=True):
-        _check_finite(plane, path)
     return first.with_array(planes[0] if alone else np.concatenate(planes))
 
 
-def _cases_in_folder(folder: Path, channels: int | None, series: str | int | None) -> Iterator[InputCase]:
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in entries if entry.is_file()]
-    images = [path for path in files if image_ending(path) not in ("", *DICOM_ENDINGS)]
-    rest = [path for path in files if path not in images]
-    if any(image_ending(path) in DICOM_ENDINGS or is_dicom(path) for path in rest):
-        yield InputCase(id=_folder_name(folder), paths=(folder,), channels=channels, series=series)
+def _cases_in_folder(
+    folder: Path, channels: int | None, series: str | int | None, seen: set[Path]
+) -> Iterator[InputCase]:
+    if folder.resolve() in seen:
+        return  # a link back to a folder above
+    seen.add(folder.resolve())
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        files = [entry for entry in entries if entry.is_file()]
+        images = [path for path in files if image_ending(path) not in ("", *DICOM_ENDINGS)]
+        has_dicom = any(_is_scan(path) for path in files if path not in set(images))
+    except OSError as error:
+        closed = VolumeError(f"cannot be opened ({error.strerror})", path=error.filename or folder)
+        yield InputCase(id=_folder_name(folder), paths=(folder,), problem=closed)
         return
     yield from _grouped(images, channels, series)
+    if has_dicom:
+        yield InputCase(id=_folder_name(folder), paths=(folder,), channels=channels, series=series)
+        return  # what lies below belongs to it
     for sub in entries:
         if sub.is_dir():
-            if not any(sub.iterdir()):
-                empty = VolumeError("the folder is empty", expected="images or DICOM files", path=sub)
-                yield InputCase(id=sub.name, paths=(sub,), problem=empty)
-            yield from _cases_in_folder(sub, channels, series)
+            found = list(_cases_in_folder(sub, channels, series, seen))
+            yield from found
+            if not found and not any(sub.iterdir()):
+                yield InputCase(id=sub.name, paths=(sub,), problem=_no_images(sub))
+
+
+def _is_scan(path: Path) -> bool:
+    if image_ending(path) in DICOM_ENDINGS and not is_dicom(path):
+        return True  # named a DICOM file and none: reading the folder says so
+    return is_dicom(path) and not_a_scan(path) is None
+
+
+def _no_images(folder: Path) -> VolumeError:
+    return VolumeError("no images in this folder", expected="image files or a DICOM series", path=folder)
 
 
 def _grouped(files: Iterable[Path], channels: int | None, series: str | int | None) -> Iterator[InputCase]:
-    """Files of one case together: those named alike but for ``_0000``, ``_0001``, ... where ``_0000`` is there."""
+    """Files of one case together: ``x_0000``, ``x_0001``, ... where the first of them is there."""
     groups: dict[Path, tuple[str, list[Path]]] = {}
     for path in files:
         match = CHANNEL_SUFFIX.match(without_ending(path))
@@ -162,12 +176,10 @@ def _key(case: InputCase) -> tuple[Path, ...]:
 
 
 def _with_own_names(cases: list[InputCase]) -> list[InputCase]:
-    """Every id once, also on file systems that take A and a for one: the folder's name in front, then a number."""
+    """Every id once, A and a taken for one: the folder's name in front, then a number behind."""
     shared = Counter(case.id.casefold() for case in cases)
     named = [
-        replace(case, id=f"{case.paths[0].resolve().parent.name}_{case.id}")
-        if shared[case.id.casefold()] > 1
-        else case
+        replace(case, id=f"{case.paths[0].resolve().parent.name}_{case.id}") if shared[case.id.casefold()] > 1 else case
         for case in cases
     ]
     taken: set[str] = set()
@@ -183,21 +195,8 @@ def _with_own_names(cases: list[InputCase]) -> list[InputCase]:
 def _check_grid(first: Volume, other: Volume, first_path: Path, path: Path) -> None:
     if not first.grid.matches(other.grid):
         raise VolumeError(
-            f"grid {other.grid.shape}, {other.grid.spacing_mm} mm, origin {other.grid.origin_mm} is not that of "
-            f"{first_path.name}: {first.grid.shape}, {first.grid.spacing_mm} mm, origin {first.grid.origin_mm}",
-            expected="channels on one grid",
-            fix="resample them onto the first",
+            f"its grid is not that of {first_path.name}: {other.grid}",
+            expected=f"{first.grid}",
+            fix="resample it onto the grid of the first channel",
             path=path,
         )
-
-
-def _check_finite(array: npt.NDArray[Any], path: Path) -> None:
-    if np.isfinite(array).all():
-        return
-    bad = int(array.size - np.isfinite(array).sum())
-    raise VolumeError(
-        f"{bad} of {array.size} voxels are NaN or infinite",
-        expected="finite numbers",
-        fix="decide what they mean and replace them, e.g. by the value of air",
-        path=path,
-    )

@@ -25,12 +25,13 @@ SAME_PLACE_MM = 1e-3
 def read_dicom(path: Path, *, series: str | int | None = None) -> Volume:
     """One DICOM file, or one series of a folder and its sub-folders.
 
-    Slices are ordered by their position projected on the slice normal; the distance between slices comes from those
-    positions; each file's rescale slope and intercept is applied. A file without a position is a 2-D image.
+    Slices are ordered by their position projected on the slice normal; the distance between slices comes
+    from those positions; each file's rescale slope and intercept is applied. A file without a position is
+    a 2-D image.
 
     Raises:
-        VolumeError: no series or several and none chosen; a hole, uneven spacing, two slices at one place, tilted or
-            differing slices; a multi-frame file without positions.
+        VolumeError: no series or several and none chosen; a hole, uneven spacing, two slices at one place,
+            tilted or differing slices; a multi-frame file without positions.
     """
     if path.is_dir():
         headers: Sequence[Slice] = choose_series(path, series).headers
@@ -51,10 +52,7 @@ def choose_series(folder: Path, series: str | int | None) -> Series:
             fix="name the image file",
             path=folder,
         )
-    if series is not None:
-        chosen = [one for one in found if str(series) in (one.uid, str(one.number))]
-    else:
-        chosen = found
+    chosen = [one for one in found if series is None or str(series) in (one.uid, str(one.number))]
     if len(chosen) != 1:
         asked = "none chosen" if series is None else f"series={series!r} fits {len(chosen)} of them"
         raise VolumeError(
@@ -74,9 +72,7 @@ def _stack(path: Path, headers: Sequence[Slice]) -> Volume:
     order = np.argsort(positions @ normal, kind="stable")
     ordered = [headers[k] for k in order]
     names = [header.path.name for header in ordered]
-    spacing_mm = _slice_spacing_mm(
-        path, positions[order], normal, names, min(first.pixel_spacing_mm or (1.0,))
-    )
+    spacing_mm = _slice_spacing_mm(path, positions[order], normal, names, min(first.pixel_spacing_mm or (1.0,)))
     slabs = [_pixels(header) for header in ordered]
     return Volume(
         np.concatenate(slabs, axis=-3),
@@ -134,7 +130,7 @@ def _slice_spacing_mm(
     at = int(np.argmin(steps))
     if steps[at] < SAME_PLACE_MM:
         raise VolumeError(
-            f"two slices at one position ({names[at]} and {names[at + 1]}, {heights[at]:.2f} mm along the normal)",
+            f"two slices at one position: {names[at]} and {names[at + 1]}, at {heights[at]:.2f} mm",
             expected="one slice a position (several echoes, phases or time points in one series?)",
             fix="put the files of one volume in a folder of their own",
             path=path,
@@ -143,7 +139,7 @@ def _slice_spacing_mm(
     if steps[at] > 1.5 * usual:
         raise VolumeError(
             f"a hole of {steps[at]:.2f} mm between slices {names[at]} and {names[at + 1]} "
-            f"({heights[at]:.2f} and {heights[at + 1]:.2f} mm along the normal), the others {usual:.2f} mm apart",
+            f"(at {heights[at]:.2f} and {heights[at + 1]:.2f} mm), the others {usual:.2f} mm apart",
             expected="evenly spaced slices",
             fix="find the missing slices, or leave out those on one side of the hole",
             path=path,
@@ -160,7 +156,7 @@ def _slice_spacing_mm(
     sideways = positions - positions[0] - np.outer(heights - heights[0], normal)
     if float(np.linalg.norm(sideways, axis=1).max()) > TILT_TOLERANCE * pixel_mm:
         raise VolumeError(
-            f"slices shifted sideways by {np.linalg.norm(sideways[-1]):.2f} mm from first to last (gantry tilt)",
+            f"slices shifted sideways by {np.linalg.norm(sideways, axis=1).max():.2f} mm (gantry tilt)",
             expected="slices stacked along their normal",
             fix="correct the tilt first, e.g. with dcm2niix",
             path=path,
@@ -215,13 +211,11 @@ def _multi_frame(header: Slice) -> Volume:
 
 
 def _frame_positions(header: Slice) -> npt.NDArray[np.float64]:
-    """ImagePositionPatient of each frame of an enhanced file, in frame order, found as bytes before the pixels.
+    """ImagePositionPatient of each frame of an enhanced file, found as bytes before the pixels.
 
     ITK hands out no nested sequences, and its own geometry of a multi-frame file takes the frames to be even.
     """
     data = header.path.read_bytes()
     data = data[: max(data.rfind(b"\xe0\x7f\x10\x00"), 0)]
-    found = re.findall(
-        rb"\x20\x00\x32\x00(?:DS..|....)([-+0-9.eE ]+\\[-+0-9.eE ]+\\[-+0-9.eE ]+)", data, re.DOTALL
-    )
+    found = re.findall(rb"\x20\x00\x32\x00(?:DS..|....)([-+0-9.eE ]+\\[-+0-9.eE ]+\\[-+0-9.eE ]+)", data, re.DOTALL)
     return np.array([[float(part) for part in text.split(b"\\")] for text in found]).reshape(-1, 3)

@@ -42,9 +42,7 @@ class Slice:
     frames: int
     pixel_spacing_mm: tuple[float, float] | None  # between rows, between columns
     position_mm: tuple[float, float, float] | None
-    orientation: (
-        tuple[float, ...] | None
-    )  # unit vectors along a row (growing column), along a column (growing row)
+    orientation: tuple[float, ...] | None  # unit vectors along a row (growing column), along a column (growing row)
     thickness_mm: float | None  # trusted for a lone slice only
 
 
@@ -53,7 +51,8 @@ class Series:
     """One DICOM series of a folder.
 
     Args:
-        uid: SeriesInstanceUID. number: SeriesNumber, None where the files have none. slices: image files or frames.
+        uid: SeriesInstanceUID. number: SeriesNumber, None where the files have none. slices: image files
+            or frames.
         paths: its files, in no order of space.
     """
 
@@ -71,7 +70,7 @@ class Series:
 
 
 def list_series(folder: str | os.PathLike[str]) -> list[Series]:
-    """The image series in a folder and its sub-folders, by series number; files that hold no scan are passed over.
+    """The image series in a folder and its sub-folders, by series number; what holds no scan is passed over.
 
     Raises:
         VolumeError: no such folder; a file ending in .dcm that is no DICOM, or a damaged one.
@@ -117,11 +116,8 @@ def dicom_paths(folder: Path) -> Iterator[Path]:
 
 def is_dicom(path: Path) -> bool:
     """True for a file with the DICOM preamble, or without it but read as an image by GDCM."""
-    try:
-        with open(path, "rb") as stream:
-            head = stream.read(132)
-    except OSError as error:
-        raise VolumeError(f"cannot be opened ({error.strerror})", path=path) from None
+    with open(path, "rb") as stream:
+        head = stream.read(132)
     if head[128:132] == b"DICM":
         return True
     if head[:2] != b"\x08\x00" or path.suffix.lower() not in ("", ".dcm", ".dicom", ".ima"):
@@ -161,9 +157,7 @@ def read_header(path: Path) -> Slice:
         with quiet():
             reader.ReadImageInformation()
     except RuntimeError as error:
-        raise VolumeError(
-            f"damaged DICOM file ({reason(error)})", expected="a DICOM image", path=path
-        ) from None
+        raise VolumeError(f"damaged DICOM file ({reason(error)})", expected="a DICOM image", path=path) from None
     return _slice_of(reader, path)
 
 

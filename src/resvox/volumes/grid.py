@@ -15,6 +15,7 @@ from resvox.errors import VolumeError
 
 WORLD_LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))  # world x, y, z of LPS: (towards minus, towards plus)
 ORTHONORMAL_TOLERANCE = 1e-3  # DICOM writes direction cosines with as few as four digits
+NO_COMPONENT = 1e-12  # of a direction cosine
 
 
 def identity_direction(spatial_dims: int) -> npt.NDArray[np.float64]:
@@ -86,13 +87,19 @@ class Grid:
     def matches(self, other: Grid, *, tolerance: float = 0.1) -> bool:
         """True if both have one shape and no corner is further off than `tolerance` of the smallest spacing.
 
-        Files written by different programs differ in the last digits of one scan's geometry, so equality is too
-        strict for "are these the same voxels"; a tenth of a voxel over the whole image is not.
+        Files written by different programs differ in the last digits of one scan's geometry, so equality
+        is too strict for "are these the same voxels"; a tenth of a voxel over the whole image is not.
         """
         if self.shape != other.shape:
             return False
         allowed_mm = tolerance * min(self.spacing_mm)
         return float(np.abs(self.corners_mm() - other.corners_mm()).max()) <= allowed_mm
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        spacing = " x ".join(f"{mm:.4g}" for mm in self.spacing_mm)
+        origin = ", ".join(f"{mm:.2f}" for mm in self.origin_mm)
+        return f"{shape} voxels of {spacing} mm, axes {self.axis_codes}, first voxel at ({origin}) mm"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grid) and self._key() == other._key()
@@ -145,6 +152,8 @@ def _direction(values: Any, dims: int) -> npt.NDArray[np.float64]:
             expected="orthonormal columns: unit vectors at right angles",
             fix="resample the image onto a rectangular grid first",
         )
-    matrix = matrix + 0.0  # -0.0 becomes 0.0, so that equal grids hash equally
+    # Rounding dust becomes 0: numbers near the smallest a float holds break ITK's matrix inverse, and the resampled
+    # image is empty; and -0.0 becomes 0.0, so that equal grids hash equally.
+    matrix = np.where(np.abs(matrix) < NO_COMPONENT, 0.0, matrix)
     matrix.setflags(write=False)
     return matrix

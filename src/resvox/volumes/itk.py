@@ -18,9 +18,7 @@ from resvox.volumes.grid import Grid
 from resvox.volumes.volume import Volume
 
 sitk: Any = SimpleITK  # its wrappers carry no types
-sitk.ProcessObject.SetGlobalWarningDisplay(
-    False
-)  # errors are ours; warnings about foreign headers help nobody
+sitk.ProcessObject.SetGlobalWarningDisplay(False)  # errors are ours; warnings about foreign headers help nobody
 
 
 class _Stderr:
@@ -100,9 +98,7 @@ def read_image(path: str | os.PathLike[str], *, image_io: str = "") -> Any:
                 fix="resample it onto a rectangular grid first",
                 path=path,
             ) from None
-        raise VolumeError(
-            f"cannot be read ({text})", expected="a whole, undamaged image file", path=path
-        ) from None
+        raise VolumeError(f"cannot be read ({text})", expected="a whole, undamaged image file", path=path) from None
 
 
 def volume_of(image: Any) -> Volume:

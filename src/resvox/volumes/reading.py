@@ -28,8 +28,9 @@ def read_volume(
 ) -> Volume:
     """Read an image: NIfTI, NRRD, MetaImage, a DICOM file or the folder of a series, PNG, TIFF, JPEG, BMP.
 
-    Integers keep the type they are stored in (label maps stay exact); other numbers come as float32. Stored rescale
-    slopes and intercepts are applied. Colour or vector pixels become channels: (channels, *spatial).
+    Integers keep the type they are stored in (label maps stay exact); other numbers come as float32.
+    Stored rescale slopes and intercepts are applied. Colour or vector pixels become channels: (channels,
+    *spatial).
 
     Args:
         path: the file, or a folder with one DICOM series (searched with its sub-folders).
@@ -37,18 +38,30 @@ def read_volume(
         channels: how many channels there must be. A 4-D file is read as channels only if this says as many.
 
     Raises:
-        VolumeError: one line naming the file and the reason: missing, empty, damaged, truncated, a DICOM series with
-            a hole, several series and none chosen, sheared axes, 4-D, no number in it but NaN, other channels.
+        VolumeError: one line naming the file and the reason: missing, empty, damaged, truncated, a DICOM
+            series with a hole, several series and none chosen, sheared axes, 4-D, NaN or
+            infinite numbers (never repaired in silence), other channels.
     """
     path = Path(path)
+    try:
+        return _read(path, series, channels)
+    except OSError as error:
+        raise VolumeError(f"cannot be opened ({error.strerror})", expected="a file to read", path=path) from None
+    except VolumeError as error:
+        if error.path is not None:
+            raise
+        raise VolumeError(error.got, expected=error.expected, fix=error.fix, path=path) from None
+
+
+def _read(path: Path, series: str | int | None, channels: int | None) -> Volume:
     ending = check_file(path)
     if path.is_dir() or ending in DICOM_ENDINGS:
         volume = read_dicom(path, series=series)
     else:
-        if ending in NIFTI_ENDINGS:
-            check_nifti(path)
+        not_finite = check_nifti(path) if ending in NIFTI_ENDINGS else 0
         volume = _volume_of_file(path, channels)
-    volume = _with_settled_type(volume, path)
+        _refuse_not_finite(not_finite, volume.array.size)
+    volume = _with_settled_type(volume)
     if channels is not None and volume.channels != channels:
         raise VolumeError(
             f"{volume.channels} channel{'s' if volume.channels > 1 else ''}",
@@ -98,13 +111,7 @@ def without_ending(path: Path) -> str:
 
 def _volume_of_file(path: Path, channels: int | None) -> Volume:
     image = read_image(path)
-    try:
-        dims = image.GetDimension()
-        if dims <= 3:
-            return volume_of(image)
-        return _stacked(image, path, channels)
-    except VolumeError as error:
-        raise VolumeError(error.got, expected=error.expected, fix=error.fix, path=path) from None
+    return volume_of(image) if image.GetDimension() <= 3 else _stacked(image, path, channels)
 
 
 def _stacked(image: Any, path: Path, channels: int | None) -> Volume:
@@ -124,13 +131,19 @@ def _stacked(image: Any, path: Path, channels: int | None) -> Volume:
     return Volume(array, **geometry_of(image, 3))
 
 
-def _with_settled_type(volume: Volume, path: Path) -> Volume:
-    array = volume.array
-    if array.dtype.kind != "f":
-        return volume
-    if np.isnan(array).all():
-        raise VolumeError("every voxel is NaN", expected="numbers", fix="export the image again", path=path)
-    if array.dtype == np.float32:
+def _with_settled_type(volume: Volume) -> Volume:
+    if volume.array.dtype.kind != "f":
         return volume
     with np.errstate(over="ignore"):
-        return volume.with_array(array.astype(np.float32))
+        array = volume.array.astype(np.float32, copy=False)
+    _refuse_not_finite(int((~np.isfinite(array)).sum()), array.size)
+    return volume.with_array(array)
+
+
+def _refuse_not_finite(count: int, voxels: int) -> None:
+    if count:
+        raise VolumeError(
+            f"{'all' if count >= voxels else count} of {voxels} voxels are NaN or infinite",
+            expected="finite numbers",
+            fix="decide what they mean and replace them, e.g. by the value of air",
+        )

@@ -16,7 +16,8 @@ from resvox.volumes.volume import Volume
 
 Interpolation = Literal["linear", "nearest", "label"]
 METHODS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
-TIE = 1e-4  # a label level with the background wins: ties are symmetric, so nothing shifts, and thin sheets stay
+# A label level with the background wins, up to rounding: on both sides alike, so nothing shifts.
+TIE = 1e-4
 HALF_MAXIMUM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # full width at half maximum of a Gaussian, in sigmas
 
 
@@ -33,12 +34,14 @@ def resample(
     Args:
         volume: (*spatial) or (channels, *spatial).
         grid: where the result lives; the volume itself is handed back if it lives there already.
-        interpolation: ``"linear"`` gives float32. ``"nearest"`` keeps the type; at exact half voxels it rounds to one
-            side, which can shift a structure by half a voxel. ``"label"`` keeps the type and does not shift: linear
-            interpolation of each label's mask, and the strongest wins (islands of a single voxel may be lost).
+        interpolation: ``"linear"`` gives float32. ``"nearest"`` keeps the type; at exact half voxels it
+            rounds to one side, which can shift a structure by half a voxel. ``"label"`` keeps the type and
+            does not shift: linear interpolation of each label's mask, and the strongest wins (islands of a
+            single voxel may be lost).
         fill: value more than half a voxel outside the volume; None repeats the nearest voxel of its edge.
-        antialias: with ``"linear"``, blur along axes that lose resolution first, by the Gaussian that widens a source
-            voxel to a target voxel (Cardoso et al., MICCAI 2015), so that thin bright detail does not flicker.
+        antialias: with ``"linear"``, blur along axes that lose resolution first, by the Gaussian that
+            widens a source voxel to a target voxel (Cardoso et al., MICCAI 2015), so that thin bright
+            detail does not flicker.
 
     Raises:
         VolumeError: 2-D to 3-D or back, an unknown interpolation.
@@ -54,10 +57,7 @@ def resample(
     if grid == volume.grid:
         return _float32(volume) if interpolation == "linear" else volume
     planes = volume.with_channel_axis()
-    out = [
-        _resample_plane(Volume.on_grid(one, volume.grid), grid, interpolation, fill, antialias)
-        for one in planes
-    ]
+    out = [_resample_plane(Volume.on_grid(one, volume.grid), grid, interpolation, fill, antialias) for one in planes]
     has_channels = volume.array.ndim > volume.spatial_dims
     return Volume.on_grid(np.stack(out) if has_channels else out[0], grid)
 
@@ -127,9 +127,7 @@ def _resample_labels(volume: Volume, grid: Grid, fill: float | None) -> npt.NDAr
         box = _reach(mask, volume.grid, grid, edge_repeats=fill is None)
         if box is None:
             continue
-        weight = _execute(
-            _cut(mask, volume.grid), _sub_grid(grid, box), "linear", None if fill is None else 0.0
-        )
+        weight = _execute(_cut(mask, volume.grid), _sub_grid(grid, box), "linear", None if fill is None else 0.0)
         stronger = weight > best[box] + TIE
         out[box][stronger] = label
         best[box] = np.maximum(best[box], weight)
@@ -139,7 +137,7 @@ def _resample_labels(volume: Volume, grid: Grid, fill: float | None) -> npt.NDAr
 
 
 def _cut(mask: npt.NDArray[np.bool_], grid: Grid) -> Volume:
-    """The mask's bounding box with a rim of one voxel, as far as there is one: beyond it linear gives zero."""
+    """The mask's bounding box and a rim of one voxel, where there is one: beyond it linear gives zero."""
     start, stop = _bounds(mask)
     box = tuple(slice(max(a - 1, 0), b + 1) for a, b in zip(start, stop, strict=True))
     part = mask[box].astype(np.float32)
@@ -149,9 +147,7 @@ def _cut(mask: npt.NDArray[np.bool_], grid: Grid) -> Volume:
     )
 
 
-def _reach(
-    mask: npt.NDArray[np.bool_], source: Grid, target: Grid, *, edge_repeats: bool
-) -> tuple[slice, ...] | None:
+def _reach(mask: npt.NDArray[np.bool_], source: Grid, target: Grid, *, edge_repeats: bool) -> tuple[slice, ...] | None:
     """The target voxels that a mask can reach, or None: a hundred labels then cost little more than one."""
     start, stop = _bounds(mask)
     if edge_repeats and ((start == 0) | (stop == source.shape)).any():

@@ -17,8 +17,8 @@ class Volume:
     """An array and the grid its voxels sit on; the field's one way to pass an image from room to room.
 
     Args:
-        array: (*spatial) or (channels, *spatial), spatial being (D, H, W) or (H, W). How many spatial axes there
-            are is told by the length of `spacing_mm`.
+        array: (*spatial) or (channels, *spatial), spatial being (D, H, W) or (H, W). How many spatial axes
+            there are is told by the length of `spacing_mm`.
         spacing_mm: distance between voxel centres along each spatial array axis.
         origin_mm: world position (x, y, z; LPS) of the first voxel's centre; default 0.
         direction: column k is the world unit vector along spatial axis k; default: D to +z, H to +y, W to +x.
@@ -60,9 +60,7 @@ class Volume:
         if array.shape[-grid.spatial_dims :] != grid.shape:
             raise VolumeError(f"array of shape {array.shape}", expected=f"spatial axes of {grid.shape}")
         volume = cls(array, spacing_mm=grid.spacing_mm, origin_mm=grid.origin_mm, direction=grid.direction)
-        volume._settle(
-            volume.array, grid
-        )  # the very same grid, so that "exactly the source grid" is identity
+        volume._settle(volume.array, grid)  # the very same grid, so that "exactly the source grid" is identity
         return volume
 
     @property

@@ -33,13 +33,15 @@ COMPRESSION = {
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
     """Write a volume atomically: `path` is the old file or the whole new one, whatever happens in between.
 
-    The parent folder is made. The format follows the ending: .nii.gz, .nii, .nrrd, .mha; .png and .tif for images.
+    The parent folder is made. The format follows the ending: .nii.gz, .nii, .nrrd, .mha; .png and .tif for
+    images.
 
     Returns:
         The path written.
 
     Raises:
-        VolumeError: an ending that is not one of these; numbers the format cannot hold; a disk that is full.
+        VolumeError: an ending that is not one of these; numbers the format cannot hold; a folder or disk that
+            does not take it.
     """
     path = Path(path)
     ending = _ending(path)
@@ -60,12 +62,13 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
             path=path,
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
     return path
 
 
 def write_label_map(volume: Volume, path: str | os.PathLike[str]) -> Path:
-    """Write a label map (*spatial) in the smallest unsigned type that holds its values; otherwise `write_volume`.
+    """Write a label map (*spatial) in the smallest unsigned type for its values, as `write_volume` writes.
 
     Raises:
         VolumeError: a channel axis, values that are not whole numbers from 0 on, or as in `write_volume`.
@@ -94,9 +97,7 @@ def _ending(path: Path) -> str:
 
 
 def _check_format(volume: Volume, ending: str, path: Path) -> None:
-    if ending == ".png" and (
-        volume.spatial_dims != 2 or volume.array.dtype not in (np.uint8, np.uint16, np.bool_)
-    ):
+    if ending == ".png" and (volume.spatial_dims != 2 or volume.array.dtype not in (np.uint8, np.uint16, np.bool_)):
         raise VolumeError(
             f"{volume.spatial_dims}-D image of type {volume.array.dtype}",
             expected="a 2-D image of uint8 or uint16 for .png",

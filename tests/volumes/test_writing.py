@@ -1,0 +1,187 @@
+"""Files written: whole or not at all, on the very grid, in the smallest type."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resvox.errors import VolumeError
+from resvox.volumes import Grid, Volume, read_volume, write_label_map, write_volume, writing
+from volumes.geometry_strategies import grids
+
+
+def label_map(shape: tuple[int, ...] = (4, 5, 6), top: int = 3) -> Volume:
+    array = np.random.default_rng(0).integers(0, top + 1, shape)
+    array.flat[0] = top
+    return Volume(array, spacing_mm=(2.0, 1.5, 0.7)[: len(shape)])
+
+
+@settings(deadline=None, max_examples=40)
+@given(grid=grids(sizes=st.integers(1, 6)), ending=st.sampled_from([".nii.gz", ".nii", ".nrrd", ".mha"]))
+def test_geometry_survives_the_file(grid: Grid, ending: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    array = np.random.default_rng(0).integers(0, 200, grid.shape).astype(np.uint8)
+    path = write_volume(Volume.on_grid(array, grid), tmp_path_factory.mktemp("w") / f"x{ending}")
+    back = read_volume(path)
+    np.testing.assert_array_equal(back.array, array)
+    tolerance = 1e-5 if ending.startswith(".nii") else 1e-9  # NIfTI stores float32
+    np.testing.assert_allclose(back.spacing_mm, grid.spacing_mm, rtol=tolerance)
+    np.testing.assert_allclose(back.origin_mm, grid.origin_mm, rtol=tolerance, atol=tolerance * 100)
+    np.testing.assert_allclose(back.direction, grid.direction, atol=tolerance * 2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(grid=grids(sizes=st.integers(2, 6)))
+def test_nibabel_sees_the_grid_in_its_own_convention(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> None:
+    array = np.random.default_rng(0).integers(0, 9, grid.shape)
+    path = write_label_map(Volume.on_grid(array, grid), tmp_path_factory.mktemp("w") / "x.nii.gz")
+    image = nibabel.load(path)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), array.transpose())
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 1]]) @ np.diag(np.array(grid.shape) - 1)
+    ras = nibabel.affines.apply_affine(image.affine, corners[:, ::-1])
+    np.testing.assert_allclose(ras * [-1, -1, 1], grid.world_mm(corners), atol=2e-3)
+    qform, code = image.get_qform(coded=True)
+    assert code > 0
+    np.testing.assert_allclose(qform, image.affine, atol=1e-3)
+
+
+def test_2d_files_keep_their_geometry(tmp_path: Path) -> None:
+    volume = label_map((5, 6))
+    for name in ("x.nii.gz", "x.mha", "x.nrrd"):
+        back = read_volume(write_label_map(volume, tmp_path / name))
+        np.testing.assert_array_equal(back.array, volume.array)
+        np.testing.assert_allclose(back.spacing_mm, volume.spacing_mm, rtol=1e-6)
+    for name in ("x.png", "x.tif"):
+        np.testing.assert_array_equal(read_volume(write_label_map(volume, tmp_path / name)).array, volume.array)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_channels_survive_the_file(ending: str, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    back = read_volume(write_volume(Volume(array, spacing_mm=(3, 2, 1)), tmp_path / f"x{ending}"))
+    assert (back.channels, back.spatial_dims) == (3, 3)
+    np.testing.assert_array_equal(back.array, array)
+
+
+@pytest.mark.parametrize(
+    ("top", "kind"), [(1, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16), (70000, np.uint32)]
+)
+def test_label_maps_take_the_smallest_unsigned_type(top: int, kind: type, tmp_path: Path) -> None:
+    volume = label_map(top=top)
+    back = read_volume(write_label_map(volume, tmp_path / "x.nii.gz"))
+    assert back.array.dtype == kind
+    np.testing.assert_array_equal(back.array, volume.array)
+
+
+def test_masks_and_whole_floats_are_label_maps(tmp_path: Path) -> None:
+    for array in (np.ones((2, 2, 2), bool), np.full((2, 2, 2), 3.0, np.float32)):
+        back = read_volume(write_label_map(Volume(array, spacing_mm=(1, 1, 1)), tmp_path / "x.nii.gz"))
+        assert back.array.dtype == np.uint8
+        np.testing.assert_array_equal(back.array, array)
+
+
+@pytest.mark.parametrize("array", [np.full((2, 2, 2), -1), np.full((2, 2, 2), 0.5), np.zeros((3, 2, 2, 2), int)])
+def test_what_is_no_label_map_is_refused(array: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match=r"x\.nii\.gz: array of shape .* expected a label map"):
+        write_label_map(Volume(array, spacing_mm=(1, 1, 1)), tmp_path / "x.nii.gz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_parents_are_made_and_an_old_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "x.nii.gz"
+    write_label_map(label_map(top=1), path)
+    write_label_map(label_map(top=200), path)
+    assert read_volume(path).array.max() == 200
+    assert [file.name for file in path.parent.iterdir()] == ["x.nii.gz"]
+
+
+@pytest.mark.parametrize("name", ["x.gz", "x", "x.mhd", ".nii.gz", "x.jpg"])
+def test_unknown_endings_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match=r"cannot write a file named .* expected a name ending in \.nii\.gz"):
+        write_volume(label_map(), tmp_path / name)
+
+
+def test_png_takes_small_integers_in_2d_only(tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match=r"3-D image of type int64; expected a 2-D image of uint8 or uint16"):
+        write_volume(label_map(), tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("failing", ["_write", "_to_disk", "check_nifti"])
+def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_label_map(label_map(top=7), tmp_path / "x.nii.gz")
+    before = path.read_bytes()
+
+    def fail(*arguments: object) -> None:
+        if failing == "_write":
+            Path(str(arguments[1])).write_bytes(b"half a fi")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing, failing, fail)
+    with pytest.raises(VolumeError) as caught:
+        write_label_map(label_map(top=9), path)
+    assert str(caught.value).startswith(f"{path}: could not be written (No space left on device); expected ")
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["x.nii.gz"]
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_a_full_disk_is_noticed(ending: str, tmp_path: Path) -> None:
+    """The limit on file size makes every write beyond it fail, as a full disk does."""
+    program = textwrap.dedent("""
+        import resource, signal, sys
+        import numpy as np
+        from resvox.errors import VolumeError
+        from resvox.volumes import Volume, write_volume
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        array = np.random.default_rng(0).integers(0, 30_000, (30, 40, 50)).astype(np.int16)
+        try:
+            write_volume(Volume(array, spacing_mm=(1, 1, 1)), sys.argv[1])
+        except VolumeError as error:
+            print(error)
+    """)
+    path = tmp_path / f"x{ending}"
+    done = _python(program, str(path))
+    assert done.stdout.startswith(f"{path}: could not be written ("), done
+    assert not list(tmp_path.iterdir())
+
+
+def test_kill_in_the_middle_leaves_no_half_file_under_the_name(tmp_path: Path) -> None:
+    program = textwrap.dedent("""
+        import os, signal, sys
+        import numpy as np
+        from resvox.volumes import Volume, write_volume, writing
+        def kill(path):
+            os.kill(os.getpid(), signal.SIGKILL)
+        writing._to_disk = kill
+        write_volume(Volume(np.zeros((9, 9, 9), np.uint8), spacing_mm=(1, 1, 1)), sys.argv[1])
+    """)
+    path = tmp_path / "x.nii.gz"
+    assert _python(program, str(path)).returncode == -9
+    left = [file.name for file in tmp_path.iterdir()]
+    assert "x.nii.gz" not in left
+    assert all(name.startswith(".") for name in left)  # so a folder's cases never see it
+
+
+def _python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    source = Path(writing.__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(VolumeError, match=r"x\.nii\.gz: could not be written \((File exists|Not a directory)\)"):
+        write_label_map(label_map(), tmp_path / "file" / "x.nii.gz")
