@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from resvox.training import Plan
+
 
 def write_image(path: Path, array: np.ndarray, spacing_mm: Sequence[float]) -> Path:
     """Write an array (D, H, W) with spacing in array order, through SimpleITK."""
@@ -75,3 +77,25 @@ def image_writer() -> Callable[..., Path]:
 def scan_maker() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """`ball_and_box`, for tests that need arrays."""
     return ball_and_box
+
+
+@pytest.fixture
+def tiny_plan() -> Plan:
+    """Eight steps of a network that is small enough for a test, for the data of `write_folder`."""
+    return Plan(
+        num_classes=3,
+        encoder="resnet10",
+        encoder_depth=2,
+        decoder_filters=(8, 8),
+        strides=(2, 2, 1, 1, 1),
+        norm="instance",
+        spacing_mm=(2.0, 1.0, 1.0),
+        normalization=({"kind": "window", "low": -100.0, "high": 400.0},),
+        patch_size=(8, 8, 8),
+        batch_size=2,
+        augmentation="light",
+        steps=8,
+        warmup_steps=0,
+        validation_interval=4,
+        checkpoint_interval=4,
+    )

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from resvox.training.fingerprint import Fingerprint, take_fingerprint
     from resvox.training.loop import FitResult, fit
     from resvox.training.plan import Plan
+
+# TensorBoard, which MONAI imports too, loads all of TensorFlow (seconds, and lines on the terminal) wherever that
+# is installed, only to write files. A module of this name is its own switch for doing without.
+sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
 
 _HOMES = {
     "Case": "dataset",

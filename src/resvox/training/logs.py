@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
 
 from resvox.training.files import write_atomically
 
@@ -72,11 +70,8 @@ class EventsFile:
     """TensorBoard events of the same numbers."""
 
     def __init__(self, folder: Path, *, first_step: int) -> None:
-        with _without_tensorflow():
-            from torch.utils.tensorboard import SummaryWriter
-
-            # purge_step hides what a killed run wrote beyond its checkpoint.
-            self._writer = SummaryWriter(str(folder), purge_step=first_step + 1)
+        # purge_step hides what a killed run wrote beyond its checkpoint.
+        self._writer = SummaryWriter(str(folder), purge_step=first_step + 1)
 
     def write(self, row: dict[str, Any]) -> None:
         """Write every number of a row of metrics.csv but its step."""
@@ -87,20 +82,6 @@ class EventsFile:
     def close(self) -> None:
         """Flush and close."""
         self._writer.close()
-
-
-@contextmanager
-def _without_tensorflow() -> Iterator[None]:
-    """Let TensorBoard use its own file code: where TensorFlow is installed, it would import that (seconds).
-
-    A module of this name is TensorBoard's switch for builds without TensorFlow; it looks once, on first use.
-    """
-    switch = "tensorboard.compat.notf"
-    sys.modules.setdefault(switch, ModuleType(switch))
-    try:
-        yield
-    finally:
-        sys.modules.pop(switch, None)
 
 
 class ProgressDisplay:

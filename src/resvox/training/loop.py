@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch.multiprocessing import ProcessRaisedException
 
 import resvox
-from resvox.errors import PlanError
+import torch
+from resvox import errors
+from resvox.errors import PlanError, ResvoxError
 from resvox.training.cache import PreparedCase, prepare_cases
 from resvox.training.checkpoints import Progress, load_checkpoint
 from resvox.training.dataset import Dataset
@@ -24,6 +26,7 @@ from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
 from resvox.training.schedule import make_optimizer
 from resvox.training.steps import CHANNELS_LAST, Job, State, StepReport, run_steps
+from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +93,19 @@ def fit(
         on_step=on_step,
         colours=dict(colours or {}),
     )
-    result = fabric.launch(_train, job)
-    assert isinstance(result, FitResult)
-    return result
+    # A partial, not arguments: Fabric refuses frozen dataclasses among what it hands to spawned processes.
+    try:
+        told = fabric.launch(partial(_train, job=job))
+    except ProcessRaisedException as error:
+        raise _original(error) from error
+    return FitResult(run_folder=run.path, model_path=run.model, **told)
+
+
+def _original(error: ProcessRaisedException) -> Exception:
+    """The error of ours that ended a spawned process; its traceback ends with name and text."""
+    name, _, text = str(error).strip().splitlines()[-1].partition(": ")
+    kind = getattr(errors, name.removeprefix("resvox.errors."), None)
+    return kind(text) if isinstance(kind, type) and issubclass(kind, ResvoxError) else error
 
 
 def _check_fit(dataset: Dataset, plan: Plan) -> None:
@@ -110,8 +123,8 @@ def _check_fit(dataset: Dataset, plan: Plan) -> None:
             )
 
 
-def _train(fabric: Fabric, job: Job) -> FitResult:
-    """The whole run on one process."""
+def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
+    """The whole run on one process; what `FitResult` is made of."""
     torch.manual_seed(seed_number(job.plan.seed, Purpose.WEIGHTS))
     if fabric.is_global_zero:
         job.run.tidy()
@@ -127,13 +140,11 @@ def _train(fabric: Fabric, job: Job) -> FitResult:
     if fabric.is_global_zero:
         _export(state, job)
     fabric.barrier()
-    return FitResult(
-        run_folder=job.run.path,
-        model_path=job.run.model,
-        best_dice=state.progress.best_dice,
-        history=history,
-        seconds=state.progress.seconds,
-    )
+    return {
+        "best_dice": state.progress.best_dice,
+        "history": history,
+        "seconds": state.progress.seconds,
+    }
 
 
 def _start(fabric: Fabric, job: Job) -> State:

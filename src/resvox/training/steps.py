@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
-from torch import nn
 
+import torch
 from resvox.errors import ResvoxError
 from resvox.training.cache import PreparedCase
 from resvox.training.checkpoints import Progress, save_checkpoint
@@ -24,6 +23,7 @@ from resvox.training.sampling import Batch, PatchSampler, batch_loader
 from resvox.training.schedule import learning_rate, set_learning_rate
 from resvox.training.stopping import InterruptGuard, agreed
 from resvox.training.validation import validate
+from torch import nn
 
 CHANNELS_LAST = {
     2: torch.channels_last,
@@ -145,7 +145,7 @@ def _refuse_nan(loss: torch.Tensor, step: int, batch: Batch) -> None:
     if not torch.isfinite(loss):
         cases = ", ".join(sorted(set(batch.cases)))
         raise ResvoxError(
-            f"the loss is {float(loss)} at step {step + 1}, on patches of {cases}",
+            f"the loss is {float(loss.detach())} at step {step + 1}, on patches of {cases}",
             expected="a number",
             fix="look at these cases; else lower learning_rate or set precision to 32-true",
         )

@@ -1,0 +1,260 @@
+"""The loop in one process: what a run leaves behind, what it refuses, how it stops and goes on."""
+
+from __future__ import annotations
+
+import csv
+import math
+import signal
+import threading
+
+import pytest
+
+import resvox
+import torch
+from resvox.errors import PlanError, ResvoxError
+from resvox.training import fit, read_dataset
+from resvox.training.checkpoints import load_checkpoint, save_checkpoint
+from resvox.training.logs import read_metrics
+from resvox.training.run_folder import RunFolder
+from resvox.training.validation import dice_per_class
+from resvox.weights import read_header
+
+
+@pytest.fixture
+def dataset(folder_of):
+    return read_dataset(folder_of())
+
+
+def curve(result):
+    return [(row["step"], row["loss"], row.get("dice_mean")) for row in result.history]
+
+
+def close(one, other):
+    assert [row[0] for row in one] == [row[0] for row in other]
+    for (_, loss, dice), (_, other_loss, other_dice) in zip(one, other, strict=True):
+        assert loss == pytest.approx(other_loss, rel=1e-5)
+        assert (dice is None) == (other_dice is None)
+        assert dice is None or dice == pytest.approx(other_dice, abs=1e-3)
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_at(step):
+    def on_step(report):
+        if report.step == step:
+            raise StopError
+
+    return on_step
+
+
+def test_a_run_leaves_what_it_promises(dataset, tiny_plan, tmp_path):
+    reports = []
+    result = fit(dataset, tiny_plan, tmp_path / "run", on_step=reports.append, progress=False)
+    assert [report.step for report in reports] == list(range(1, 9))
+    assert [number for report in reports for number in report.numbers] == list(range(16))
+    with (tmp_path / "run/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "step",
+        "loss",
+        "learning_rate",
+        "seconds",
+        "dice_mean",
+        "dice_ball",
+        "dice_box",
+    ]
+    assert [row["step"] for row in rows] == [str(step) for step in range(1, 9)]
+    assert [bool(row["dice_mean"]) for row in rows] == [False] * 3 + [True] + [False] * 3 + [True]
+    assert result.history[-1]["loss"] == float(rows[-1]["loss"])
+    assert tiny_plan == type(tiny_plan).load(tmp_path / "run/plan.yaml")
+    assert list((tmp_path / "run/tensorboard").glob("events.*"))
+    assert result.model_path == tmp_path / "run/model.safetensors"
+    metadata = read_header(result.model_path).metadata
+    assert metadata["labels"] == {"background": 0, "ball": 1, "box": 2}
+    assert metadata["inference"] == {"roi_size": [8, 8, 8], "overlap": 0.5, "mirror_axes": []}
+    assert metadata["channel_names"] == ["CT"]
+    assert metadata["preprocessing"] == tiny_plan.preprocessing().to_dict()
+    model = resvox.load_model(result.model_path)
+    best = load_checkpoint(tmp_path / "run/checkpoints/best.pt")
+    assert best["progress"].best_dice == result.best_dice
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, best["model"][name])
+
+
+def test_training_learns(dataset, tiny_plan, tmp_path):
+    plan = tiny_plan.with_changes(steps=40, validation_interval=40, checkpoint_interval=40, learning_rate=1e-2)
+    result = fit(dataset, plan, tmp_path / "run", progress=False)
+    losses = [row["loss"] for row in result.history]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert result.history[-1]["dice_ball"] > 0.6
+
+
+def test_resume_goes_on_as_if_nothing_had_happened(dataset, tiny_plan, tmp_path):
+    whole = fit(dataset, tiny_plan, tmp_path / "whole", progress=False)
+    # stopped at step 6, past the checkpoint of step 4 and rows 5 and 6 of metrics.csv
+    with pytest.raises(StopError):
+        fit(dataset, tiny_plan, tmp_path / "run", on_step=stop_at(6), progress=False)
+    assert [row["step"] for row in read_metrics(tmp_path / "run/metrics.csv")] == [1, 2, 3, 4, 5, 6]
+    resumed = fit(dataset, tiny_plan, tmp_path / "run", resume=True, progress=False)
+    close(curve(resumed), curve(whole))
+    assert [row["step"] for row in read_metrics(tmp_path / "run/metrics.csv")] == list(range(1, 9))
+    for name, tensor in load_checkpoint(tmp_path / "run/checkpoints/last.pt")["model"].items():
+        other = load_checkpoint(tmp_path / "whole/checkpoints/last.pt")["model"][name]
+        torch.testing.assert_close(tensor, other, rtol=1e-4, atol=1e-5)
+    again = fit(dataset, tiny_plan, tmp_path / "run", resume=True, progress=False)  # nothing left to do
+    close(curve(again), curve(whole))
+
+
+def test_resume_before_the_first_checkpoint_begins(dataset, tiny_plan, tmp_path):
+    with pytest.raises(StopError):
+        fit(dataset, tiny_plan, tmp_path / "run", on_step=stop_at(2), progress=False)
+    assert not (tmp_path / "run/checkpoints/last.pt").exists()
+    result = fit(dataset, tiny_plan, tmp_path / "run", resume=True, progress=False)
+    assert [row["step"] for row in result.history] == list(range(1, 9))
+
+
+def test_a_used_folder_is_refused_unless_told(dataset, tiny_plan, tmp_path):
+    short = tiny_plan.with_changes(steps=1)
+    tiny_plan.save(tmp_path / "run/plan.yaml")  # a plan alone does not make a folder used
+    fit(dataset, short, tmp_path / "run", progress=False)
+    with pytest.raises(PlanError) as caught:
+        fit(dataset, short, tmp_path / "run", progress=False)
+    text = str(caught.value)
+    assert "the folder holds a training run already" in text
+    assert "--resume to go on with it, --overwrite to start again, or another folder" in text
+    with pytest.raises(PlanError, match="both --resume and --overwrite"):
+        fit(dataset, short, tmp_path / "run", resume=True, overwrite=True, progress=False)
+    (tmp_path / "run/notes.txt").write_text("mine")
+    result = fit(dataset, tiny_plan.with_changes(steps=2), tmp_path / "run", overwrite=True, progress=False)
+    assert [row["step"] for row in result.history] == [1, 2]
+    assert (tmp_path / "run/notes.txt").exists()
+
+
+def test_a_changed_plan_is_refused_by_field(dataset, tiny_plan, tmp_path):
+    with pytest.raises(StopError):
+        fit(dataset, tiny_plan, tmp_path / "run", on_step=stop_at(5), progress=False)
+    changed = tiny_plan.with_changes(learning_rate=0.5, seed=3, max_minutes=10)
+    with pytest.raises(PlanError) as caught:
+        fit(dataset, changed, tmp_path / "run", resume=True, progress=False)
+    text = str(caught.value)
+    assert "learning_rate 0.001 -> 0.5, seed 0 -> 3;" in text
+    assert "max_minutes" not in text  # more time is no other training
+    fit(dataset, tiny_plan.with_changes(max_minutes=10), tmp_path / "run", resume=True, progress=False)
+
+
+def test_a_plan_of_other_data_is_refused(dataset, tiny_plan, tmp_path):
+    with pytest.raises(PlanError, match="num_classes=7 in the plan; expected 3, as in the dataset"):
+        fit(dataset, tiny_plan.with_changes(num_classes=7), tmp_path / "run")
+    with pytest.raises(PlanError, match=r"batch_size=2 over 3 processes.*set batch_size to 3"):
+        fit(dataset, tiny_plan, tmp_path / "run", devices=3, accelerator="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_names_step_and_cases(dataset, tiny_plan, tmp_path):
+    plan = tiny_plan.with_changes(learning_rate=1e30, gradient_clip=0, optimizer="sgd")
+    with pytest.raises(ResvoxError) as caught:
+        fit(dataset, plan, tmp_path / "run", progress=False)
+    text = str(caught.value)
+    assert "the loss is nan at step" in text or "the loss is inf at step" in text
+    assert "on patches of " in text
+    assert "precision" in text
+
+
+def test_ctrl_c_finishes_the_step_and_keeps_it(dataset, tiny_plan, tmp_path, capsys):
+    def on_step(report):
+        if report.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(dataset, tiny_plan, tmp_path / "run", on_step=on_step)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert load_checkpoint(tmp_path / "run/checkpoints/last.pt")["progress"].step == 3
+    assert "stopped after step 3; go on with --resume" in capsys.readouterr().err
+    result = fit(dataset, tiny_plan, tmp_path / "run", resume=True, progress=False)
+    assert [row["step"] for row in result.history] == list(range(1, 9))
+
+
+def test_a_budget_of_time_ends_with_a_validated_model(dataset, tiny_plan, tmp_path):
+    plan = tiny_plan.with_changes(max_minutes=1e-6)
+    result = fit(dataset, plan, tmp_path / "run", progress=False)
+    assert [row["step"] for row in result.history] == [1]
+    assert result.history[-1]["dice_mean"] is not None
+    assert result.model_path.is_file()
+
+
+def test_training_off_the_main_thread(dataset, tiny_plan, tmp_path):
+    results = []
+    plan = tiny_plan.with_changes(steps=1)
+    thread = threading.Thread(target=lambda: results.append(fit(dataset, plan, tmp_path / "run", progress=False)))
+    thread.start()
+    thread.join()
+    assert results[0].model_path.is_file()
+
+
+def test_images_of_two_dimensions(image_writer, scan_maker, tiny_plan, tmp_path):
+    rows = ["image,label"]
+    for seed in range(2):
+        scan, label = scan_maker(seed, (24, 20))
+        scan = (scan.clip(0, 400) / 2).astype("uint8")
+        image_writer(tmp_path / f"scan{seed}.png", scan, (1.0, 1.0))
+        image_writer(tmp_path / f"mask{seed}.png", label, (1.0, 1.0))
+        rows.append(f"scan{seed}.png,mask{seed}.png")
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    plan = tiny_plan.with_changes(spatial_dims=2, patch_size=(8, 8), spacing_mm=None, steps=2, augmentation="default")
+    result = fit(read_dataset(tmp_path / "cases.csv"), plan, tmp_path / "run", progress=False)
+    assert math.isfinite(result.history[-1]["loss"])
+    assert read_header(result.model_path).metadata["inference"]["roi_size"] == [8, 8]
+
+
+def test_plain_lines_where_no_terminal_listens(dataset, tiny_plan, tmp_path, capsys):
+    fit(dataset, tiny_plan, tmp_path / "run")
+    lines = capsys.readouterr().err.splitlines()
+    assert any("1 cases train, 1 validate" in line for line in lines)
+    assert [line.split("  ")[0] for line in lines if line.startswith("step")] == ["step 4/8", "step 8/8"]
+
+
+def test_checkpoints_hold_no_code_and_are_whole(tiny_plan, tmp_path, monkeypatch):
+    from resvox.training.checkpoints import Progress
+
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, plan=tiny_plan, progress=Progress(step=3), model={"w": torch.ones(2)})
+    torch.load(path, weights_only=True)
+
+    def half(content, file):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(path, plan=tiny_plan, progress=Progress(step=4), model={"w": torch.ones(2)})
+    assert load_checkpoint(path)["progress"].step == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ResvoxError, match="not a readable checkpoint"):
+        load_checkpoint(path)
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path):
+    run = RunFolder(tmp_path)
+    run.last.parent.mkdir()
+    (run.last.parent / ".last.pt.123.tmp").touch()
+    run.tidy()
+    assert list(run.last.parent.iterdir()) == []
+
+
+def test_a_metrics_file_that_a_kill_cut_off(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,loss\n1,0.5\n2,0.4\n3,0.")
+    assert read_metrics(tmp_path / "metrics.csv") == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}]
+
+
+def test_dice_by_hand():
+    import numpy as np
+
+    reference = np.array([0, 0, 1, 1, 1, 2])
+    prediction = np.array([0, 1, 1, 1, 0, 0])
+    dice = dice_per_class(prediction, reference, 4)
+    assert dice[:3] == pytest.approx([2 * 1 / (2 + 3), 2 * 2 / (3 + 3), 0.0])
+    assert math.isnan(dice[3])
