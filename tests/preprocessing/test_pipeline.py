@@ -96,18 +96,20 @@ def test_structures_come_back_within_a_target_voxel_on_exactly_the_grid(
         np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-4)
     voxels = target_spacing_of_source_axes(preprocessing, grid) / grid.spacing_mm  # target voxel, in source voxels
     for value, (start, stop) in boxes.items():
-        assert_within_a_voxel(restored.array == value, start, stop, voxels)
+        # where three labels meet the strongest wins, which can be off by a voxel of the scan, if that is the wider one
+        assert_within_a_voxel(restored.array == value, start, stop, np.maximum(voxels, 1.0))
+    start, stop = boxes[2]
+    alone = prepared.restore_labels(prepared.labels(source.with_array((original == 2).astype(np.uint8))))
+    assert_within_a_voxel(alone.array == 1, start, stop, voxels)
 
 
 def assert_within_a_voxel(mask: np.ndarray, start: np.ndarray, stop: np.ndarray, voxels: np.ndarray) -> None:
-    """Every side, the core and the surroundings of a box, to one target voxel; its middle to half a voxel of each grid."""
+    """Every side and the core of a box, to one target voxel; its middle to half a voxel of each grid."""
     got_start, got_stop = bounds(mask)
     assert (np.abs(got_start - start) <= voxels + 1e-6).all(), (got_start, start, voxels)
     assert (np.abs(got_stop - stop) <= voxels + 1e-6).all(), (got_stop, stop, voxels)
-    inside = tuple(
-        slice(a, b)
-        for a, b in zip(np.ceil(start + voxels).astype(int), np.floor(stop - voxels).astype(int), strict=True)
-    )
+    low, high = np.ceil(start + voxels).astype(int), np.floor(stop - voxels).astype(int)
+    inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     assert mask[inside].all()
     shift = np.argwhere(mask).mean(axis=0) - (start + stop - 1) / 2
     assert (np.abs(shift) <= 0.5 * (voxels + 1.0)).all(), (shift, voxels)

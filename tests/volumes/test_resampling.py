@@ -71,11 +71,13 @@ def test_fill_beyond_half_a_voxel_or_the_edge_repeated() -> None:
 
 
 def test_dust_in_a_direction_does_not_empty_the_image() -> None:
-    direction = np.eye(3)[:, ::-1].copy()
-    direction[0, 0], direction[2, 0] = 2.2e-311, 1.0  # a denormal number, which ITK's matrix inverse cannot take
+    """Numbers this small made ITK's matrix inverse fail, with a note on stderr and an image of zeros."""
+    c, s = np.cos(0.5), np.sin(0.5)
+    direction = np.array([[-1.0, 2.2e-311, 0.0], [-1.95e-311, -c, s], [-1.07e-311, -s, -c]])
     volume = Volume(np.full((4, 4, 4), 5.0, np.float32), spacing_mm=(2, 2, 2), direction=direction)
-    finer = Grid((8, 8, 8), spacing_mm=(1, 1, 1), direction=direction)
-    assert resample(volume, finer, fill=None).array.min() == 5.0
+    finer = Grid((8, 8, 8), spacing_mm=(1, 1, 1), direction=direction, origin_mm=volume.grid.world_mm([-0.25] * 3))
+    assert resample(volume, finer).array.min() == pytest.approx(5.0)
+    assert np.asarray(volume.direction)[0, 1] == 0.0
 
 
 def test_channels_are_resampled_each() -> None:
@@ -122,6 +124,22 @@ def test_labels_do_not_shift_where_nearest_does(factor: int, side: int) -> None:
     labels = resample(source, coarse, interpolation="label", fill=None).array[0]
     centre = np.flatnonzero(labels).mean() * factor + (factor - 1) / 2
     assert centre == 19.5
+
+
+def test_a_sheet_of_one_voxel_is_kept_at_half_the_resolution() -> None:
+    array = np.zeros((1, 12), np.uint8)
+    array[0, 7] = 4
+    coarse = Grid((1, 6), spacing_mm=(1.0, 2.0), origin_mm=(0.5, 0.0))
+    labels = resample(Volume(array, spacing_mm=(1.0, 1.0)), coarse, interpolation="label")
+    assert labels.array.tolist() == [[0, 0, 0, 4, 0, 0]]
+
+
+def test_a_label_reaches_half_a_voxel_beyond_its_centre_on_a_fine_grid() -> None:
+    array = np.zeros((1, 5), np.uint8)
+    array[0, 2] = 1
+    fine = Grid((1, 50), spacing_mm=(1.0, 0.1), origin_mm=(-0.45, 0.0))
+    labels = resample(Volume(array, spacing_mm=(1.0, 1.0)), fine, interpolation="label").array[0]
+    assert np.flatnonzero(labels).tolist() == list(range(20, 30))
 
 
 def test_blurring_before_coarse_sampling_keeps_the_mean_of_fine_detail() -> None:
