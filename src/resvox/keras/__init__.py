@@ -1,0 +1,79 @@
+"""HOW Keras spells a blueprint: functional models, channels last, on its torch, JAX and TensorFlow backends.
+
+Importing this takes Keras's torch backend when nobody has chosen one (``KERAS_BACKEND``, an edited ``keras.json``,
+or Keras imported before).
+"""
+
+# ruff: noqa: E402 (the backend is settled before anything imports Keras)
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from resvox.keras.backend import choose_backend
+
+choose_backend()
+
+from resvox.blueprint import Blueprint
+from resvox.blueprint import networks as net
+from resvox.keras.dense import ResNet18_3D
+from resvox.keras.model import BlueprintModel
+from resvox.keras.resnet import ResNet, ResNetBackbone
+from resvox.keras.unet import UNet
+from resvox.keras.variants import BUILDERS
+
+__all__ = ["BlueprintModel", "ResNet", "ResNet18_3D", "ResNetBackbone", "UNet", "build", *BUILDERS]
+
+
+def build(
+    blueprint: Blueprint,
+    *,
+    name: str | None = None,
+    dtype: Any = None,
+    input_shape: Sequence[int | None] | None = None,
+    input_tensor: Any = None,
+    include_rescaling: bool = False,
+    pooling: str | None = None,
+) -> BlueprintModel:
+    """The functional model of a blueprint, initialised.
+
+    Args:
+        blueprint: of :func:`resvox.get_blueprint`.
+        name: of the model; the blueprint's by default.
+        dtype: a policy or its name, such as ``"mixed_bfloat16"``; the one in force by default. Outputs of heads
+            are float32 under any 16-bit policy.
+        input_shape: ``(*spatial, channels)``; open sizes by default.
+        input_tensor: a ``keras.Input`` to build on.
+        include_rescaling: divide the image by 255 first.
+        pooling: of features with a pooling: ``"avg"`` (the default) or ``"max"``.
+
+    Raises:
+        BlueprintError: arguments that contradict the blueprint.
+    """
+    arguments: dict[str, Any] = {
+        "name": name,
+        "dtype": dtype,
+        "input_shape": input_shape,
+        "input_tensor": input_tensor,
+        "include_rescaling": include_rescaling,
+    }
+    network = blueprint.network
+    if pooling is not None:
+        return ResNet(blueprint, pooling=pooling, **arguments)
+    if isinstance(network, net.UNet):
+        return UNet(blueprint, **arguments)
+    if isinstance(network, net.DenseResNet):
+        return ResNet18_3D(blueprint, **arguments)
+    pools = network.avgpool if isinstance(network, net.ResNet) else network.head
+    return ResNet(blueprint, **arguments) if pools else ResNetBackbone(blueprint, **arguments)
+
+
+def __getattr__(name: str) -> Any:
+    if name in BUILDERS:
+        return BUILDERS[name]
+    raise AttributeError(f"module 'resvox.keras' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *BUILDERS})

@@ -1,0 +1,199 @@
+"""The operations that Keras has no layer for, as registered layers: a saved model finds them by itself.
+
+All take (batch, \\*size, channels). Each says its output shape, so that nothing is traced to find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+Shape = tuple[int | None, ...]
+
+registered = keras.saving.register_keras_serializable(package="resvox")
+
+
+def _pads(before: Sequence[int], after: Sequence[int]) -> list[list[int]]:
+    spatial = [[near, far] for near, far in zip(before, after, strict=True)]
+    return [[0, 0], *spatial, [0, 0]]
+
+
+@registered
+class MaxPool(keras.layers.Layer):
+    """Max pooling padded with -inf on both sides; sizes are per axis."""
+
+    def __init__(self, *, pool_size: Sequence[int], strides: Sequence[int], padding: Sequence[int], **base: Any):
+        super().__init__(**base)
+        self.pool_size, self.strides, self.padding = tuple(pool_size), tuple(strides), tuple(padding)
+
+    def call(self, x: Any) -> Any:
+        x = ops.pad(x, _pads(self.padding, self.padding), constant_values=float("-inf"))
+        return ops.max_pool(x, self.pool_size, self.strides, padding="valid", data_format="channels_last")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        size = tuple(
+            None if n is None else (n + 2 * p - k) // s + 1
+            for n, k, s, p in zip(input_shape[1:-1], self.pool_size, self.strides, self.padding, strict=True)
+        )
+        return (input_shape[0], *size, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
+        return {**super().get_config(), **own}
+
+
+@registered
+class AveragePool(keras.layers.Layer):
+    """Average pooling with window equal to stride; a partial window at the far border averages what it holds."""
+
+    def __init__(self, *, strides: Sequence[int], **base: Any):
+        super().__init__(**base)
+        self.strides = tuple(strides)
+
+    def call(self, x: Any) -> Any:
+        # With stride - 1 zeros at the far border a window starts wherever the map still has a voxel.
+        pads = _pads([0] * len(self.strides), [s - 1 for s in self.strides])
+        share = self._pool(ops.pad(ops.ones_like(x[:1, ..., :1]), pads))
+        return self._pool(ops.pad(x, pads)) / share
+
+    def _pool(self, x: Any) -> Any:
+        return ops.average_pool(x, self.strides, self.strides, padding="valid", data_format="channels_last")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return _strided(input_shape, self.strides, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "strides": self.strides}
+
+
+@registered
+class ZeroPad(keras.layers.Layer):
+    """Every stride-th voxel, then channels of zeros: the parameter-free shortcut. Gradient flows through it."""
+
+    def __init__(self, *, strides: Sequence[int], extra_channels: int = 0, **base: Any):
+        super().__init__(**base)
+        self.strides, self.extra_channels = tuple(strides), extra_channels
+
+    def call(self, x: Any) -> Any:
+        x = x[(slice(None), *(slice(None, None, s) for s in self.strides))]
+        if self.extra_channels == 0:
+            return x
+        return ops.pad(x, [[0, 0]] * (1 + len(self.strides)) + [[0, self.extra_channels]])
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        channels = input_shape[-1]
+        return _strided(input_shape, self.strides, None if channels is None else channels + self.extra_channels)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "strides": self.strides, "extra_channels": self.extra_channels}
+
+
+def _strided(shape: Shape, strides: Sequence[int], channels: int | None) -> Shape:
+    size = tuple(None if n is None else -(-n // s) for n, s in zip(shape[1:-1], strides, strict=True))
+    return (shape[0], *size, channels)
+
+
+@registered
+class LinearUpsample(keras.layers.Layer):
+    """Linear interpolation by a whole factor per axis with half-pixel centres, axis by axis.
+
+    The same values as PyTorch's ``interpolate(..., align_corners=False)``, in any number of axes: Keras's own
+    layer does two.
+    """
+
+    def __init__(self, *, scale: Sequence[int], **base: Any):
+        super().__init__(**base)
+        self.scale = tuple(scale)
+
+    def call(self, x: Any) -> Any:
+        for axis, factor in enumerate(self.scale, start=1):
+            if factor > 1:
+                x = _stretch(x, axis, factor)
+        return x
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        size = tuple(None if n is None else n * s for n, s in zip(input_shape[1:-1], self.scale, strict=True))
+        return (input_shape[0], *size, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale}
+
+
+def _stretch(x: Any, axis: int, factor: int) -> Any:
+    """One axis made ``factor`` times longer: every voxel becomes ``factor`` mixtures of it and a neighbour."""
+
+    def part(start: int | None, stop: int | None) -> Any:
+        return x[(*[slice(None)] * axis, slice(start, stop))]
+
+    # beyond the border the border itself is repeated
+    before = ops.concatenate([part(None, 1), part(None, -1)], axis=axis)
+    after = ops.concatenate([part(1, None), part(-1, None)], axis=axis)
+    mixtures = []
+    for phase in range(factor):
+        offset = (phase + 0.5) / factor - 0.5  # of the new centre from the old, in old voxels
+        neighbour = before if offset < 0 else after
+        mixtures.append(x * (1 - abs(offset)) + neighbour * abs(offset))
+    shape = list(ops.shape(x))
+    shape[axis] = shape[axis] * factor
+    return ops.reshape(ops.stack(mixtures, axis=axis + 1), shape)
+
+
+@registered
+class CutTo(keras.layers.Layer):
+    """The near corner of the first map with the spatial size of the second, whatever it is at run time."""
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        x, reference = inputs
+        size = ops.shape(reference)[1:-1]
+        return x[(slice(None), *(slice(None, n) for n in size))]
+
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
+        x, reference = input_shape
+        return (x[0], *reference[1:-1], x[-1])
+
+
+@registered
+class DropPath(keras.layers.Layer):
+    """Stochastic depth: in training a sample loses its branch at ``rate``, the kept ones are scaled up."""
+
+    def __init__(self, *, rate: float, seed: int | None = None, **base: Any):
+        super().__init__(**base)
+        self.rate, self.seed = rate, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        if not training:
+            return x
+        ones = ops.ones((ops.shape(x)[0], *[1] * (len(x.shape) - 1)), dtype=x.dtype)
+        return x * keras.random.dropout(ones, self.rate, seed=self.seed_generator)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@registered
+class GroupNorm(keras.layers.GroupNormalization):
+    """Group norm whose variance is the mean of squared distances, as PyTorch's is.
+
+    Keras's own takes the mean square less the squared mean, which loses all digits, and can go below zero, where
+    a map is nearly constant and not near zero: an air region of a CT in its own units. -1 group a channel.
+    """
+
+    def call(self, x: Any) -> Any:
+        wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+        shape = ops.shape(wide)
+        wide = ops.reshape(wide, (shape[0], -1, self.groups, wide.shape[-1] // self.groups))
+        wide = wide - ops.mean(wide, axis=(1, 3), keepdims=True)
+        variance = ops.mean(ops.square(wide), axis=(1, 3), keepdims=True)
+        wide = ops.reshape(wide * ops.rsqrt(variance + self.epsilon), shape)
+        if self.scale:
+            wide = wide * ops.cast(self.gamma, wide.dtype)
+        if self.center:
+            wide = wide + ops.cast(self.beta, wide.dtype)
+        return ops.cast(wide, self.compute_dtype)

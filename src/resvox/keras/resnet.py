@@ -1,0 +1,194 @@
+"""The residual networks. The twin of ``torch/resnet.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from resvox.blueprint import Blueprint
+from resvox.blueprint import networks as net
+from resvox.errors import BlueprintError
+from resvox.keras.arguments import backbone_blueprint, check_pooling, need_input_shape
+from resvox.keras.blocks import stage
+from resvox.keras.layers import Place, Tensor, global_max_pool, layer, through
+from resvox.keras.model import BlueprintModel, expect
+from resvox.keras.operations import registered
+
+
+def resnet_pyramid(node: net.ResNet, place: Place, x: Tensor) -> list[Tensor]:
+    """Feature maps [P1, ..., P5] of a post-activation net, fine to coarse, each (batch, \\*size, channels)."""
+    x = through(node, ("conv1", "bn1", "act1"), place, x)
+    maps = [x]
+    x = layer(node.maxpool, place.at("maxpool"), x)
+    for number, blocks in enumerate(node.stage_list, start=1):
+        x = stage(blocks, place.at(f"layer{number}"), x)
+        maps.append(x)
+    return maps
+
+
+def preact_pyramid(node: net.PreActResNet, place: Place, x: Tensor) -> list[Tensor]:
+    """Feature maps [P1, ..., P5] of a pre-activation net: the raw stem and the raw residual sums."""
+    x = preact_stem(node.stem, place.at("stem"), x)
+    maps = [x]
+    x = layer(node.maxpool, place.at("maxpool"), x)
+    for number, blocks in enumerate(node.stage_list):
+        x = stage(blocks, place.at(f"stages.{number}.blocks"), x)
+        maps.append(x)
+    return maps
+
+
+def preact_stem(node: net.PreActStem, place: Place, x: Tensor) -> Tensor:
+    """One convolution, or three with norm and activation between them."""
+    if not node.deep:
+        return layer(node.conv, place.at("conv"), x)
+    x = through(node, ("conv1", "norm1", "act1"), place, x)
+    x = through(node, ("conv2", "norm2", "act2"), place, x)
+    return layer(node.conv3, place.at("conv3"), x)
+
+
+def pyramid(node: net.Encoder, place: Place, x: Tensor) -> list[Tensor]:
+    """Feature maps [P1, ..., P<depth>] of an encoder."""
+    return resnet_pyramid(node, place, x) if isinstance(node, net.ResNet) else preact_pyramid(node, place, x)
+
+
+def backbone(node: net.Encoder, place: Place, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The last map; and all of them."""
+    maps = pyramid(node, place, x)
+    return maps[-1], maps
+
+
+def classifier(node: net.Encoder, place: Place, x: Tensor, *, pooling: str) -> tuple[Tensor, list[Tensor]]:
+    """Logits (batch, num_classes), or pooled features where there are no classes; and the maps."""
+    maps = pyramid(node, place, x)
+    full = place.full_precision
+    if isinstance(node, net.ResNet):
+        x = _pool(node.avgpool, full.at("avgpool"), maps[-1], pooling)
+        return through(node, ("fc", "activation"), full, x), maps
+    if node.head is None:
+        raise BlueprintError("a pre-activation network without a head", expected="a classifier")
+    x = through(node, ("norm", "act"), place, maps[-1])
+    x = _pool(node.head.pool, full.at("head.pool"), x, pooling)
+    x = layer(node.head.fc, full.at("head.fc"), x)
+    return layer(node.activation, full.at("activation"), x), maps
+
+
+def _pool(node: Any, place: Place, x: Tensor, pooling: str) -> Tensor:
+    return global_max_pool(place, x) if pooling == "max" else layer(node, place, x)
+
+
+@registered
+class ResNet(BlueprintModel):
+    """A classifier: ResNet v1.5, v2, vd, ResNeXt, SE, wide.
+
+    Args:
+        blueprint: of :func:`resvox.get_blueprint`.
+        input_shape: ``(*spatial, channels)``; a size may be ``None``, and all are where it is left out.
+        input_tensor: a ``keras.Input`` to build on.
+        include_rescaling: divide the image by 255 first.
+        pooling: ``"avg"``, or for features (``num_classes=0``) ``"max"``.
+        name, dtype: of the model; the dtype policy in force by default.
+
+    Input (batch, \\*size, channels); output logits (batch, num_classes) in float32, or pooled features without
+    classes.
+
+    Raises:
+        BlueprintError: a blueprint of another network, or arguments that contradict it.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        /,
+        *,
+        input_shape: Sequence[int | None] | None = None,
+        input_tensor: Tensor | None = None,
+        include_rescaling: bool = False,
+        pooling: str = "avg",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        expect(blueprint, (net.ResNet, net.PreActResNet), "ResNet")
+        check_pooling(pooling)
+        if pooling == "max" and blueprint.num_classes:
+            raise BlueprintError(
+                f"pooling='max' with {blueprint.num_classes} classes",
+                expected="pooling='avg' before a classifier",
+                fix="take the features with num_classes=0",
+            )
+        super().__init__(
+            partial(classifier, pooling=pooling),
+            blueprint,
+            input_shape=input_shape,
+            input_tensor=input_tensor,
+            include_rescaling=include_rescaling,
+            name=name,
+            dtype=dtype,
+        )
+        self.pooling = pooling
+
+    @property
+    def beside_blueprint(self) -> tuple[str, ...]:
+        """As for every model, and max pooling."""
+        return (*super().beside_blueprint, *(("pooling='max'",) if self.pooling == "max" else ()))
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything the model is built from, in JSON's types."""
+        return {**super().get_config(), "pooling": self.pooling}
+
+
+@registered
+class ResNetBackbone(BlueprintModel):
+    """A residual encoder without a head: its output is the last map, ``pyramid_outputs`` holds P1 to P5.
+
+    Args:
+        blueprint: a network without a head, such as ``get_blueprint("resnet50", features_only=True)``; or none,
+            and the arguments below.
+        input_shape: ``(*spatial, channels)``; a size may be ``None``.
+        input_tensor: a ``keras.Input`` to build on.
+        include_rescaling: divide the image by 255 first.
+        name, dtype: of the model; the dtype policy in force by default.
+        **architecture:
+            ``num_blocks`` (four numbers) and ``block_type`` (``"basic_block"``, ``"bottleneck_block"``, with
+            ``_vd`` behind it for average pooling in the shortcut) are needed;
+            ``conv_filters=(64,)``, ``conv_kernel_sizes=(7,)`` (the stem: one convolution, or three),
+            ``num_filters=(64, 128, 256, 512)``, ``num_strides=(1, 2, 2, 2)``, ``use_pre_activation=False``,
+            ``groups=1``, ``width_per_group=64``, ``se_block=False``, ``se_ratio=16``, ``se_activation="relu"``.
+
+    Raises:
+        BlueprintError: an argument that is unknown, missing or not valid.
+
+    Example:
+        >>> resnext = ResNetBackbone(
+        ...     input_shape=(96, 96, 96, 4), num_blocks=[3, 4, 23, 3], block_type="bottleneck_block",
+        ...     groups=64, width_per_group=4,
+        ... )
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint | None = None,
+        /,
+        *,
+        input_shape: Sequence[int | None] | None = None,
+        input_tensor: Tensor | None = None,
+        include_rescaling: bool = False,
+        name: str | None = None,
+        dtype: Any = None,
+        **architecture: Any,
+    ) -> None:
+        if blueprint is None:
+            shape = need_input_shape("ResNetBackbone", input_shape, input_tensor)
+            blueprint = backbone_blueprint(shape, architecture)
+        elif architecture:
+            raise BlueprintError(f"a blueprint and arguments {sorted(architecture)}", expected="one of the two")
+        expect(blueprint, (net.ResNet, net.PreActResNet), "ResNetBackbone")
+        super().__init__(
+            backbone,
+            blueprint,
+            input_shape=input_shape,
+            input_tensor=input_tensor,
+            include_rescaling=include_rescaling,
+            name=name,
+            dtype=dtype,
+        )
