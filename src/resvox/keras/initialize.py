@@ -1,36 +1,74 @@
-"""Initial values as the blueprint says, in Keras's initializers. The twin of ``torch/initialize.py``."""
+"""Initial values as the blueprint says. The twin of ``torch/initialize.py``.
+
+They are drawn by numpy: the same ``keras.utils.set_random_seed`` gives the same network on every backend, and JAX
+need not compile a generator for every shape (which took it a minute where this takes a second).
+"""
 
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
 from resvox.blueprint import leaves as lf
+from resvox.keras.operations import registered
 
-Initializer = keras.initializers.Initializer
+_SEEDS = 2**31
 
 
-def kernel_initializer(leaf: lf.Conv | lf.TransposedConv | lf.Linear) -> Initializer:
+class _Drawn(keras.initializers.Initializer):
+    """Values drawn by numpy from a seed of their own. Abstract: its heirs say which distribution."""
+
+    def __init__(self, scale: float, seed: int | None = None) -> None:
+        self.scale = scale
+        self.seed = random.randrange(_SEEDS) if seed is None else seed
+
+    def get_config(self) -> dict[str, Any]:
+        return {"scale": self.scale, "seed": self.seed}
+
+
+@registered
+class Normal(_Drawn):
+    """Around 0 with the standard deviation ``scale``."""
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        values = np.random.default_rng(self.seed).standard_normal(tuple(shape), dtype=np.float32)
+        return keras.ops.convert_to_tensor(values * np.float32(self.scale), dtype=dtype)
+
+
+@registered
+class Uniform(_Drawn):
+    """Between -``scale`` and ``scale``."""
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        values = np.random.default_rng(self.seed).random(tuple(shape), dtype=np.float32)
+        return keras.ops.convert_to_tensor((values * 2 - 1) * np.float32(self.scale), dtype=dtype)
+
+
+Weighted = lf.Conv | lf.TransposedConv | lf.Linear
+
+
+def kernel_initializer(leaf: Weighted) -> keras.initializers.Initializer:
     """Of a kernel: He et al. (arXiv:1502.01852) before a norm, uniform over the fan-in elsewhere, or zeros."""
-    init = leaf.init if isinstance(leaf, lf.Conv) else "uniform_fan_in"
-    if init == "zeros":
+    if isinstance(leaf, lf.Conv) and leaf.init == "zeros":
         return keras.initializers.Zeros()
-    if init == "he_fan_out":
-        return keras.initializers.VarianceScaling(scale=2.0, mode="fan_out", distribution="untruncated_normal")
-    # variance 1 / (3 fan_in) is a uniform between -1 / sqrt(fan_in) and 1 / sqrt(fan_in)
-    return keras.initializers.VarianceScaling(scale=1.0 / 3.0, mode="fan_in", distribution="uniform")
+    if isinstance(leaf, lf.Conv) and leaf.init == "he_fan_out":
+        return Normal(math.sqrt(2.0 / (leaf.out_channels * math.prod(leaf.kernel))))
+    return Uniform(1.0 / math.sqrt(_fan_in(leaf)))
 
 
-def bias_initializer(leaf: lf.Conv | lf.TransposedConv | lf.Linear) -> Initializer:
-    """Of a bias: the bounds of a uniform kernel, else zeros."""
+def bias_initializer(leaf: Weighted) -> keras.initializers.Initializer:
+    """Of a bias: uniform as its kernel, or zeros."""
     if isinstance(leaf, lf.Conv) and leaf.init != "uniform_fan_in":
         return keras.initializers.Zeros()
-    bound = 1.0 / math.sqrt(_fan_in(leaf))
-    return keras.initializers.RandomUniform(-bound, bound)
+    return Uniform(1.0 / math.sqrt(_fan_in(leaf)))
 
 
-def _fan_in(leaf: lf.Conv | lf.TransposedConv | lf.Linear) -> int:
+def _fan_in(leaf: Weighted) -> int:
     if isinstance(leaf, lf.Linear):
         return leaf.in_features
     if isinstance(leaf, lf.TransposedConv):
