@@ -84,11 +84,13 @@ def test_a_run_leaves_what_it_promises(dataset, tiny_plan, tmp_path):
 
 
 def test_training_learns(dataset, tiny_plan, tmp_path):
-    plan = tiny_plan.with_changes(steps=40, validation_interval=40, checkpoint_interval=40, learning_rate=1e-2)
+    plan = tiny_plan.with_changes(
+        steps=40, validation_interval=40, checkpoint_interval=40, learning_rate=1e-2, patch_size=(16, 16, 16)
+    )
     result = fit(dataset, plan, tmp_path / "run", progress=False)
     losses = [row["loss"] for row in result.history]
-    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
-    assert result.history[-1]["dice_ball"] > 0.6
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert result.history[-1]["dice_ball"] > 0.8
 
 
 def test_resume_goes_on_as_if_nothing_had_happened(dataset, tiny_plan, tmp_path):

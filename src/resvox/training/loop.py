@@ -149,7 +149,8 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
 
 def _start(fabric: Fabric, job: Job) -> State:
     """A new network, or the one of the last checkpoint."""
-    module = build_model(job.plan).to(memory_format=CHANNELS_LAST[job.plan.spatial_dims])
+    module = build_model(job.plan)
+    module.to(memory_format=CHANNELS_LAST[job.plan.spatial_dims])  # type: ignore[call-overload]
     optimizer = make_optimizer(module, job.plan, fabric.device)
     progress = Progress()
     content: dict[str, Any] | None = None

@@ -62,9 +62,9 @@ def validate(
             if not math.isnan(score):
                 sums[0, index] += score
                 sums[1, index] += 1
-    if fabric.world_size > 1:
-        sums = fabric.all_reduce(sums, reduce_op="sum")
-    totals, counts = sums.tolist()
+    gathered = fabric.all_reduce(sums, reduce_op="sum") if fabric.world_size > 1 else sums
+    assert isinstance(gathered, torch.Tensor)
+    totals, counts = gathered.tolist()
     return Validation(
         dice={
             name: total / count if count else None
