@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint.blocks import ZeroPadShortcut
@@ -112,8 +113,20 @@ def _max_pool(node: lf.MaxPool, dims: int) -> nn.Module:
     return MAX_POOL[dims](node.kernel, stride=node.stride, padding=node.padding)
 
 
-def _average_pool(node: lf.AveragePool, dims: int) -> nn.Module:
-    return AVERAGE_POOL[dims](node.stride, stride=node.stride, ceil_mode=True, count_include_pad=False)
+class AveragePool(nn.Module):
+    """Mean over windows of the stride's size; one that hangs over the far border averages what it holds."""
+
+    def __init__(self, stride: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stride = list(stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.stride
+        if min(x.shape[2:]) < max(kernel):  # PyTorch refuses a volume smaller than the window
+            kernel = [min(k, n) for k, n in zip(kernel, x.shape[2:])]  # noqa: B905 (TorchScript has no strict zip)
+        if x.dim() == 4:
+            return F.avg_pool2d(x, kernel, self.stride, 0, True, False)
+        return F.avg_pool3d(x, kernel, self.stride, 0, True, False)
 
 
 class GlobalAveragePool(nn.Module):
@@ -175,7 +188,7 @@ _SPELLINGS: dict[type[Node], Callable[[Any, int], nn.Module]] = {
     lf.Norm: _norm,
     lf.Activation: _activation,
     lf.MaxPool: _max_pool,
-    lf.AveragePool: _average_pool,
+    lf.AveragePool: lambda node, dims: AveragePool(node.stride),
     lf.GlobalAveragePool: lambda node, dims: GlobalAveragePool(),
     lf.Upsample: _upsample,
     lf.Linear: lambda node, dims: nn.Linear(node.in_features, node.out_features, bias=node.bias),

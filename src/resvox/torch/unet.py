@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
@@ -100,6 +101,9 @@ def cut_to(x: Tensor, reference: Tensor) -> Tensor:
     A strided layer makes ceil(n / 2) of n, so an enlarged map is never smaller than what it meets; where the
     sizes divide nothing is cut.
     """
-    for axis in range(2, x.dim()):
-        x = x.narrow(axis, 0, reference.shape[axis])
-    return x
+    # Padding by less than nothing, not a slice: a slice's strides tie an exported graph to sizes that divide (or to
+    # those that do not), as the example's did.
+    cut: list[int] = []
+    for axis in range(x.dim() - 1, 1, -1):
+        cut += [0, reference.shape[axis] - x.shape[axis]]
+    return F.pad(x, cut)
