@@ -12,6 +12,7 @@ from resvox.blueprint import networks as net
 from resvox.blueprint.leaves import is_whole, require
 from resvox.blueprint.resnet import basic_block
 from resvox.catalog import get_blueprint
+from resvox.errors import BlueprintError
 from resvox.torch import blocks
 from resvox.torch.initialize import materialize
 from resvox.torch.layers import layer
@@ -92,6 +93,12 @@ class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users kno
         **options: Any,
     ) -> None:
         super().__init__()
+        if blueprint and (in_channels, out_channels, spatial_dims) != (3, 6, 3):
+            raise BlueprintError(
+                "a blueprint and channels or dims of its own",
+                expected="one of the two",
+                fix="give the arguments to resvox.get_blueprint",
+            )
         made = (
             as_blueprint(blueprint, options)
             if blueprint
