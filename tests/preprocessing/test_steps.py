@@ -146,6 +146,17 @@ def test_respaced_voxels_stay_where_they_are(grid: Grid, new: float) -> None:
     np.testing.assert_allclose(moved[core], expected[core], atol=0.02 * max(new, *grid.spacing_mm))
 
 
+@settings(deadline=None, max_examples=25)
+@given(grid=grids(), new=st.floats(0.3, 8.0))
+def test_the_edge_of_the_image_is_repeated_and_not_blackened(grid: Grid, new: float) -> None:
+    step = Respace(source=grid, spacing_mm=(new,) * 3)
+    full = np.full((1, *grid.shape), 3, np.uint8)
+    for kind in ("labels", "scores", "image"):
+        there = step.forward(full, kind)  # type: ignore[arg-type]
+        np.testing.assert_allclose(there, 3.0, rtol=1e-5)
+        np.testing.assert_allclose(step.inverse(there, kind), 3.0, rtol=1e-5)  # type: ignore[arg-type]
+
+
 def test_the_number_of_spacings_must_fit() -> None:
     with pytest.raises(VolumeError, match=r"a 2-D image for spacing_mm \(1.0, 1.0, 1.0\); expected 3 dimensions"):
         respaced(Grid((2, 2), spacing_mm=(1, 1)), (1.0, 1.0, 1.0))

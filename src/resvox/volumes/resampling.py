@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
 
 from resvox.errors import VolumeError
 from resvox.volumes.grid import Grid
@@ -19,6 +20,7 @@ METHODS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 # A label level with the background wins, up to rounding: on both sides alike, so nothing shifts.
 TIE = 1e-4
 HALF_MAXIMUM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # full width at half maximum of a Gaussian, in sigmas
+SMALLEST_SIGMA = 0.05  # of a voxel: below it a blur changes nothing
 
 
 def resample(
@@ -96,20 +98,11 @@ def _blurred(volume: Volume, grid: Grid) -> Volume:
     turned = np.abs(volume.grid.direction.T @ grid.direction) * np.asarray(grid.spacing_mm)
     factors = turned.max(axis=1) / np.asarray(volume.spacing_mm)  # target voxel seen along each source axis
     sigmas_voxels = np.sqrt(np.maximum(factors**2 - 1.0, 0.0)) / HALF_MAXIMUM
-    if sigmas_voxels.max() < 0.05:
-        return volume
-    sigmas_mm = np.maximum(sigmas_voxels, 0.0) * np.asarray(volume.spacing_mm)
-    image = image_of(volume)
-    for axis, sigma_mm in enumerate(sigmas_mm):
-        if sigmas_voxels[axis] >= 0.05 and volume.array.shape[axis] > 1:
-            image = sitk.DiscreteGaussian(
-                image,
-                variance=[sigma_mm**2 if k == axis else 0.0 for k in reversed(range(len(sigmas_mm)))],
-                maximumKernelWidth=65,
-                maximumError=0.01,
-                useImageSpacing=True,
-            )
-    return volume.with_array(sitk.GetArrayFromImage(image))
+    array = volume.array
+    for axis, sigma in enumerate(sigmas_voxels):
+        if sigma >= SMALLEST_SIGMA and array.shape[axis] > 1:
+            array = gaussian_filter1d(array, sigma, axis=axis, mode="nearest")
+    return volume.with_array(array)
 
 
 def _resample_labels(volume: Volume, grid: Grid, fill: float | None) -> npt.NDArray[Any]:
