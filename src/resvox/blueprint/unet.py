@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from resvox.blueprint.choices import NormChoice
+from resvox.blueprint.encoders import encoder_channels, encoder_depth, encoder_strides
 from resvox.blueprint.leaves import Activation, Axes, Conv, TransposedConv, Upsample, is_whole, require
-from resvox.blueprint.networks import UNet, UNetDecoder, UNetDecoderBlock
+from resvox.blueprint.networks import Encoder, UNet, UNetDecoder, UNetDecoderBlock
 from resvox.blueprint.node import Sequence
-from resvox.blueprint.recipe import ResNetRecipe
-from resvox.blueprint.resnet import resolve_resnet
 
 BLOCK_TYPES = ("upsampling", "transpose")
 
@@ -19,7 +18,7 @@ class UNetRecipe:
     """Everything a U-Net is resolved from.
 
     Args:
-        encoder: its ``depth`` is the number of decoder blocks.
+        encoder: resolved, without a head; its levels are as many as the decoder's blocks.
         filters: channels of the decoder blocks, deepest first; those beyond the depth are left out.
         block_type: ``"upsampling"`` (interpolate, then two convolutions) or ``"transpose"`` (transposed
             convolution, then one).
@@ -28,7 +27,7 @@ class UNetRecipe:
         norm: ``None`` leaves the norm out and gives the convolutions a bias.
     """
 
-    encoder: ResNetRecipe
+    encoder: Encoder
     num_classes: int
     filters: tuple[int, ...] = (256, 128, 64, 32, 16)
     block_type: str = "upsampling"
@@ -41,7 +40,7 @@ class UNetRecipe:
 
     def __post_init__(self) -> None:
         require(self.num_classes >= 1, f"num_classes={self.num_classes!r}", "at least 1 for a segmenter")
-        depth = self.encoder.depth
+        depth = encoder_depth(self.encoder)
         good = isinstance(self.filters, tuple) and len(self.filters) >= depth
         good = good and all(is_whole(width, 1) for width in self.filters)
         require(
@@ -67,9 +66,7 @@ class UNetRecipe:
 
 def resolve_unet(recipe: UNetRecipe) -> UNet:
     """The network of a recipe, every number settled."""
-    encoder = recipe.encoder
-    widths = pyramid_channels(encoder)
-    scales = [level.stride for level in encoder.levels()][: encoder.depth]
+    widths, scales = encoder_channels(recipe.encoder), encoder_strides(recipe.encoder)
     skips = [0, *widths[:-1]]  # the shallowest block joins nothing: the image itself is no feature map
     channels, blocks = widths[-1], []
     # deepest first: block k enlarges by the stride that made its level and joins the level above
@@ -77,17 +74,11 @@ def resolve_unet(recipe: UNetRecipe) -> UNet:
         blocks.append(_decoder_block(recipe, channels, skip, out, scale))
         channels = out
     return UNet(
-        encoder=resolve_resnet(encoder),
+        encoder=recipe.encoder,
         decoder=UNetDecoder(blocks=Sequence(items=tuple(blocks))),
-        head=_conv(encoder.spatial_dims, channels, recipe.num_classes, recipe.head_kernel, bias=True),
+        head=_conv(len(scales[0]), channels, recipe.num_classes, recipe.head_kernel, bias=True),
         activation=recipe.output_activation,
     )
-
-
-def pyramid_channels(encoder: ResNetRecipe) -> list[int]:
-    """Channels of P1..P<depth>."""
-    deeper = [width * encoder.expansion for width in encoder.widths]
-    return [encoder.stem_width, *deeper][: encoder.depth]
 
 
 def _conv(dims: int, inner: int, outer: int, kernel: int, *, bias: bool) -> Conv:
@@ -105,7 +96,7 @@ def _conv(dims: int, inner: int, outer: int, kernel: int, *, bias: bool) -> Conv
 
 
 def _decoder_block(recipe: UNetRecipe, channels: int, skip: int, out: int, scale: Axes) -> UNetDecoderBlock:
-    dims, norm, act = recipe.encoder.spatial_dims, recipe.norm, recipe.activation
+    dims, norm, act = len(scale), recipe.norm, recipe.activation
     bias = norm is None
     transposes = recipe.block_type == "transpose"
     enlarged = out if transposes else channels

@@ -20,6 +20,8 @@ from resvox.blueprint import (
     resolve_unet,
 )
 from resvox.blueprint.choices import OUTPUT_ACTIVATIONS, suggest
+from resvox.blueprint.encoders import cut_encoder, encoder_depth
+from resvox.blueprint.networks import Encoder, PreActResNet, ResNet
 from resvox.blueprint.recipe import LEVELS
 from resvox.catalog import resnets
 from resvox.catalog.arguments import Interface, refuse_unknown, settle_aliases, settle_interface
@@ -48,10 +50,8 @@ RESNET_OPTIONS = (
     "shortcut",
 )
 ENCODER_OPTIONS = tuple(name for name in RESNET_OPTIONS if name != "output_activation")
-UNET_OPTIONS = (
-    *ENCODER_OPTIONS,
+DECODER_OPTIONS = (
     "output_activation",
-    "encoder_name",
     "encoder_depth",
     "decoder_filters",
     "decoder_block_type",
@@ -61,6 +61,7 @@ UNET_OPTIONS = (
     "decoder_activation",
     "head_kernel",
 )
+UNET_OPTIONS = (*ENCODER_OPTIONS, *DECODER_OPTIONS, "encoder_name")
 DENSE_OPTIONS = (
     "norm",
     "activation",
@@ -205,7 +206,38 @@ def _unet(name: str, interface: Interface, options: dict[str, Any]) -> Blueprint
         raise BlueprintError(f"encoder_name={encoder_name!r}", expected="a residual network of the catalog")
     depth = _depth(options)
     encoder_options = {key: options[key] for key in ENCODER_OPTIONS if key in options}
-    encoder = replace(encoder_recipe(encoder_name, interface, encoder_options), depth=depth)
+    encoder = resolve_resnet(replace(encoder_recipe(encoder_name, interface, encoder_options), depth=depth))
+    return _segmenter(name, interface, encoder, options)
+
+
+def segmenter_on(encoder: Blueprint, name: str = "unet", **options: Any) -> Blueprint:
+    """A segmentation model around an encoder that is there already, a classifier's too: its head is left out.
+
+    Args:
+        encoder: of a residual network.
+        name: of the segmentation model.
+        **options: those of :func:`get_blueprint` for that name that concern its decoder, and ``encoder_depth``.
+
+    Raises:
+        BlueprintError: an encoder that is none, or an option that is unknown or not valid.
+    """
+    settled = settle_aliases(options)
+    network = encoder.network
+    if not isinstance(network, ResNet | PreActResNet):
+        raise BlueprintError(f"{encoder.name!r} as an encoder", expected="a residual network")
+    refuse_unknown(f"{name} around an encoder", settled, (*DECODER_OPTIONS, "num_classes"))
+    depth = _depth({"encoder_depth": encoder_depth(network), **settled})
+    interface = settle_interface(
+        spatial_dims=encoder.spatial_dims,
+        in_channels=encoder.in_channels,
+        num_classes=settled.pop("num_classes", None),
+        input_shape=None,
+        default_classes=1,
+    )
+    return _segmenter(resolve_name(name), interface, cut_encoder(network, depth), settled)
+
+
+def _segmenter(name: str, interface: Interface, encoder: Encoder, options: dict[str, Any]) -> Blueprint:
     norm = options.get("decoder_normalization", options.get("norm", "batch"))
     act = options.get("decoder_activation", options.get("activation", "relu"))
     recipe = UNetRecipe(

@@ -65,8 +65,8 @@ class ResNet18_3D(BlueprintModel):  # noqa: N801 - the name under which its user
             raise BlueprintError(f"a blueprint and arguments {sorted(options)}", expected="one of the two")
         expect(blueprint, (net.DenseResNet,), "ResNet18_3D")
         super().__init__(
-            dense,
             blueprint,
+            spell=dense,
             input_shape=input_shape,
             input_tensor=input_tensor,
             include_rescaling=include_rescaling,

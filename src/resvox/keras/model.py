@@ -28,9 +28,10 @@ class BlueprintModel(keras.Model):
 
     def __init__(
         self,
-        spell: Spelling,
         blueprint: Blueprint,
+        /,
         *,
+        spell: Spelling,
         input_shape: Sequence[int | None] | None,
         input_tensor: Tensor | None,
         include_rescaling: bool,

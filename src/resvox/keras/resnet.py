@@ -117,8 +117,8 @@ class ResNet(BlueprintModel):
                 fix="take the features with num_classes=0",
             )
         super().__init__(
-            partial(classifier, pooling=pooling),
             blueprint,
+            spell=partial(classifier, pooling=pooling),
             input_shape=input_shape,
             input_tensor=input_tensor,
             include_rescaling=include_rescaling,
@@ -184,8 +184,8 @@ class ResNetBackbone(BlueprintModel):
             raise BlueprintError(f"a blueprint and arguments {sorted(architecture)}", expected="one of the two")
         expect(blueprint, (net.ResNet, net.PreActResNet), "ResNetBackbone")
         super().__init__(
-            backbone,
             blueprint,
+            spell=backbone,
             input_shape=input_shape,
             input_tensor=input_tensor,
             include_rescaling=include_rescaling,

@@ -18,6 +18,7 @@ from resvox.blueprint.leaves import Norm
 from resvox.blueprint.node import join
 from resvox.errors import WeightsError
 
+ENCODER = "encoder."
 # the blueprint's last path segment -> Keras's attribute
 _KERNELS = {"weight": "kernel", "bias": "bias"}
 _NORMS = {
@@ -29,7 +30,18 @@ _NORMS = {
 
 
 def tensors_of(model: Any) -> dict[str, npt.NDArray[Any]]:
-    """Every parameter and running statistic by its name, in float32 or as the model keeps it."""
+    """Every parameter and running statistic by its name, in float32 or as the model keeps it.
+
+    Raises:
+        WeightsError: a model that does more than its blueprint says, so that a file of tensors and blueprint
+            would give another one.
+    """
+    if model.beside_blueprint:
+        raise WeightsError(
+            f"a model with {' and '.join(model.beside_blueprint)}, which a blueprint does not hold",
+            expected="a model without",
+            fix="save it with model.save('model.keras'), or build it without and do that step outside",
+        )
     found = {}
     for name, variable in _variables(model):
         array = np.asarray(keras.ops.convert_to_numpy(variable))
@@ -54,6 +66,14 @@ def fill(model: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         )
     for name, variable in variables.items():
         variable.assign(to_keras_axes(np.asarray(tensors[name])))
+
+
+def copy_encoder(encoder: Any, model: Any) -> None:
+    """The encoder's values into the model that was built around its blueprint."""
+    source = dict(_variables(encoder))
+    for name, variable in _variables(model):
+        if name.startswith(ENCODER):
+            variable.assign(source[name.removeprefix(ENCODER)])
 
 
 def to_keras_axes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,0 +1,65 @@
+"""What an encoder offers a decoder, read from its resolved tree; and the same encoder with less depth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from resvox.blueprint.leaves import Axes, Conv, require
+from resvox.blueprint.networks import Encoder, ResNet
+from resvox.blueprint.node import Node, Sequence
+from resvox.blueprint.recipe import multiply
+
+
+def encoder_depth(encoder: Encoder) -> int:
+    """How many levels P1..P<depth> there are."""
+    return 1 + len(encoder.stage_list)
+
+
+def encoder_channels(encoder: Encoder) -> list[int]:
+    """Channels of P1..P<depth>."""
+    last_blocks = [stage.items[-1] for stage in encoder.stage_list]
+    return [_stem(encoder)[-1].out_channels, *(_convs(block)[-1].out_channels for block in last_blocks)]
+
+
+def encoder_strides(encoder: Encoder) -> list[Axes]:
+    """By how much each level P1..P<depth> is smaller than the one above it; P1 than the image."""
+    first_blocks = [stage.items[0] for stage in encoder.stage_list]
+    strides = [_stride(_stem(encoder)), *(_stride(_convs(block)) for block in first_blocks)]
+    if encoder.maxpool is not None:
+        strides[1] = multiply(strides[1], encoder.maxpool.stride)
+    return strides
+
+
+def cut_encoder(encoder: Encoder, depth: int) -> Encoder:
+    """The encoder that ends at P<depth>, without pooling to a vector and without a classifier.
+
+    Raises:
+        BlueprintError: it has fewer levels.
+    """
+    have = encoder_depth(encoder)
+    require(1 <= depth <= have, f"encoder_depth={depth} of an encoder with {have} levels", f"1 to {have}")
+    maxpool = encoder.maxpool if depth > 1 else None
+    if isinstance(encoder, ResNet):
+        layers: dict[str, Any] = {f"layer{number}": None for number in range(depth, 5)}
+        return replace(encoder, maxpool=maxpool, **layers, avgpool=None, fc=None, activation=None)
+    stages = Sequence(items=encoder.stages.items[: depth - 1])
+    return replace(encoder, maxpool=maxpool, stages=stages, norm=None, act=None, head=None, activation=None)
+
+
+def _stem(encoder: Encoder) -> list[Conv]:
+    if not isinstance(encoder, ResNet):
+        return _convs(encoder.stem)
+    return [encoder.conv1] if isinstance(encoder.conv1, Conv) else _convs(encoder.conv1)
+
+
+def _convs(node: Node) -> list[Conv]:
+    """The convolutions that a node holds itself, in the order of the forward pass; not those of its shortcut."""
+    return [child for _, child in node.children() if isinstance(child, Conv)]
+
+
+def _stride(convs: list[Conv]) -> Axes:
+    total = (1,) * convs[0].spatial_dims
+    for conv in convs:
+        total = multiply(total, conv.stride)
+    return total
