@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import torch
+
 from resvox.training import Plan
 from resvox.training.augmentation import Augmentation
 

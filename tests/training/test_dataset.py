@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resvox.errors import DatasetError
-from resvox.training import Case, Dataset, read_dataset
+from resvox.errors import DatasetError, VolumeError
+from resvox.training import Case, Dataset, read_dataset, take_fingerprint
 from resvox.training.dataset import names_a_side
 
 
@@ -117,6 +118,33 @@ def edit(folder: Path, **changes: object) -> None:
     (folder / "dataset.json").write_text(json.dumps({**described, **changes}))
 
 
+def two_files(folder: Path) -> None:
+    edit(folder, channel_names={"0": "T1", "1": "T2", "2": "PD"})
+    shutil.copy(folder / "imagesTr/a_0000.nii.gz", folder / "imagesTr/a_0001.nii.gz")
+
+
+def test_one_file_may_hold_all_channels(folder_of, tmp_path):
+    folder = folder_of(ids=("a",))
+    edit(folder, channel_names={"0": "T1", "1": "T2"})
+    with pytest.raises(VolumeError, match=r"a_0000.nii.gz: .*2"):
+        read_dataset(folder)
+    scan = SimpleITK.ReadImage(str(folder / "imagesTr/a_0000.nii.gz"))
+    both = SimpleITK.JoinSeries([scan, scan])  # a 4-D NIfTI, as the Decathlon's
+    SimpleITK.WriteImage(both, str(folder / "imagesTr/a_0000.nii.gz"))
+    dataset = read_dataset(folder)
+    assert dataset.spatial_dims == 3
+    assert len(take_fingerprint(dataset).intensities) == 2
+
+
+def test_a_manifest_of_colour_images(image_writer, tmp_path):
+    colours = np.zeros((8, 9, 3), np.uint8)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(colours, isVector=True), str(tmp_path / "scan.png"))
+    image_writer(tmp_path / "mask.png", np.eye(8, 9, dtype=np.uint8), (1.0, 1.0))
+    (tmp_path / "cases.csv").write_text("image,label\nscan.png,mask.png\n")
+    dataset = read_dataset(tmp_path / "cases.csv")
+    assert (dataset.spatial_dims, len(dataset.channel_names)) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
@@ -128,7 +156,7 @@ def edit(folder: Path, **changes: object) -> None:
         (lambda f: edit(f, labels={"background": 0, "x": 1, "y": 1}), ["each with its own positive value"]),
         (lambda f: edit(f, labels={}), ["no labels"]),
         (lambda f: edit(f, channel_names={}), ["neither channel_names nor modality"]),
-        (lambda f: edit(f, channel_names={"0": "T1", "1": "T2"}), ["case 'a' has 1 image files", "a_0001"]),
+        (lambda f: two_files(f), ["case 'a' has 2 image files (a_0000.nii.gz, a_0001.nii.gz)", "a_0002"]),
         (lambda f: shutil.rmtree(f / "imagesTr"), ["no training cases"]),
         (lambda f: edit(f, training=[{"image": "x"}]), ["training entry {'image': 'x'}"]),
         (

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import signal
 import threading
 
 import pytest
+import torch
+from rich.console import Console
+from torch.multiprocessing import ProcessRaisedException
 
 import resvox
-import torch
-from resvox.errors import PlanError, ResvoxError
+from resvox.errors import DatasetError, PlanError, ResvoxError
 from resvox.training import fit, read_dataset
 from resvox.training.checkpoints import load_checkpoint, save_checkpoint
-from resvox.training.logs import read_metrics
+from resvox.training.logs import ProgressDisplay, read_metrics
+from resvox.training.loop import _original
 from resvox.training.run_folder import RunFolder
 from resvox.training.validation import dice_per_class
 from resvox.weights import read_header
@@ -94,13 +98,30 @@ def test_training_learns(dataset, tiny_plan, tmp_path):
 
 
 def test_resume_goes_on_as_if_nothing_had_happened(dataset, tiny_plan, tmp_path):
-    whole = fit(dataset, tiny_plan, tmp_path / "whole", progress=False)
+    seeds = {}
+    whole = fit(
+        dataset,
+        tiny_plan,
+        tmp_path / "whole",
+        on_step=lambda report: seeds.update({report.step: torch.initial_seed()}),
+        progress=False,
+    )
+    assert len(set(seeds.values())) == 8  # what dropout draws from: another seed each step
     # stopped at step 6, past the checkpoint of step 4 and rows 5 and 6 of metrics.csv
     with pytest.raises(StopError):
         fit(dataset, tiny_plan, tmp_path / "run", on_step=stop_at(6), progress=False)
     assert [row["step"] for row in read_metrics(tmp_path / "run/metrics.csv")] == [1, 2, 3, 4, 5, 6]
-    resumed = fit(dataset, tiny_plan, tmp_path / "run", resume=True, progress=False)
+    resumed_seeds = {}
+    resumed = fit(
+        dataset,
+        tiny_plan,
+        tmp_path / "run",
+        resume=True,
+        on_step=lambda report: resumed_seeds.update({report.step: torch.initial_seed()}),
+        progress=False,
+    )
     close(curve(resumed), curve(whole))
+    assert resumed_seeds == {step: seeds[step] for step in (5, 6, 7, 8)}
     assert [row["step"] for row in read_metrics(tmp_path / "run/metrics.csv")] == list(range(1, 9))
     for name, tensor in load_checkpoint(tmp_path / "run/checkpoints/last.pt")["model"].items():
         other = load_checkpoint(tmp_path / "whole/checkpoints/last.pt")["model"][name]
@@ -260,3 +281,36 @@ def test_dice_by_hand():
     dice = dice_per_class(prediction, reference, 4)
     assert dice[:3] == pytest.approx([2 * 1 / (2 + 3), 2 * 2 / (3 + 3), 0.0])
     assert math.isnan(dice[3])
+
+
+def test_an_error_in_a_spawned_process_is_still_one_line():
+    told = "\n\n-- Process 1 terminated with the following error:\nTraceback ...\n"
+    error = ProcessRaisedException(told + "resvox.errors.DatasetError: a.nii.gz: no label; fix: add it\n", 1, 2)
+    found = _original(error)
+    assert type(found) is DatasetError
+    assert str(found) == "a.nii.gz: no label; fix: add it"
+    foreign = ProcessRaisedException(told + "ValueError: no", 1, 2)
+    assert _original(foreign) is foreign
+
+
+def test_the_bar_shows_loss_dice_and_time_left():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    with ProgressDisplay(shown=True, steps=10, first_step=2, console=console) as display:
+        display.step({"step": 3, "loss": 1.23456, "dice_mean": 0.5}, left_seconds=3725)
+    assert "3/10" in screen.getvalue()
+    assert "loss 1.235  Dice 0.500  1:02:05 left" in screen.getvalue()
+
+
+def test_mirroring_of_sides_by_hand_is_warned_of(folder_of, tiny_plan, tmp_path, capsys):
+    dataset = read_dataset(folder_of(labels={"background": 0, "left": 1, "right": 2}))
+    plan = tiny_plan.with_changes(steps=1, orientation="SPL", mirror_axes=(1, 2))
+    fit(dataset, plan, tmp_path / "run")
+    assert "warning: mirror_axes [2] may swap the sides that labels name (left, right)" in capsys.readouterr().err
+
+
+def test_bfloat16_trains_and_validates(dataset, tiny_plan, tmp_path):
+    result = fit(dataset, tiny_plan.with_changes(steps=1), tmp_path / "run", precision="bf16-mixed", progress=False)
+    assert math.isfinite(result.history[0]["loss"])
+    with pytest.raises(PlanError, match="precision='half'"):
+        fit(dataset, tiny_plan, tmp_path / "other", precision="half")

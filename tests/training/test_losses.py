@@ -6,8 +6,8 @@ import itertools
 import math
 
 import pytest
-
 import torch
+
 from resvox.training import Plan
 from resvox.training.losses import SegmentationLoss
 from resvox.training.schedule import learning_rate, make_optimizer

@@ -7,10 +7,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import torch
 from resvox.training import Plan, read_dataset
 from resvox.training.cache import prepare_cases
 from resvox.training.sampling import PatchSampler, StepBatches, batch_loader, cut_patch
@@ -51,6 +51,7 @@ def test_a_sample_depends_on_seed_and_number_alone(sampler_of, augmentation):
     assert all(same(a, b) for a, b in zip(forwards, reversed(backwards), strict=True))
     assert all(patch.image.shape == (1, 4, 4, 4) for patch in forwards)
     assert all(patch.image.dtype == torch.float32 and patch.label.dtype == torch.int64 for patch in forwards)
+    assert not any(same(a, b) for a, b in itertools.combinations(forwards, 2))
     reseeded = sampler_of(**options, seed=1)
     assert not all(same(forwards[number], reseeded[number]) for number in range(12))
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from monai.transforms import (
     RandAdjustContrast,
     RandAffined,
@@ -17,7 +18,6 @@ from monai.transforms import (
 )
 from monai.transforms.transform import Randomizable
 
-import torch
 from resvox.training.plan import Plan
 
 AFFINE_SHARE = {"none": 0.0, "light": 0.0, "default": 0.3}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class PreparedCase:
 
 def prepare_case(case: Case, dataset: Dataset, preprocessing: Preprocessing, folder: Path) -> PreparedCase:
     """The case out of the cache, prepared first where it is not there or its files have changed."""
-    target = folder / f"{case.id}-{cache_key(case, dataset, preprocessing)}"
+    name = re.sub(r"[^\w.-]", "_", case.id)  # ids come from manifests and may hold anything
+    target = folder / f"{name}-{cache_key(case, dataset, preprocessing)}"
     if not (target / "facts.json").is_file():
         _write(case, dataset, preprocessing, target)
     facts = json.loads((target / "facts.json").read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One scan: its channel files in order, its label map, and the part of the dataset it belongs to.
+    """One scan: its channel files in order (or one file with all), its label map, its part of the dataset.
 
     ``label`` is None only for test cases. ``split`` None means "not said": `Dataset.split` decides.
     """
@@ -174,10 +174,10 @@ def _check_cases(dataset: Dataset) -> None:
                 path=dataset.source,
             )
         seen.add(case.id)
-        if len(case.images) != len(dataset.channel_names):
+        if len(case.images) not in (1, len(dataset.channel_names)):
             raise DatasetError(
                 f"case {case.id!r} has {len(case.images)} image files",
-                expected=f"{len(dataset.channel_names)}, one for each of {', '.join(dataset.channel_names)}",
+                expected=f"one for each of {', '.join(dataset.channel_names)}, or one that holds them all",
                 path=dataset.source,
             )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from resvox.errors import DatasetError
 from resvox.training.dataset import Case, Dataset
+from resvox.volumes import read_volume
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff")
 
@@ -38,7 +39,7 @@ def read_folder(folder: Path) -> Dataset:
         cases=(*train, *(case for case in test if case.id not in known)),
         labels=labels,
         channel_names=channel_names,
-        spatial_dims=_spatial_dims(train[0]),
+        spatial_dims=_first_look(train[0], len(channel_names))[0],
         source=source,
     )
 
@@ -61,13 +62,14 @@ def read_manifest(path: Path) -> Dataset:
     cases = tuple(_manifest_case(row, image_columns, path, line) for line, row in enumerate(rows, start=2))
     beside = path.with_name("dataset.json")
     described = _read_json(beside) if beside.is_file() else {}
-    count = len(cases[0].images)
+    names = _channel_names(described, beside) if described else None
+    spatial_dims, count = _first_look(cases[0], len(names) if names else None)
     return Dataset(
         name=path.stem,
         cases=cases,
         labels=_labels(described, beside) if described else _labels_in_data(cases),
-        channel_names=_channel_names(described, beside) if described else tuple(f"channel_{i}" for i in range(count)),
-        spatial_dims=_spatial_dims(cases[0]),
+        channel_names=names or tuple(f"channel_{index}" for index in range(count)),
+        spatial_dims=spatial_dims,
         source=path,
     )
 
@@ -171,7 +173,7 @@ def _found_cases(folder: Path, images: str, labels: str, ending: str | None, cha
         label = next((p for e in endings if (p := folder / labels / f"{name}{e}").is_file()), None)
         if label is None and not is_test:
             label = folder / labels / f"{name}{endings[0]}"  # absent: the error names where it should be
-        if len(files) != channels:
+        if len(files) not in (1, channels):  # one file may hold all: RGB, or a 4-D NIfTI
             raise DatasetError(
                 f"case {name!r} has {len(files)} image files ({', '.join(file.name for file in files)})",
                 expected=f"{channels}: {name}_0000 to {name}_{channels - 1:04d}",
@@ -207,15 +209,14 @@ def _case(name: str, images: list[Path], label: Path | None, split: str | None =
     return Case(id=name, images=tuple(images), label=label, split=split)
 
 
-def _spatial_dims(case: Case) -> int:
-    from resvox.volumes import read_volume
-
-    return int(read_volume(case.images[0]).spatial_dims)
+def _first_look(case: Case, channels: int | None) -> tuple[int, int]:
+    """(spatial dimensions, channels) of a dataset, from its first case; one file may hold all channels."""
+    alone = len(case.images) == 1
+    volume = read_volume(case.images[0], channels=channels if alone else 1)
+    return volume.spatial_dims, volume.channels if alone else len(case.images)
 
 
 def _labels_in_data(cases: tuple[Case, ...]) -> dict[str, int]:
-    from resvox.volumes import read_volume
-
     values: set[int] = {0}
     for case in cases:
         if case.label is not None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from resvox.training.files import write_atomically
@@ -99,11 +99,10 @@ class ProgressDisplay:
                 TextColumn("[bold]training"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("loss {task.fields[loss]}  Dice {task.fields[dice]}  left"),
-                TimeRemainingColumn(elapsed_when_finished=True),
+                TextColumn("loss {task.fields[loss]}  Dice {task.fields[dice]}  {task.fields[left]} left"),
                 console=self.console,
             )
-            self._task = self._bar.add_task("", total=steps, completed=first_step, loss="-", dice="-")
+            self._task = self._bar.add_task("", total=steps, completed=first_step, loss="-", dice="-", left="-")
 
     def __enter__(self) -> ProgressDisplay:
         if self._bar is not None:
@@ -122,11 +121,13 @@ class ProgressDisplay:
         if validated:
             self.dice = row["dice_mean"]
         dice = "-" if self.dice is None else f"{self.dice:.3f}"
+        left = f"{int(left_seconds) // 3600}:{int(left_seconds) // 60 % 60:02d}:{int(left_seconds) % 60:02d}"
         if self._bar is not None:
-            self._bar.update(self._task, completed=row["step"], loss=f"{row['loss']:.3f}", dice=dice)
+            loss = f"{row['loss']:.3f}"
+            self._bar.update(self._task, completed=row["step"], loss=loss, dice=dice, left=left)
         elif self.shown and (validated or time.monotonic() - self._last_line > QUIET_SECONDS):
             self._last_line = time.monotonic()
-            self.say(f"step {row['step']}/{self.steps}  loss {row['loss']:.4f}  Dice {dice}  {left_seconds:.0f} s left")
+            self.say(f"step {row['step']}/{self.steps}  loss {row['loss']:.4f}  Dice {dice}  {left} left")
 
     def preparing(self, done: int, total: int, case: str) -> None:
         """Tell how far the preparation of the cases is, now and then."""

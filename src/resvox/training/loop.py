@@ -9,16 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 
 import resvox
-import torch
 from resvox import errors
 from resvox.errors import PlanError, ResvoxError
 from resvox.training.cache import PreparedCase, prepare_cases
 from resvox.training.checkpoints import Progress, load_checkpoint
 from resvox.training.dataset import Dataset
+from resvox.training.drawing import safe_mirror_axes
 from resvox.training.logs import ProgressDisplay
 from resvox.training.plan import Plan
 from resvox.training.processes import choose_precision, make_fabric
@@ -26,7 +28,6 @@ from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
 from resvox.training.schedule import make_optimizer
 from resvox.training.steps import CHANNELS_LAST, Job, State, StepReport, run_steps
-from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +178,7 @@ def _prepare(fabric: Fabric, job: Job, display: ProgressDisplay) -> tuple[list[P
     """Every process prepares its share of the cases, then all open all of them."""
     split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
     display.say(f"{len(split.train)} cases train, {len(split.validation)} validate: {split.reason}")
+    _warn_of_mirroring(job, display)
     everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
     preprocessing = job.plan.preprocessing()
     mine = everyone[fabric.global_rank :: fabric.world_size]
@@ -184,6 +186,16 @@ def _prepare(fabric: Fabric, job: Job, display: ProgressDisplay) -> tuple[list[P
     fabric.barrier()
     prepared = {case.id: case for case in prepare_cases(everyone, job.dataset, preprocessing, job.run.cache)}
     return [prepared[case.id] for case in split.train], [prepared[case.id] for case in split.validation]
+
+
+def _warn_of_mirroring(job: Job, display: ProgressDisplay) -> None:
+    """A plan edited by hand may mirror what its labels tell apart; it may also know better than their names."""
+    plan = job.plan
+    safe = safe_mirror_axes(list(job.dataset.foreground), plan.orientation, plan.spatial_dims)
+    risky = [axis for axis in plan.mirror_axes if axis not in safe]
+    if risky:
+        names = ", ".join(job.dataset.foreground)
+        display.say(f"warning: mirror_axes {risky} may swap the sides that labels name ({names})")
 
 
 def _export(state: State, job: Job) -> None:

@@ -28,7 +28,7 @@ def read_labelled(case: Case, dataset: Dataset) -> tuple[Volume, Volume]:
         VolumeError: a file that cannot be read, or holds NaN or infinite numbers.
     """
     assert case.label is not None  # Case refuses an unlabelled case that is not a test case
-    image = read_case(InputCase(id=case.id, paths=case.images))
+    image = read_case(InputCase(id=case.id, paths=case.images, channels=len(dataset.channel_names)))
     label = read_volume(case.label)
     _check_channels(case, dataset, image)
     if label.channels != 1 or label.array.ndim != label.spatial_dims:

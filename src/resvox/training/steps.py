@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_fabric import Fabric
-
 import torch
+from lightning_fabric import Fabric
+from torch import nn
+
 from resvox.errors import ResvoxError
 from resvox.training.cache import PreparedCase
 from resvox.training.checkpoints import Progress, save_checkpoint
@@ -23,7 +24,6 @@ from resvox.training.sampling import Batch, PatchSampler, batch_loader
 from resvox.training.schedule import learning_rate, set_learning_rate
 from resvox.training.stopping import InterruptGuard, agreed
 from resvox.training.validation import validate
-from torch import nn
 
 CHANNELS_LAST = {
     2: torch.channels_last,
@@ -111,7 +111,7 @@ def run_steps(
             logs.write(row)
             if ends or interrupted or progress.step % plan.checkpoint_interval == 0:
                 _save_last(state, job)
-            display.step(row, left_seconds=_left(progress, plan, first_step, began))
+            display.step(row, left_seconds=_left(progress, plan))
             _report(job, state, row, batch)
             if interrupted and not ends:
                 _interrupt(job, progress, display)
@@ -176,7 +176,7 @@ def _save_last(state: State, job: Job) -> None:
         )
 
 
-def _left(progress: Progress, plan: Plan, first_step: int, began: float) -> float:
+def _left(progress: Progress, plan: Plan) -> float:
     per_step = progress.seconds / progress.step
     left = per_step * (plan.steps - progress.step)
     return left if plan.max_minutes is None else min(left, plan.max_minutes * 60 - progress.seconds)
