@@ -79,7 +79,7 @@ def test_boxes_around_labels_change_no_number(label_map, shape):
         assert scores[name].dice == 2 * (pair[0] & pair[1]).sum() / (pair[0].sum() + pair[1].sum())
         hd95 = compute_hausdorff_distance(*whole, include_background=True, percentile=95, spacing=spacing)
         near = compute_surface_dice(*whole, [2.0], include_background=True, spacing=spacing)
-        assert scores[name].hd95_mm == pytest.approx(hd95.item(), rel=1e-5)
+        assert scores[name].hd95_mm == pytest.approx(hd95.item(), abs=1e-3)  # its percentile is float32
         assert scores[name].surface_dice == pytest.approx(near.item(), rel=1e-5)
 
 

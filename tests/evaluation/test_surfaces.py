@@ -93,12 +93,12 @@ def test_every_number_is_what_monais_metrics_give_for_whole_volumes(pair, tolera
         tolerance_mm=tolerance_mm,
     )["thing"]
     options = {"include_background": True, "spacing": spacing_mm}
-    expected = (
-        compute_dice(ours.float(), theirs.float(), include_background=True).item(),
-        compute_hausdorff_distance(ours, theirs, percentile=95, **options).item(),
-        compute_surface_dice(ours, theirs, [tolerance_mm], **options).item(),
-    )
-    np.testing.assert_allclose((score.dice, score.hd95_mm, score.surface_dice), expected, rtol=1e-6)
+    dice = compute_dice(ours.float(), theirs.float(), include_background=True).item()
+    hd95 = compute_hausdorff_distance(ours, theirs, percentile=95, **options).item()
+    near = compute_surface_dice(ours, theirs, [tolerance_mm], **options).item()
+    np.testing.assert_allclose((score.dice, score.surface_dice), (dice, near), rtol=1e-6)
+    # MONAI finds the percentile's place among the distances in float32, ours in float64.
+    assert score.hd95_mm == pytest.approx(hd95, abs=1e-4)
 
 
 def test_by_hand_two_lines_of_voxels():

@@ -44,7 +44,5 @@ def probabilities_from_logits(logits: np.ndarray) -> np.ndarray:
 
 def _class_count(logits: np.ndarray) -> int:
     if logits.ndim < 2 or not 1 <= logits.shape[0] <= 65536:
-        raise InferenceError(
-            f"logits of shape {logits.shape}", expected="(classes, *spatial) with 1 to 65536 classes"
-        )
+        raise InferenceError(f"logits of shape {logits.shape}", expected="(classes, *spatial) with 1 to 65536 classes")
     return int(logits.shape[0])

@@ -142,9 +142,7 @@ def _pad(array: np.ndarray, pads: Sequence[tuple[int, int]], mode: str, cval: fl
 def _crop(array: np.ndarray, pads: Sequence[tuple[int, int]]) -> np.ndarray:
     if not any(map(sum, pads)):
         return array
-    box = tuple(
-        slice(before, size - after) for (before, after), size in zip(pads, array.shape[1:], strict=True)
-    )
+    box = tuple(slice(before, size - after) for (before, after), size in zip(pads, array.shape[1:], strict=True))
     return np.ascontiguousarray(array[(slice(None), *box)])  # a view would keep the padded sums alive
 
 
@@ -182,8 +180,7 @@ def _check_finite(logits: np.ndarray, windows: np.ndarray) -> None:
         return
     sick = not np.isfinite(windows).all()
     raise InferenceError(
-        f"{bad} logits that are NaN or infinite"
-        + (" from a window that holds such values itself" if sick else ""),
+        f"{bad} logits that are NaN or infinite" + (" from a window that holds such values itself" if sick else ""),
         expected="finite logits",
         fix="clean the volume" if sick else "look for NaN among the weights, or predict in float32",
     )
@@ -212,6 +209,4 @@ def _check_window(
 
 def _check_batch_size(sw_batch_size: int) -> None:
     if isinstance(sw_batch_size, bool) or not isinstance(sw_batch_size, int) or sw_batch_size < 1:
-        raise InferenceError(
-            f"sw_batch_size={sw_batch_size!r}", expected="a whole number of windows, at least 1"
-        )
+        raise InferenceError(f"sw_batch_size={sw_batch_size!r}", expected="a whole number of windows, at least 1")

@@ -62,8 +62,7 @@ def window_starts(
     slices before ``s``, so those are final and can leave the accumulator.
     """
     axes = [
-        _axis_starts(size, roi, fraction)
-        for size, roi, fraction in zip(image_size, roi_size, overlap, strict=True)
+        _axis_starts(size, roi, fraction) for size, roi, fraction in zip(image_size, roi_size, overlap, strict=True)
     ]
     return list(itertools.product(*axes))
 

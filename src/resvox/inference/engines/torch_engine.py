@@ -81,9 +81,7 @@ class TorchEngine:
                 # Timing-based choice of algorithms differs from run to run; TF32 would make float32 a name
                 # only.
                 stack.enter_context(
-                    torch.backends.cudnn.flags(
-                        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-                    )
+                    torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
                 )
             enabled = self.precision != "float32"
             dtype = getattr(torch, self.precision) if enabled else None
@@ -160,9 +158,7 @@ def _choose_device(module: torch.nn.Module, device: str | torch.device) -> torch
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(
-            0, device=chosen
-        )  # a device that this machine lacks says so here, not in the first window
+        torch.empty(0, device=chosen)  # a device that this machine lacks says so here, not in the first window
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InferenceError(
             f"device={str(device)!r} ({str(error).splitlines()[0]})",
