@@ -6,8 +6,8 @@ import colorsys
 from collections.abc import Iterable
 
 # Okabe and Ito's palette (2008, "Color Universal Design") without its black, which is a scan's background;
-# ordered so that the first four stay apart on grey under every common kind of colour blindness.
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+# ordered so that the first five stay furthest apart under every common kind of colour blindness.
+PALETTE = ("#56B4E9", "#D55E00", "#F0E442", "#CC79A7", "#0072B2", "#E69F00", "#009E73")
 
 
 def label_colours(names: Iterable[str]) -> dict[str, str]:

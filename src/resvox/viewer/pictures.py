@@ -31,7 +31,9 @@ def overlay_png(
     window: tuple[float, float] | None = None,
     width_inches: float = 11.0,
 ) -> bytes:
-    """Label maps over a scan, one row a map, in three planes through the slices that show most labels.
+    """Label maps over a scan, one row a map, in three planes.
+
+    The slices are those where the last map with a label in it shows most.
 
     Args:
         image: (*spatial) or (channels, *spatial), 2D or 3D; the first channel is shown.
@@ -46,7 +48,9 @@ def overlay_png(
     scan, spacing_mm = upright(image)
     turned = {title: upright(each)[0] for title, each in maps.items()}
     planes: Sequence[Plane | None] = PLANES if image.spatial_dims == 3 else (None,)
-    at = [None if p is None else telling_slice(turned.values(), p.axis) for p in planes]
+    # The last map, a reference where there is one: a bad prediction must not choose what is shown.
+    chooser = [each for each in turned.values() if each.any()][-1:]
+    at = [None if p is None else telling_slice(chooser, p.axis, scan.shape[p.axis]) for p in planes]
     sizes_mm = [_size_mm(scan.shape, spacing_mm, plane) for plane in planes]
 
     total = sum(width for _, width in sizes_mm)
@@ -80,8 +84,8 @@ def curve_png(
 ) -> bytes:
     """Lines over steps, e.g. loss; ``series`` is ``{name: (x, y)}``; ``theme`` is "light" or "dark"."""
     paper, ink, rule = PAPER[theme]
-    figure = _figure(7.2, 3.0, paper)
-    axes = figure.add_axes((0.09, 0.17, 0.89, 0.76))
+    figure = _figure(9.6, 3.2, paper)
+    axes = figure.add_axes((0.07, 0.16, 0.91, 0.78))
     axes.set_facecolor(paper)
     for (name, (x, y)), colour in zip(series.items(), LINES[theme] * len(series), strict=False):
         dots = {"marker": "o", "markersize": 4} if len(x) <= 12 else {}

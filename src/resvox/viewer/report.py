@@ -18,7 +18,7 @@ from resvox.viewer.style import STYLE
 
 
 def page(title: str, lead: str, pieces: Sequence[str], *, footer: str = "") -> str:
-    """The whole document: ``lead`` is the sentence under the title, ``pieces`` come from the functions below."""
+    """The whole document: ``lead`` stands under the title, ``pieces`` come from the functions below."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -59,16 +59,14 @@ def upright(volume: Volume) -> tuple[Array, tuple[float, ...]]:
     return turned, tuple(spacing[a] for a in order)
 
 
-def telling_slice(maps: Iterable[Array], axis: int) -> int:
+def telling_slice(maps: Iterable[Array], axis: int, size: int) -> int:
     """The slice where most labels show much of themselves.
 
     For each label the share of its largest slice is taken, so a small structure counts as much as a large
-    one. Without any label it is the middle.
+    one. Without any label it is the middle of ``size``.
     """
     scores: Array | None = None
-    size = 0
     for labels in maps:
-        size = labels.shape[axis]
         others = tuple(a for a in range(labels.ndim) if a != axis)
         for value in np.unique(labels):
             if value == 0:

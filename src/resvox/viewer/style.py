@@ -31,13 +31,14 @@ section, .notice { background: var(--card); border: 1px solid var(--rule); borde
   margin: 0 0 1.25rem; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 12px; padding: 0.9rem 1.1rem; }
 .tile dt { color: var(--soft); font-size: 0.9rem; }
-.tile dd { margin: 0; font-size: 1.75rem; font-weight: 650; line-height: 1.25;
+.tile dd { margin: 0; font-size: 1.6rem; font-weight: 650; white-space: nowrap; line-height: 1.25;
   font-variant-numeric: tabular-nums; }
-.tile dd.note { font-size: 0.84rem; font-weight: 400; color: var(--soft); }
+.tile dd.note { font-size: 0.84rem; font-weight: 400; white-space: normal; color: var(--soft); }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1.5rem; }
 .columns ul { margin: 0; padding-left: 1.15rem; }
 .columns li { margin-bottom: 0.35rem; }
 .scroll { overflow-x: auto; }
+.scroll:not(:last-child), .columns:not(:last-child) { margin-bottom: 1.1rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: 0.92rem; padding-bottom: 0.6rem; }
 th, td { padding: 0.5rem 0.9rem 0.5rem 0; text-align: right; border-bottom: 1px solid var(--rule); }
@@ -52,7 +53,8 @@ figure:last-child { margin-bottom: 0; }
 img { display: block; max-width: 100%; height: auto; border-radius: 8px; }
 figcaption { color: var(--soft); font-size: 0.92rem; padding-top: 0.55rem; max-width: 46rem; }
 pre { background: var(--code); border: 1px solid var(--rule); border-radius: 8px; padding: 0.9rem 1.1rem;
-  margin: 0 0 1rem;   overflow-x: auto; font: 0.9rem/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+  margin: 0 0 1rem; overflow-x: auto;
+  font: 0.9rem/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 pre:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 footer { color: var(--soft); font-size: 0.88rem; padding-top: 0.5rem; padding-bottom: 2.5rem; }
 @media print { section, .notice, .tile { break-inside: avoid; } body { background: #ffffff; } }

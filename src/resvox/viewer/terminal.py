@@ -146,6 +146,8 @@ def show_predicted(result: PredictResult, *, profile: bool) -> None:
 def show_scores(result: EvaluateResult) -> None:
     """The table, then what could not be scored."""
     out.print(result.scores.table())
+    for remark in result.remarks:
+        line(remark, style="yellow", stderr=True)
     for reason in result.failed:
         line(f"error: {reason}", style="red", stderr=True)
     if result.missing:

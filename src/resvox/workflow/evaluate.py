@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class EvaluateResult:
     """The scores, and what could not be scored.
 
     ``missing`` are references without a prediction, ``extra`` predictions without a reference, ``failed`` one
-    line a case that could not be compared.
+    line a case that could not be compared, ``remarks`` what was odd about one that was.
     """
 
     scores: ScoreTable
@@ -30,6 +31,7 @@ class EvaluateResult:
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -66,11 +68,15 @@ def evaluate(
     known = find_labels(labels, [reference for _, reference in pairs.values()])
     scores: dict[str, dict[str, LabelScore]] = {}
     failed: list[str] = []
+    remarks: list[str] = []
     for number, (case, (prediction, reference)) in enumerate(pairs.items()):
         if on_case is not None:
             on_case(case, number, len(pairs))
         try:
-            scores[case] = score_files(prediction, reference, known, tolerance_mm=tolerance_mm)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
+                scores[case] = score_files(prediction, reference, known, tolerance_mm=tolerance_mm)
+            remarks += [str(each.message) for each in caught if each.category is UserWarning]
         except (ResvoxError, OSError) as error:
             failed.append(str(error))
     if not scores:
@@ -80,7 +86,14 @@ def evaluate(
         table.to_json(json_path)
     if csv_path is not None:
         table.to_csv(csv_path)
-    return EvaluateResult(scores=table, labels=known, missing=missing, extra=extra, failed=tuple(failed))
+    return EvaluateResult(
+        scores=table,
+        labels=known,
+        missing=missing,
+        extra=extra,
+        failed=tuple(failed),
+        remarks=tuple(remarks),
+    )
 
 
 def match(predictions: Path, references: Path) -> tuple[dict[str, tuple[Path, Path]], tuple[str, ...], tuple[str, ...]]:

@@ -112,13 +112,12 @@ def predict(
     Raises:
         WeightsError: a model that cannot be used. InferenceError: a device or option that cannot be.
     """
-    from resvox.volumes import find_cases
     from resvox.workflow.claims import Claims
     from resvox.workflow.segmenter import Segmenter
 
     out = Path(out)
     segmenter = Segmenter(model, device=device, precision=precision, mirror=mirror, overlap=overlap)
-    cases = _not_in(out, find_cases(inputs, channels=segmenter.channels), inputs)
+    cases = _cases_outside(out, inputs, segmenter.channels)
     if on_start is not None:
         on_start(len(cases))
     out.mkdir(parents=True, exist_ok=True)
@@ -142,13 +141,20 @@ def output_name(case: InputCase, suffix: str) -> str:
     return f"{case.id}{suffix}{'.png' if picture else '.nii.gz'}"
 
 
-def _not_in(out: Path, cases: list[InputCase], inputs: Inputs) -> list[InputCase]:
-    """Without the label maps of an earlier run, where the results lie in a folder inside of the inputs."""
-    named = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+def _cases_outside(out: Path, inputs: Inputs, channels: int) -> list[InputCase]:
+    """The cases of the inputs, without the label maps of an earlier run that lie in a folder inside of them."""
+    from resvox.volumes import find_cases
+
+    named = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    cases = find_cases(named, channels=channels)
     place = out.resolve()
-    if any(Path(each).resolve() in (place, *place.glob("*")) for each in named):
+    if any(place == Path(each).resolve() or place in Path(each).resolve().parents for each in named):
+        return cases  # named themselves: predictions can be inputs on purpose
+    kept = [case for case in cases if place not in Path(case.paths[0]).resolve().parents]
+    if len(kept) == len(cases):
         return cases
-    return [case for case in cases if place not in Path(case.paths[0]).resolve().parents]
+    # Found anew, for a label map of the same name as a scan has made both names longer.
+    return find_cases([path for case in kept for path in case.paths], channels=channels)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,130 @@
+"""What a kill leaves behind, and several processes on one folder; real processes, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from resvox.workflow import predict
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+
+@pytest.fixture
+def start_python():
+    """Start a Python program in a process of its own; what still runs at the end is ended."""
+    started = []
+
+    def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", textwrap.dedent(code), *map(str, arguments)],
+            stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+# os.replace is the moment a label map appears: stopped just before the second, its file lies there half-named.
+KILLED = """
+    import os, sys, time
+    from resvox.workflow import predict
+
+    real, seen = os.replace, []
+    def replace(source, target):
+        if str(target).endswith(".nii.gz"):
+            seen.append(target)
+            if len(seen) == 2:
+                print("writing", target)
+                time.sleep(600)
+        real(source, target)
+
+    os.replace = replace
+    predict(sys.argv[1], sys.argv[3:], sys.argv[2])
+"""
+
+
+def test_kill_9_leaves_no_half_written_map_and_a_rerun_does_the_rest(start_python, make_model, write_scan, tmp_path):
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in ("a", "b", "b_too")]
+    out = tmp_path / "out"
+    process = start_python(KILLED, make_model(), out, *scans)
+    assert process.stdout.readline().startswith("writing")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert [path.name for path in out.glob("[!.]*.nii.gz")] == ["a.nii.gz"]
+    assert np.asarray(nibabel.load(out / "a.nii.gz").dataobj).shape == (9, 10, 11)
+    assert [path.name for path in (out / ".claims").iterdir()] == ["b.nii.gz.lock"]
+    left_behind = list(out.glob(".b.*"))
+    assert len(left_behind) == 1
+    other = out / ".b_too.1234.partial.nii.gz"  # another process's file of another case stays
+    other.touch()
+
+    again = predict(make_model(), scans[:2], out)
+    assert [case.status for case in again.cases] == ["present", "written"]
+    assert not left_behind[0].exists()
+    assert other.exists()
+    assert not (out / ".claims").exists()
+    assert np.asarray(nibabel.load(out / "b.nii.gz").dataobj).shape == (9, 10, 11)
+
+
+SHARED = """
+    import json, sys, time
+    from resvox.workflow import predict
+
+    result = predict(sys.argv[1], sys.argv[3:], sys.argv[2], on_windows=lambda *_: time.sleep(0.05))
+    print(json.dumps({case.id: case.status for case in result.cases}))
+"""
+
+
+def test_two_processes_share_a_folder_and_do_each_case_once(start_python, make_model, write_scan, tmp_path):
+    names = [f"case{number}" for number in range(6)]
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in names]
+    processes = [start_python(SHARED, make_model(), tmp_path / "out", *scans) for _ in range(2)]
+    outcomes = [json.loads(process.communicate(timeout=300)[0].splitlines()[-1]) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    written = [name for outcome in outcomes for name, status in outcome.items() if status == "written"]
+    assert sorted(written) == names
+    lines = (tmp_path / "out" / "predict.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["case"] for line in lines) == names
+    assert not (tmp_path / "out" / ".claims").exists()
+
+
+def test_a_case_that_another_process_is_doing_is_left_to_it(make_model, write_scan, tmp_path):
+    from resvox.workflow.claims import Claims
+
+    scan = write_scan(tmp_path / "a.nii.gz")
+    with Claims(tmp_path / "out") as other:
+        assert other.take("a.nii.gz")
+        result = predict(make_model(), scan, tmp_path / "out")
+    assert [case.status for case in result.cases] == ["elsewhere"]
+    assert result.ok
+    assert str(result) == "1 being done by another process"
+    assert f"process {os.getpid()}" in result.cases[0].reason
+    assert not (tmp_path / "out" / "a.nii.gz").exists()
+
+
+def test_overwriting_does_not_redo_what_a_process_beside_has_just_redone(make_model, write_scan, tmp_path):
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in "ab"]
+    predict(make_model(), scans, tmp_path / "out")
+    for name in "ab":
+        os.utime(tmp_path / "out" / f"{name}.nii.gz", (1, 1))
+
+    def meanwhile(outcome):  # the other process does b while this one does a
+        os.utime(tmp_path / "out" / "b.nii.gz")
+
+    result = predict(make_model(), scans, tmp_path / "out", overwrite=True, on_case=meanwhile)
+    assert [case.status for case in result.cases] == ["written", "present"]

@@ -1,0 +1,89 @@
+"""A tiny dataset to a model that predicts; a plan written, edited and used."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from resvox.errors import DatasetError, PlanError
+from resvox.training import Plan
+from resvox.viewer import label_colours
+from resvox.weights import read_header
+from resvox.workflow import predict, train
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path, write_scan):
+    """Two scans with a bright block, in nnU-Net layout."""
+    for number in range(2):
+        rng = np.random.default_rng(number)
+        label = np.zeros((16, 16, 16), np.uint8)
+        label[3:11, 4 + number : 12 + number, 4:12] = 1
+        scan = (rng.normal(0, 30, label.shape) + 500.0 * label).astype(np.int16)
+        write_scan(tmp_path / "data" / "imagesTr" / f"c{number}_0000.nii.gz", scan)
+        write_scan(tmp_path / "data" / "labelsTr" / f"c{number}.nii.gz", label)
+    described = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "block": 1},
+        "numTraining": 2,
+        "file_ending": ".nii.gz",
+    }
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps(described))
+    return tmp_path / "data"
+
+
+def edit_to_tiny(path):
+    """The plan of a net small enough for a test."""
+    plan = Plan.load(path).with_changes(
+        encoder="resnet10", encoder_depth=1, decoder_filters=(4,), strides=(2, 1, 1, 1, 1), patch_size=(8, 8, 8),
+        batch_size=2, steps=3, warmup_steps=1, validation_interval=3, checkpoint_interval=3, augmentation="none",
+    )  # fmt: skip
+    return plan.save(path)
+
+
+def test_a_plan_is_written_edited_and_used_and_the_model_predicts(tiny_dataset, tmp_path):
+    run, shown = tmp_path / "run", []
+    planned = train(tiny_dataset, run, plan_only=True, on_plan=lambda dataset, plan: shown.append(plan))
+    assert planned.fit is None
+    assert shown == [Plan.load(run / "plan.yaml")]
+    assert sorted(path.name for path in run.iterdir()) == ["plan.yaml"]
+
+    edit_to_tiny(planned.plan_path)
+    trained = train(tiny_dataset, run, plan=planned.plan_path, seed=3, progress=False)
+    assert trained.plan.seed == 3
+    assert len(trained.fit.history) == 3
+    assert (run / "metrics.csv").is_file()
+    metadata = read_header(run / "model.safetensors").metadata
+    assert metadata["labels"] == {"background": 0, "block": 1}
+    assert metadata["colours"] == label_colours(["background", "block"])
+
+    result = predict(run, tiny_dataset / "imagesTr", tmp_path / "out")
+    assert [case.status for case in result.cases] == ["written", "written"]
+
+    with pytest.raises(PlanError, match=r"holds a training run already.*--resume.*--overwrite"):
+        train(tiny_dataset, run, plan=planned.plan_path, seed=3, progress=False)
+    with pytest.raises(PlanError, match="the plan has changed since the checkpoint: seed 3 -> 4"):
+        train(tiny_dataset, run, resume=True, seed=4, progress=False)
+    assert train(tiny_dataset, run, resume=True, progress=False).plan == trained.plan
+
+
+def test_a_plan_that_is_there_is_not_replaced_unasked(tiny_dataset, tmp_path):
+    train(tiny_dataset, tmp_path / "run", plan_only=True, patch_size=(8, 8, 8), spacing_mm=(3.0, 2.0, 2.0))
+    with pytest.raises(PlanError, match=r"plan\.yaml: a plan is there already.*--plan.*--overwrite"):
+        train(tiny_dataset, tmp_path / "run", plan_only=True)
+    result = train(tiny_dataset, tmp_path / "run", plan_only=True, overwrite=True, steps=77, minutes=2)
+    assert (result.plan.steps, result.plan.max_minutes) == (77, 2)
+
+
+def test_steps_shorter_than_the_plans_warm_up_shorten_it(tiny_dataset, tmp_path):
+    path = train(tiny_dataset, tmp_path / "run", plan_only=True).plan_path
+    plan = train(tiny_dataset, tmp_path / "other", plan=path, plan_only=True, steps=10).plan
+    assert (plan.steps, plan.warmup_steps) == (10, 0)
+
+
+def test_what_is_no_dataset_is_refused_by_name(tmp_path):
+    with pytest.raises(DatasetError, match="nowhere: no such file or folder"):
+        train(tmp_path / "nowhere", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
