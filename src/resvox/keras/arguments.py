@@ -32,6 +32,8 @@ BACKBONE_DEFAULTS: dict[str, Any] = {
     "width_per_group": 64,
     "se_block": False,
     "se_ratio": 16,
+    "se_placement": "after_norm",
+    "se_rounding": "multiple_of_8",
     "se_activation": "relu",
 }
 # what every model takes beside its blueprint; named so that a misspelt one is told from them too
@@ -107,6 +109,8 @@ def _recipe(interface: Interface, chosen: Mapping[str, Any]) -> ResNetRecipe:
         groups=chosen["groups"],
         width_per_group=chosen["width_per_group"],
         se_ratio=chosen["se_ratio"] if chosen["se_block"] else None,
+        se_placement=chosen["se_placement"],
+        se_rounding=chosen["se_rounding"],
     )
 
 
