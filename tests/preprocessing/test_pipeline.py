@@ -12,11 +12,11 @@ import slicerio
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from volumes.geometry_strategies import grids
 
 from resvox.errors import PlanError, VolumeError
 from resvox.preprocessing import Preprocessing, Window, ZScore
 from resvox.volumes import Grid, Volume, read_volume, write_label_map, write_volume
-from volumes.geometry_strategies import grids
 
 Box = tuple[np.ndarray, np.ndarray]
 

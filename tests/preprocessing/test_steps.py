@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from volumes.geometry_strategies import grids
 
 from resvox.errors import PlanError, VolumeError
 from resvox.preprocessing import Crop, Pad, Reorient, Respace, nonzero_box, respaced
 from resvox.volumes import Grid
-from volumes.geometry_strategies import grids
 
 CODES_3D = ["SPL", "RAS", "IAR", "LPS", "PIR", "ASL"]
 

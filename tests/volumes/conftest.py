@@ -11,7 +11,6 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileDataset
-
 from volumes.dicom_slices import make_slice
 
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.pixels import apply_modality_lut
+from volumes.dicom_slices import make_slice
+from volumes.geometry_strategies import directions
 
 from resvox.errors import VolumeError
 from resvox.volumes import list_series, read_volume
-from volumes.dicom_slices import make_slice
-from volumes.geometry_strategies import directions
 
 Write = Callable[..., Path]
 

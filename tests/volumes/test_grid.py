@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from volumes.geometry_strategies import grids
 
 from resvox.errors import VolumeError
 from resvox.volumes import Grid, Volume
-from volumes.geometry_strategies import grids
 
 
 def test_default_geometry_is_the_identity_of_itk() -> None:

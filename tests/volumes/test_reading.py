@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from volumes.geometry_strategies import grids
 
 from resvox.errors import VolumeError
 from resvox.volumes import Grid, Volume, read_volume, write_volume
-from volumes.geometry_strategies import grids
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from volumes.geometry_strategies import grids
 
 from resvox.errors import VolumeError
 from resvox.volumes import Grid, Volume, resample
-from volumes.geometry_strategies import grids
 
 
 @settings(deadline=None, max_examples=30)

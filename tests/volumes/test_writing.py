@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from volumes.geometry_strategies import grids
 
 from resvox.errors import VolumeError
 from resvox.volumes import Grid, Volume, read_volume, write_label_map, write_volume, writing
-from volumes.geometry_strategies import grids
 
 
 def label_map(shape: tuple[int, ...] = (4, 5, 6), top: int = 3) -> Volume:
