@@ -67,8 +67,7 @@ def train(
     Raises:
         DatasetError: data that cannot be used. PlanError: a plan that contradicts itself or the data.
     """
-    from resvox.training import fit, read_dataset
-    from resvox.viewer import label_colours
+    from resvox.training import read_dataset
 
     out = Path(out)
     described = read_dataset(dataset)
@@ -90,6 +89,10 @@ def train(
     if plan_only:
         path = _write_plan(settled, out, overwrite=overwrite)
         return TrainResult(plan=settled, plan_path=path, fit=None)
+    # Not before it is needed: a wrong path should not wait for torch.
+    from resvox.training import fit
+    from resvox.viewer import label_colours
+
     result = fit(
         described,
         settled,
