@@ -125,6 +125,30 @@ def _slice_spacing_mm(
 ) -> float:
     """The one distance between ordered slices, or the reason why there is none."""
     heights = positions @ normal
+    _check_steps(path, heights, names)
+    steps = np.diff(heights)
+    spacing_mm = float(heights[-1] - heights[0]) / len(steps)
+    uneven = float(np.abs(heights - heights[0] - spacing_mm * np.arange(len(heights))).max())
+    if uneven > UNEVEN_TOLERANCE * spacing_mm:
+        raise VolumeError(
+            f"unevenly spaced slices, {steps.min():.2f} to {steps.max():.2f} mm apart",
+            expected="one distance between slices",
+            fix="reconstruct or resample the series evenly",
+            path=path,
+        )
+    sideways = positions - positions[0] - np.outer(heights - heights[0], normal)
+    if float(np.linalg.norm(sideways, axis=1).max()) > TILT_TOLERANCE * pixel_mm:
+        raise VolumeError(
+            f"slices shifted sideways by {np.linalg.norm(sideways, axis=1).max():.2f} mm (gantry tilt)",
+            expected="slices stacked along their normal",
+            fix="correct the tilt first, e.g. with dcm2niix",
+            path=path,
+        )
+    return spacing_mm
+
+
+def _check_steps(path: Path, heights: npt.NDArray[np.float64], names: Sequence[str]) -> None:
+    """Refuse two slices at one height, and a hole; heights ascend."""
     steps = np.diff(heights)
     usual = float(np.sort(steps)[(len(steps) - 1) // 2])
     at = int(np.argmin(steps))
@@ -144,24 +168,6 @@ def _slice_spacing_mm(
             fix="find the missing slices, or leave out those on one side of the hole",
             path=path,
         )
-    spacing_mm = float(heights[-1] - heights[0]) / len(steps)
-    uneven = float(np.abs(heights - heights[0] - spacing_mm * np.arange(len(heights))).max())
-    if uneven > UNEVEN_TOLERANCE * spacing_mm:
-        raise VolumeError(
-            f"unevenly spaced slices, {steps.min():.2f} to {steps.max():.2f} mm apart",
-            expected="one distance between slices",
-            fix="reconstruct or resample the series evenly",
-            path=path,
-        )
-    sideways = positions - positions[0] - np.outer(heights - heights[0], normal)
-    if float(np.linalg.norm(sideways, axis=1).max()) > TILT_TOLERANCE * pixel_mm:
-        raise VolumeError(
-            f"slices shifted sideways by {np.linalg.norm(sideways, axis=1).max():.2f} mm (gantry tilt)",
-            expected="slices stacked along their normal",
-            fix="correct the tilt first, e.g. with dcm2niix",
-            path=path,
-        )
-    return spacing_mm
 
 
 def _lone_slice(header: Slice) -> Volume:
