@@ -305,7 +305,7 @@ def with_classes(blueprint: Blueprint, num_classes: int) -> tuple[Blueprint, Lin
     if type(num_classes) is not int or num_classes < 0:
         raise BlueprintError(f"num_classes={num_classes!r}", expected="at least 1, or 0 for pooled features")
     network = blueprint.network
-    if isinstance(network, net.UNet):
+    if not isinstance(network, (net.ResNet, net.PreActResNet)):
         raise BlueprintError(f"{blueprint.name!r}", expected="a classifier")
     fc = Linear(in_features=network.num_features, out_features=num_classes) if num_classes else None
     changed: net.Network
