@@ -178,11 +178,16 @@ def _times_or_one(values: Axes) -> str:
     return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
 
 
+def _phase(scale: int, stride: Fraction) -> Fraction:
+    """What an enlarged voxel's field gains by its place in the cell above, at most: no one sum is exact for all."""
+    return stride - stride / scale
+
+
 def _transposed(node: lf.TransposedConv, path: str, signal: Signal, tape: _Tape) -> Signal:
     _check(signal, node.in_channels, path)
     size = node.output_size(signal.size)
     reach = tuple(
-        r + math.ceil((math.ceil(k / s) - 1) * j)
+        r + math.ceil((math.ceil(k / s) - 1) * j + _phase(s, j))
         for r, k, s, j in zip(signal.receptive_field, node.kernel, node.stride, signal.stride, strict=True)
     )
     strides = tuple(j / s for j, s in zip(signal.stride, node.stride, strict=True))
@@ -228,7 +233,7 @@ def _global_pool(node: lf.GlobalAveragePool, path: str, signal: Signal, tape: _T
 def _upsample(node: lf.Upsample, path: str, signal: Signal, tape: _Tape) -> Signal:
     mixes = node.mode == "linear"
     reach = tuple(
-        r + (math.ceil(j) if mixes and s > 1 else 0)
+        r + math.ceil((j if mixes and s > 1 else 0) + _phase(s, j))
         for r, s, j in zip(signal.receptive_field, node.scale, signal.stride, strict=True)
     )
     strides = tuple(j / s for j, s in zip(signal.stride, node.scale, strict=True))

@@ -1,0 +1,66 @@
+"""The catalog as laws meet it: every row in 2D and 3D, thin for tests that compute, and the samples with options."""
+
+import torch
+
+from resvox.catalog import VARIANTS, get_blueprint, list_models
+from resvox.catalog.registry import SEGMENTERS
+from resvox.torch import build
+
+DIMS = (2, 3)
+ROWS = [(name, dims) for name in list_models() for dims in DIMS]
+RESIDUAL = {variant.name: variant for variant in VARIANTS}
+RESIDUAL_ROWS = [(name, dims) for name in RESIDUAL for dims in DIMS]
+UNETS = [
+    ("unet", {"encoder_name": "resnet50v2", "decoder_block_type": "transpose"}),
+    ("unet", {"encoder_name": "resnet18v2", "encoder_depth": 3, "decoder_transpose_kernel": 2,
+              "decoder_block_type": "transpose"}),
+    ("unet", {"encoder_name": "resnet18vd", "decoder_interpolation": "linear", "decoder_normalization": None}),
+    ("unet", {"encoder_name": "seresnet50", "encoder_depth": 4, "output_stride": 8, "head_kernel": 3}),
+    ("unet", {"encoder_name": "resnet18", "strides": (1, 2, 2, 1, 2), "encoder_depth": 5}),
+    ("unet", {"encoder_name": "resnet10", "encoder_depth": 1}),
+]  # fmt: skip
+
+
+def ids(value):
+    """Readable names of parametrized cases."""
+    return ",".join(f"{k}={v}" for k, v in value.items()) or "plain" if isinstance(value, dict) else f"{value}"
+
+
+def thin_options(name, encoder=None):
+    """Few channels and few blocks, every kind of layer still there."""
+    if name in RESIDUAL or name in SEGMENTERS:
+        options = {"widths": (8, 16, 24, 32), "stem_width": 8, "depths": (1, 2, 1, 1)}
+        row = RESIDUAL.get(encoder or name)
+        if row is not None and row.groups > 1:
+            options |= {"groups": 4, "width_per_group": 32}
+        if name in SEGMENTERS:
+            options |= {"decoder_filters": (24, 16, 12, 8, 8), "num_classes": 3}
+        else:
+            options |= {"num_classes": 5}
+        return options
+    return {"widths": (6, 8, 8), "depths": (1, 2, 1), "num_classes": 5}
+
+
+def thin_blueprint(name, dims, **options):
+    settled = thin_options(name, options.get("encoder_name")) | options
+    return get_blueprint(name, spatial_dims=dims, **settled)
+
+
+def thin(name, dims, **options):
+    """A thin model in evaluation, with random running statistics so that a norm that is skipped shows."""
+    torch.manual_seed(0)
+    model = build(thin_blueprint(name, dims, **options))
+    randomize_statistics(model)
+    return model.eval()
+
+
+def randomize_statistics(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+
+
+def outputs(result):
+    """Of a classifier, a segmenter or a backbone: always a list."""
+    return list(result) if isinstance(result, (list, tuple)) else [result]
