@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -39,3 +41,12 @@ def test_probabilities_add_up_and_do_not_overflow():
 def test_logits_without_a_class_axis_are_refused():
     with pytest.raises(InferenceError, match=r"logits of shape \(7,\); expected \(classes, \*spatial\)"):
         labels_from_logits(np.zeros(7))
+
+
+def test_probabilities_need_one_array_beside_the_logits_and_the_maximum():
+    logits = np.random.default_rng(0).normal(size=(6, 40, 64, 64)).astype(np.float32)
+    tracemalloc.start()
+    probabilities = probabilities_from_logits(logits)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= probabilities.nbytes + 2 * logits[0].nbytes

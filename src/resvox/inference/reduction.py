@@ -37,7 +37,8 @@ def probabilities_from_logits(logits: np.ndarray) -> np.ndarray:
         # The exponent is never positive, so nothing overflows.
         small = np.exp(-np.abs(logits.astype(np.float32)))
         return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
-    powers: np.ndarray = np.exp(logits.astype(np.float32) - logits.max(axis=0))
+    powers: np.ndarray = np.subtract(logits, logits.max(axis=0), dtype=np.float32)
+    np.exp(powers, out=powers)  # in place: with many classes each copy of a whole scan is gigabytes
     powers /= powers.sum(axis=0)
     return powers
 

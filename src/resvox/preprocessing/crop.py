@@ -10,6 +10,7 @@ import numpy as np
 from resvox.errors import VolumeError
 from resvox.preprocessing.steps import Array, Kind, background_fill
 from resvox.volumes import Grid
+from resvox.volumes.resampling import mask_bounds
 
 
 def nonzero_box(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -21,12 +22,8 @@ def nonzero_box(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
     filled = (array != 0).any(axis=0)
     if not filled.any():
         return (0,) * filled.ndim, filled.shape
-    sides = []
-    for axis in range(filled.ndim):
-        others = tuple(k for k in range(filled.ndim) if k != axis)
-        found = np.flatnonzero(filled.any(axis=others))
-        sides.append((int(found[0]), int(found[-1]) + 1))
-    return tuple(start for start, _ in sides), tuple(stop for _, stop in sides)
+    start, stop = mask_bounds(filled)
+    return tuple(start.tolist()), tuple(stop.tolist())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,11 +44,14 @@ class Window:
             raise PlanError(f"std={self.std!r}", expected="a number above 0", fix="leave it out for half the width")
 
     def __call__(self, channel: Array) -> Array:
-        """Float32, same shape."""
+        """Float32, same shape, a new array."""
         mean = (self.low + self.high) / 2.0 if self.mean is None else self.mean
         std = (self.high - self.low) / 2.0 if self.std is None else self.std
-        clipped = np.clip(np.asarray(channel, np.float32), np.float32(self.low), np.float32(self.high))
-        return (clipped - np.float32(mean)) / np.float32(std)
+        scored = np.array(channel, np.float32, order="C")  # the one copy; the rest happens in it
+        np.clip(scored, np.float32(self.low), np.float32(self.high), out=scored)
+        scored -= np.float32(mean)
+        scored /= np.float32(std)
+        return scored
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -73,21 +76,31 @@ class ZScore:
             raise PlanError(f"nonzero_only={self.nonzero_only!r}", expected="true or false")
 
     def __call__(self, channel: Array) -> Array:
-        """Float32, same shape; statistics in float64."""
-        channel = np.asarray(channel, np.float32)
-        counted = channel != 0 if self.nonzero_only else np.ones(channel.shape, bool)
+        """Float32, same shape, a new array; statistics in float64."""
+        scored = np.array(channel, np.float32, order="C")  # the one copy; the rest happens in it
+        counted = scored != 0 if self.nonzero_only else np.broadcast_to(np.True_, scored.shape)
         if not counted.any():
-            return np.zeros_like(channel)
-        mean = channel[counted].mean(dtype=np.float64)
-        std = channel[counted].std(dtype=np.float64)
+            return scored  # zeros alone
+        mean, std = _mean_and_std(scored, counted)
         if std < SMALLEST_DEVIATION * max(1.0, abs(mean)):
-            return np.zeros_like(channel)
-        scored = ((channel - np.float32(mean)) / np.float32(std)).astype(np.float32)
-        return np.where(counted, scored, np.float32(0.0))
+            return np.zeros_like(scored)
+        scored -= np.float32(mean)
+        scored /= np.float32(std)
+        np.copyto(scored, np.float32(0.0), where=~counted)
+        return scored
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {"kind": self.kind, "nonzero_only": self.nonzero_only}
+
+
+def _mean_and_std(channel: Array, counted: Array) -> tuple[float, float]:
+    """Of the voxels counted; slab by slab, so that no float64 copy of a whole scan is ever made."""
+    slabs = [(slab, use) for slab, use in zip(channel, counted, strict=True) if use.any()]
+    count = sum(int(np.count_nonzero(use)) for _, use in slabs)
+    mean = sum(float(slab.sum(dtype=np.float64, where=use)) for slab, use in slabs) / count
+    squares = sum(float(np.square(slab[use].astype(np.float64) - mean).sum()) for slab, use in slabs)
+    return mean, math.sqrt(squares / count)
 
 
 Normalization = Window | ZScore

@@ -104,7 +104,13 @@ class Preprocessing:
         """Each channel of (channels, *spatial) by its rule, float32."""
         if not self.normalization:
             return array.astype(np.float32)
-        return np.stack([rule(channel) for rule, channel in zip(self.normalization, array, strict=True)])
+        channels = zip(self.normalization, array, strict=True)
+        if len(array) == 1:  # one channel is its own stack: no copy
+            return next(rule(channel) for rule, channel in channels)[np.newaxis]
+        out = np.empty(array.shape, np.float32)
+        for place, (rule, channel) in zip(out, channels, strict=True):
+            place[...] = rule(channel)
+        return out
 
     def _check(self, volume: Volume) -> None:
         wanted = len(self.normalization) or volume.channels
@@ -120,7 +126,8 @@ class Preprocessing:
                 f"a {volume.spatial_dims}-D image of {'x'.join(map(str, volume.grid.shape))} voxels",
                 expected=f"{dims.pop()} dimensions",
             )
-        bad = volume.array.size - int(np.isfinite(volume.array).sum())
+        floating = volume.array.dtype.kind == "f"  # whole numbers are finite without a look
+        bad = volume.array.size - int(np.count_nonzero(np.isfinite(volume.array))) if floating else 0
         if bad:
             raise VolumeError(f"{bad} of {volume.array.size} voxels are NaN or infinite", expected="finite numbers")
 

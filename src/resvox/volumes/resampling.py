@@ -16,6 +16,7 @@ from resvox.volumes.itk import image_of, sitk
 from resvox.volumes.volume import Volume
 
 Interpolation = Literal["linear", "nearest", "label"]
+Bounds = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # start and stop, one an axis
 METHODS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 # A label level with the background wins, up to rounding: on both sides alike, so nothing shifts.
 TIE = 1e-4
@@ -58,10 +59,15 @@ def resample(
         )
     if grid == volume.grid:
         return _float32(volume) if interpolation == "linear" else volume
-    planes = volume.with_channel_axis()
-    out = [_resample_plane(Volume.on_grid(one, volume.grid), grid, interpolation, fill, antialias) for one in planes]
-    has_channels = volume.array.ndim > volume.spatial_dims
-    return Volume.on_grid(np.stack(out) if has_channels else out[0], grid)
+    planes = [Volume.on_grid(one, volume.grid) for one in volume.with_channel_axis()]
+    if len(planes) == 1:  # one channel is its own stack: no copy
+        alone = _resample_plane(planes[0], grid, interpolation, fill, antialias)
+        has_channels = volume.array.ndim > volume.spatial_dims
+        return Volume.on_grid(alone[np.newaxis] if has_channels else alone, grid)
+    out = np.empty((len(planes), *grid.shape), np.float32 if interpolation == "linear" else volume.array.dtype)
+    for index, plane in enumerate(planes):
+        out[index] = _resample_plane(plane, grid, interpolation, fill, antialias)
+    return Volume.on_grid(out, grid)
 
 
 def _float32(volume: Volume) -> Volume:
@@ -111,27 +117,31 @@ def _resample_labels(volume: Volume, grid: Grid, fill: float | None) -> npt.NDAr
         raise VolumeError(f"a label map of type {labels.dtype}", expected="whole numbers", fix="convert it")
     background = int(fill or 0)
     out = np.full(grid.shape, background, labels.dtype)
-    best = np.zeros(grid.shape, np.float32)
+    to_beat = np.full(grid.shape, TIE, np.float32)  # the strongest label's weight so far, and TIE
     total = np.zeros(grid.shape, np.float32)
     for label in np.unique(labels):
         if label == background:
             continue
         mask = labels == label
-        box = _reach(mask, volume.grid, grid, edge_repeats=fill is None)
+        bounds = mask_bounds(mask)
+        box = _reach(bounds, volume.grid, grid, edge_repeats=fill is None)
         if box is None:
             continue
-        weight = _execute(_cut(mask, volume.grid), _sub_grid(grid, box), "linear", None if fill is None else 0.0)
-        stronger = weight > best[box] + TIE
-        out[box][stronger] = label
-        best[box] = np.maximum(best[box], weight)
+        part = _cut(mask, bounds, volume.grid)
+        weight = _execute(part, _sub_grid(grid, box), "linear", None if fill is None else 0.0)
+        out[box][weight > to_beat[box]] = label
         total[box] += weight
-    out[best < 1.0 - total - TIE] = background
+        weight += np.float32(TIE)  # in place, here and below: a copy of a whole scan is nearly a gigabyte
+        np.maximum(to_beat[box], weight, out=to_beat[box])
+        del weight  # or it would stay beside the next one
+    total += to_beat
+    out[total < 1.0] = background  # the background's weight, 1 - total, is above the strongest label's
     return out
 
 
-def _cut(mask: npt.NDArray[np.bool_], grid: Grid) -> Volume:
+def _cut(mask: npt.NDArray[np.bool_], bounds: Bounds, grid: Grid) -> Volume:
     """The mask's bounding box and a rim of one voxel, where there is one: beyond it linear gives zero."""
-    start, stop = _bounds(mask)
+    start, stop = bounds
     box = tuple(slice(max(a - 1, 0), b + 1) for a, b in zip(start, stop, strict=True))
     part = mask[box].astype(np.float32)
     return Volume.on_grid(
@@ -140,9 +150,9 @@ def _cut(mask: npt.NDArray[np.bool_], grid: Grid) -> Volume:
     )
 
 
-def _reach(mask: npt.NDArray[np.bool_], source: Grid, target: Grid, *, edge_repeats: bool) -> tuple[slice, ...] | None:
+def _reach(bounds: Bounds, source: Grid, target: Grid, *, edge_repeats: bool) -> tuple[slice, ...] | None:
     """The target voxels that a mask can reach, or None: a hundred labels then cost little more than one."""
-    start, stop = _bounds(mask)
+    start, stop = bounds
     if edge_repeats and ((start == 0) | (stop == source.shape)).any():
         return tuple(slice(0, n) for n in target.shape)
     ends = np.stack([start - 1, stop])  # where linear interpolation has come down to zero
@@ -163,11 +173,14 @@ def _sub_grid(grid: Grid, box: tuple[slice, ...]) -> Grid:
     )
 
 
-def _bounds(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def mask_bounds(mask: npt.NDArray[np.bool_]) -> Bounds:
+    """Start and stop along each axis of the smallest box that holds a mask of at least one voxel."""
     sides = []
     for axis in range(mask.ndim):
         others = tuple(k for k in range(mask.ndim) if k != axis)
         filled = np.flatnonzero(mask.any(axis=others))
         sides.append((filled[0], filled[-1] + 1))
+        # What this axis has ruled out is not looked at for the next ones.
+        mask = mask[(slice(None),) * axis + (slice(filled[0], filled[-1] + 1),)]
     bounds = np.array(sides)
     return bounds[:, 0], bounds[:, 1]
