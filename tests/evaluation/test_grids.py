@@ -41,13 +41,29 @@ def test_another_shape_is_refused():
         score_case(small, cube(), LABELS)
 
 
-def test_asked_to_it_resamples_the_prediction_by_nearest_label():
+def test_asked_to_it_resamples_the_prediction():
     fine = np.zeros((16, 8, 8), np.uint8)
     fine[4:12, 2:6, 2:6] = 1  # the same box, on slices half as thick
     # The first fine slice's centre lies half a fine voxel below the coarse one's: -0.5 mm along z.
     prediction = Volume(fine, spacing_mm=(1.0, 1.0, 1.0), origin_mm=(0.0, 0.0, -0.5))
     score = score_case(prediction, cube(), LABELS, resample_to_reference=True)["thing"]
     assert (score.dice, score.hd95_mm, score.surface_dice) == (1, 0, 1)
+
+
+def test_resampling_favours_no_side():
+    """A coarse prediction scores the same whichever way round its file stores it: half voxels fall to both sides."""
+    coarse = np.zeros((4, 8, 8), np.uint8)
+    coarse[1:3, 2:5, 3:6] = 1
+    reference = Volume(np.roll(cube().array.repeat(2, 0), 1, axis=2), spacing_mm=(1.0, 1.0, 1.0))
+    as_it_is = Volume(coarse, spacing_mm=(2.0, 2.0, 1.0))
+    turned = Volume(
+        coarse[:, ::-1],
+        spacing_mm=(2.0, 2.0, 1.0),
+        origin_mm=(0.0, 14.0, 0.0),
+        direction=np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]),
+    )
+    scores = [score_case(p, reference, LABELS, resample_to_reference=True)["thing"] for p in (as_it_is, turned)]
+    assert scores[0] == scores[1]
 
 
 def test_a_mirrored_grid_is_undone_by_resampling():

@@ -21,7 +21,7 @@ def test_whole_numbers_become_the_smallest_type(label_map, values, kind):
     np.testing.assert_array_equal(array, values)
 
 
-@pytest.mark.parametrize("bad", [0.5, np.nan, np.inf])
+@pytest.mark.parametrize("bad", [0.5, np.nan, np.inf, 1e30])
 def test_other_numbers_are_refused_with_the_file(label_map, bad):
     with pytest.raises(EvaluationError) as caught:
         label_array(label_map(np.array([[0.0, bad, 2.0]])), path="case7.nii.gz")

@@ -88,7 +88,9 @@ def test_masks_and_whole_floats_are_label_maps(tmp_path: Path) -> None:
         np.testing.assert_array_equal(back.array, array)
 
 
-@pytest.mark.parametrize("array", [np.full((2, 2, 2), -1), np.full((2, 2, 2), 0.5), np.zeros((3, 2, 2, 2), int)])
+@pytest.mark.parametrize(
+    "array", [np.full((2, 2, 2), -1), np.full((2, 2, 2), 0.5), np.full((2, 2, 2), np.inf), np.zeros((3, 2, 2, 2), int)]
+)
 def test_what_is_no_label_map_is_refused(array: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"x\.nii\.gz: array of shape .* expected a label map"):
         write_label_map(Volume(array, spacing_mm=(1, 1, 1)), tmp_path / "x.nii.gz")

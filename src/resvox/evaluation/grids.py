@@ -21,7 +21,10 @@ def on_reference_grid(
     prediction_path: str | os.PathLike[str],
     reference_path: str | os.PathLike[str],
 ) -> Volume:
-    """The prediction on the reference's grid: as it is, or by nearest label where ``resample`` asks for that.
+    """The prediction (whole numbers) on the reference's grid: as it is, or resampled where ``resample`` asks for that.
+
+    Resampled as label maps are everywhere here: the strongest of the linearly interpolated masks. Nearest neighbour
+    rounds exact half voxels to one side, which shifts a structure and so its score.
 
     Raises:
         EvaluationError: the grids differ and ``resample`` is false; it names both files and what differs.
@@ -38,7 +41,7 @@ def on_reference_grid(
         )
     from resvox.volumes import resample as resample_volume
 
-    brought: Volume = resample_volume(prediction, reference.grid, interpolation="nearest", fill=0.0)
+    brought: Volume = resample_volume(prediction, reference.grid, interpolation="label", fill=0.0)
     return brought
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resvox.volumes import Volume
 
 LARGEST_VALUE = 65535
+LARGEST_WHOLE = 2.0**53  # beyond it floats have no fractions, and whatever they are, they are no labels
 
 
 def label_array(volume: Volume, *, path: str | os.PathLike[str]) -> np.ndarray:
@@ -35,7 +36,7 @@ def label_array(volume: Volume, *, path: str | os.PathLike[str]) -> np.ndarray:
     if array.dtype.kind == "b":
         return array.view(np.uint8)
     low, high = array.min(), array.max()
-    whole = bool(np.isfinite(low) and np.isfinite(high))
+    whole = bool(abs(float(low)) <= LARGEST_WHOLE and abs(float(high)) <= LARGEST_WHOLE)  # and so no NaN
     if array.dtype.kind not in "iu":  # slab by slab: np.trunc of a whole volume would double its memory
         whole = whole and all(np.array_equal(slab, np.trunc(slab)) for slab in array)
     if not whole:

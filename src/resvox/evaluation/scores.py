@@ -93,8 +93,8 @@ def score_case(
         reference: label map on the same grid.
         labels: ``{name: value}``; the background, value 0, is not scored.
         tolerance_mm: the distance up to which a boundary voxel counts as right in surface Dice.
-        resample_to_reference: bring a prediction on another grid to the reference's by nearest label, instead
-            of refusing it.
+        resample_to_reference: bring a prediction on another grid to the reference's, instead of refusing
+            it: each label's mask by linear interpolation, and the strongest wins, so that nothing shifts.
         prediction_path, reference_path: the files' names, for messages.
 
     Returns:
@@ -110,14 +110,14 @@ def score_case(
     ours = label_array(prediction, path=prediction_path)
     theirs = label_array(reference, path=reference_path)
     _report_unknown(ours, wanted, prediction_path)
-    prediction = on_reference_grid(
-        prediction,
+    brought = on_reference_grid(
+        prediction.with_array(ours),
         reference,
         resample=resample_to_reference,
         prediction_path=prediction_path,
         reference_path=reference_path,
     )
-    ours = label_array(prediction, path=prediction_path)
+    ours = brought.array
     boxes = _joint_boxes(ours, theirs, max(wanted.values()))
     return {
         name: _score_masks(ours, theirs, value, boxes[value - 1], reference.spacing_mm, tolerance_mm)

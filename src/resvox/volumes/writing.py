@@ -74,7 +74,7 @@ def write_label_map(volume: Volume, path: str | os.PathLike[str]) -> Path:
         VolumeError: a channel axis, values that are not whole numbers from 0 on, or as in `write_volume`.
     """
     labels = volume.array
-    whole = labels.dtype.kind in "biu" or bool((labels == np.rint(labels)).all())
+    whole = labels.dtype.kind in "biu" or bool(np.isfinite(labels).all() and (labels == np.rint(labels)).all())
     if labels.ndim != volume.spatial_dims or not whole or labels.min() < 0:
         raise VolumeError(
             f"array of shape {labels.shape}, type {labels.dtype}, from {labels.min()} on",
