@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -248,3 +249,14 @@ def test_channels_are_counted(tmp_path: Path) -> None:
     assert read_volume(path, channels=1).channels == 1
     with pytest.raises(VolumeError, match=r"x\.nii\.gz: 1 channel; expected 2; fix: give one file a channel"):
         read_volume(path, channels=2)
+
+
+def test_numbers_of_eight_bytes_are_never_copied_as_such(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(size=(40, 128, 128))
+    write_volume(Volume(array, spacing_mm=(1, 1, 1)), tmp_path / "x.nii")
+    tracemalloc.start()
+    volume = read_volume(tmp_path / "x.nii")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(volume.array, array.astype(np.float32))
+    assert peak < volume.array.nbytes + array.size + 300_000  # float32, and a byte a voxel to look for NaN

@@ -102,8 +102,14 @@ def read_image(path: str | os.PathLike[str], *, image_io: str = "") -> Any:
 
 
 def volume_of(image: Any) -> Volume:
-    """A 2-D or 3-D ITK image as a `Volume`; vector pixels become channels in front."""
-    array = sitk.GetArrayFromImage(image)
+    """A 2-D or 3-D ITK image as a `Volume`; vector pixels become channels in front, float64 becomes float32.
+
+    Rescaled integers come as float64 too; a float64 copy of a large scan is gigabytes, so none is made. What float32
+    cannot hold becomes infinite, which `read_volume` refuses.
+    """
+    view = sitk.GetArrayViewFromImage(image)
+    with np.errstate(over="ignore"):
+        array = view.astype(np.float32 if view.dtype == np.float64 else view.dtype)
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)
     return Volume(array, **geometry_of(image, image.GetDimension()))

@@ -136,7 +136,7 @@ def _with_settled_type(volume: Volume) -> Volume:
         return volume
     with np.errstate(over="ignore"):
         array = volume.array.astype(np.float32, copy=False)
-    _refuse_not_finite(int((~np.isfinite(array)).sum()), array.size)
+    _refuse_not_finite(array.size - int(np.count_nonzero(np.isfinite(array))), array.size)
     return volume.with_array(array)
 
 
