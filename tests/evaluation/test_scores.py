@@ -151,3 +151,14 @@ def test_evaluation_loads_neither_torch_nor_monai_nor_scipy():
         "assert not {'torch', 'monai', 'scipy', 'rich'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""})
+
+
+def test_scoring_loads_no_tensorflow():
+    """Where it is installed, MONAI would load it by way of TensorBoard: seconds, and lines on the terminal."""
+    code = (
+        "import sys, numpy as np; from resvox.evaluation import score_case; from resvox.volumes import Volume;"
+        "square = Volume(np.ones((3, 3), np.uint8), spacing_mm=(1.0, 1.0));"
+        "assert score_case(square, square, {'thing': 1})['thing'].dice == 1;"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""})
