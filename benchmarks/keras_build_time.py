@@ -1,0 +1,101 @@
+"""How long Keras models take to build, beside medicai's, in one run; writes benchmarks/keras_build_time.md.
+
+medicai has the import name of our drop-in, so it lives in an environment of its own, whose Python is named by
+``MEDICAI_PYTHON``; without it there is nothing to compare, and nothing is written. The same program runs in both,
+in turns, each in a fresh process; the least of its times counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = tempfile.gettempdir()  # where nothing to be imported lies
+PAGE = ROOT / "benchmarks" / "keras_build_time.md"
+ROUNDS = 3
+BACKENDS = ("torch", "jax", "tensorflow")
+PROGRAM = """
+import json, time
+import keras
+import medicai.models as m
+
+MAKE = {
+    "ResNet18 2D": lambda: m.ResNet18(input_shape=(224, 224, 3)),
+    "ResNet50 2D": lambda: m.ResNet50(input_shape=(224, 224, 3)),
+    "ResNet50 3D": lambda: m.ResNet50(input_shape=(64, 64, 64, 1), num_classes=3),
+    "ResNet50vd 2D": lambda: m.ResNet50vd(input_shape=(224, 224, 3)),
+    "ResNet152v2 3D": lambda: m.ResNet152v2(input_shape=(64, 64, 64, 1), num_classes=3),
+    "ResNeXt101 2D": lambda: m.ResNeXt101(input_shape=(224, 224, 3)),
+    "UNet on resnet18 3D": lambda: m.UNet(encoder_name="resnet18", input_shape=(64, 64, 64, 4), num_classes=3),
+}
+seconds = {}
+for name, make in MAKE.items():
+    for _ in range(2):  # the first of them warms what is compiled
+        keras.backend.clear_session()
+        start = time.perf_counter()
+        model = make()
+        spent = time.perf_counter() - start
+        seconds[name] = [*seconds.get(name, []), spent]
+        del model
+print(json.dumps({"seconds": seconds, "home": m.__file__, "keras": keras.__version__}))
+"""
+
+
+def run(python: str, paths: list[str], backend: str) -> dict[str, object]:
+    """What the program says in one environment."""
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run([python, "-c", PROGRAM], env=environment, capture_output=True, text=True, cwd=HOME)
+    if done.returncode:
+        raise SystemExit(f"{python} failed:\n{done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def least(rounds: list[dict[str, object]], name: str) -> float:
+    """The least time of a model over all rounds."""
+    return min(spent for each in rounds for spent in each["seconds"][name])  # type: ignore[index]
+
+
+def table(theirs_python: str, backend: str) -> list[str]:
+    """The rows of one backend."""
+    ours, theirs = [], []
+    for _ in range(ROUNDS):  # in turns, so that a busy minute of the machine falls on both
+        ours.append(run(sys.executable, [str(ROOT / "drop-in" / "src"), str(ROOT / "src")], backend))
+        theirs.append(run(theirs_python, [], backend))
+    if str(ROOT) in str(theirs[0]["home"]):
+        raise SystemExit(f"MEDICAI_PYTHON={theirs_python} finds our drop-in, not medicai")
+    lines = []
+    for name in ours[0]["seconds"]:  # type: ignore[attr-defined]
+        a, b = least(ours, name), least(theirs, name)
+        lines.append(f"| {backend} | {name} | {a:.2f} | {b:.2f} | {a / b:.2f} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def main() -> None:
+    """Measure, print and write."""
+    theirs = os.environ.get("MEDICAI_PYTHON", "")
+    if not theirs:
+        print("keras_build_time: set MEDICAI_PYTHON to a Python with medicai 0.0.4 to compare; nothing measured")
+        return
+    import keras
+
+    backends = sys.argv[1:] or BACKENDS
+    rows = [line for backend in backends for line in table(theirs, backend)]
+    head = (
+        f"# Building Keras models, beside medicai 0.0.4\n\nWritten by `benchmarks/keras_build_time.py` on "
+        f"{date.today()}: Python {platform.python_version()}, Keras {keras.__version__}, {os.cpu_count()} cores. "
+        f"Seconds of one construction, the least of {2 * ROUNDS} in {ROUNDS} processes, both libraries in turns.\n\n"
+        "| backend | model | resvox | medicai | ratio |\n|---|---|---:|---:|---:|\n"
+    )
+    PAGE.write_text(head + "\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
