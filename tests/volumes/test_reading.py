@@ -260,3 +260,12 @@ def test_numbers_of_eight_bytes_are_never_copied_as_such(tmp_path: Path) -> None
     tracemalloc.stop()
     np.testing.assert_array_equal(volume.array, array.astype(np.float32))
     assert peak < volume.array.nbytes + array.size + 300_000  # float32, and a byte a voxel to look for NaN
+
+
+def test_a_picture_that_stands_upright_in_the_world_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    upright = np.array([[0.0, 0, 1, 5], [2, 0, 0, 6], [0, 3, 0, 7], [0, 0, 0, 1]])  # sagittal: rows and columns in y, z
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4), np.int16), upright), tmp_path / "x.nii.gz")
+    with pytest.raises(VolumeError, match=r"x\.nii\.gz: a 2-D image that is not in the x, y plane.*third axis"):
+        read_volume(tmp_path / "x.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 1), np.int16), upright), tmp_path / "x.nii.gz")
+    assert read_volume(tmp_path / "x.nii.gz").array.shape == (1, 4, 3)

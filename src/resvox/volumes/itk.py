@@ -98,6 +98,13 @@ def read_image(path: str | os.PathLike[str], *, image_io: str = "") -> Any:
                 fix="resample it onto a rectangular grid first",
                 path=path,
             ) from None
+        if "determinant is 0" in text:
+            raise VolumeError(
+                "a 2-D image that is not in the x, y plane of the world (sagittal, coronal or tilted)",
+                expected="an image in that plane, or a volume",
+                fix="save it as a volume of one slice, with a third axis of size 1",
+                path=path,
+            ) from None
         raise VolumeError(f"cannot be read ({text})", expected="a whole, undamaged image file", path=path) from None
 
 
