@@ -56,7 +56,7 @@ def _decisions(plan: Plan) -> dict[str, str]:
         length += f", at most {plan.max_minutes:g} minutes"
     return {
         "model": f"{plan.model} with {plan.encoder}, {plan.encoder_depth} stages",
-        "strides": ", ".join("x".join(map(str, stride)) for stride in plan.axis_strides),
+        "strides": ", ".join("x".join(map(str, stride)) for stride in plan.axis_strides[: plan.encoder_depth]),
         "spacing_mm": times(plan.spacing_mm),
         "patch_size": times(plan.patch_size),
         "batch_size": str(plan.batch_size),

@@ -120,7 +120,7 @@ def _how_section(run: DemoRun) -> str:
     plan = run.plan
     chosen = [
         f"{plan.model}, encoder {plan.encoder}, {plan.encoder_depth} stages",
-        f"strides {', '.join('x'.join(map(str, stride)) for stride in plan.axis_strides)} (D x H x W)",
+        f"strides {', '.join('x'.join(map(str, stride)) for stride in plan.axis_strides[: plan.encoder_depth])} (D x H x W)",
         f"voxels of {' x '.join(f'{mm:.3g}' for mm in plan.spacing_mm or ())} mm, {plan.orientation}",
         f"patches of {' x '.join(map(str, plan.patch_size))} voxels, {plan.batch_size} a step",
         f"{len(run.fit.history)} steps of {plan.optimizer}",

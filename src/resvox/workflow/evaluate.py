@@ -178,11 +178,14 @@ def _values_in(references: list[Path]) -> dict[str, int]:
 
 def _label_maps(folder: Path) -> dict[str, Path]:
     files = (p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith("."))
-    return {
+    found = {
         _case_name(p): p
         for p in files
         if p.name.lower().endswith(LABEL_MAP_ENDINGS) and "_probabilities." not in p.name
     }
+    # The label map of an image file x_0000 is called x_0000 too, where its reference is called x.
+    short = {case.removesuffix("_0000"): path for case, path in found.items()}
+    return short if len(short) == len(found) else found
 
 
 def _case_name(path: Path) -> str:
