@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 
 import nibabel
 import numpy as np
@@ -13,7 +12,7 @@ import slicerio
 
 from resvox.errors import DatasetError
 from resvox.training import read_dataset
-from resvox.workflow import demo
+from resvox.workflow import demo, demo_plan
 from resvox.workflow.demo_data import make_chest_dataset, make_spine_dataset, segment_values
 
 
@@ -97,8 +96,7 @@ def test_a_dataset_of_someone_else_is_left_alone(tmp_path):
 @pytest.fixture
 def small_demo_plan(monkeypatch):
     """The demo's own plan with a net and a grid for seconds, not minutes."""
-    module = sys.modules["resvox.workflow.demo"]
-    draw = module.draw_demo_plan
+    draw = demo_plan.draw_demo_plan
 
     def draw_small(data, **options):
         return draw(data, **options).with_changes(
@@ -106,7 +104,7 @@ def small_demo_plan(monkeypatch):
             patch_size=(16, 32, 32), spacing_mm=(12.0, 12.0, 12.0), overlap=0.0,
         )  # fmt: skip
 
-    monkeypatch.setattr(module, "draw_demo_plan", draw_small)
+    monkeypatch.setattr(demo_plan, "draw_demo_plan", draw_small)
 
 
 def test_a_very_short_demo_from_end_to_end(tmp_path, small_demo_plan):

@@ -118,9 +118,10 @@ def _how_section(run: DemoRun) -> str:
     parts = [(part, _duration(seconds)) for part, seconds in run.seconds.items()]
     stages = [(f"prediction: {stage}", _duration(spent)) for stage, spent in run.predicted.seconds.items()]
     plan = run.plan
+    strides = ", ".join("x".join(map(str, stride)) for stride in plan.axis_strides[: plan.encoder_depth])
     chosen = [
         f"{plan.model}, encoder {plan.encoder}, {plan.encoder_depth} stages",
-        f"strides {', '.join('x'.join(map(str, stride)) for stride in plan.axis_strides[: plan.encoder_depth])} (D x H x W)",
+        f"strides {strides} (D x H x W)",
         f"voxels of {' x '.join(f'{mm:.3g}' for mm in plan.spacing_mm or ())} mm, {plan.orientation}",
         f"patches of {' x '.join(map(str, plan.patch_size))} voxels, {plan.batch_size} a step",
         f"{len(run.fit.history)} steps of {plan.optimizer}",
