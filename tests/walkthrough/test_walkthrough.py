@@ -81,7 +81,7 @@ def test_a_row_counts_the_bytes_its_operations_write():
 @pytest.mark.parametrize("name", resvox.list_models(task="classification"))
 @pytest.mark.parametrize("shape", [(1, 1, 40, 33), (1, 2, 20, 33, 17)], ids=["2d", "3d"])
 def test_a_classifier_has_nine_stages(name, shape):
-    walk = resvox.walkthrough(name, shape, num_classes=7)
+    walk = resvox.Walkthrough.of(name, shape, num_classes=7)
     assert len(walk.stages) == 9
     assert walk.stages[0].input_shape == shape
     assert walk.stages[-1].output_shape == (1, 7)
@@ -93,7 +93,7 @@ def test_a_classifier_has_nine_stages(name, shape):
 @pytest.mark.parametrize("shape", [(1, 1, 40, 33), (1, 2, 20, 33, 17)], ids=["2d", "3d"])
 @pytest.mark.parametrize("name", resvox.list_models(task="segmentation"))
 def test_a_segmenter_ends_with_the_size_it_began_with(name, shape):
-    walk = resvox.walkthrough(name, shape, num_classes=3)
+    walk = resvox.Walkthrough.of(name, shape, num_classes=3)
     assert walk.stages[-1].output_shape == (1, 3, *shape[2:])
     assert walk.stages[-1].stride == (1,) * (len(shape) - 2)
     assert {row.name for row in walk.stages} >= {"encoder.conv1", "encoder.bn1 + encoder.act1", "head"}
@@ -102,8 +102,8 @@ def test_a_segmenter_ends_with_the_size_it_began_with(name, shape):
 @settings(deadline=None, max_examples=25)
 @given(batch=st.integers(2, 9), size=st.tuples(st.integers(1, 70), st.integers(1, 70)))
 def test_a_batch_scales_work_and_memory_but_not_weights(batch, size):
-    one = resvox.walkthrough("resnet18", (1, 3, *size))
-    many = resvox.walkthrough("resnet18", (batch, 3, *size))
+    one = resvox.Walkthrough.of("resnet18", (1, 3, *size))
+    many = resvox.Walkthrough.of("resnet18", (batch, 3, *size))
     assert many.flops == batch * one.flops
     assert many.memory_bytes == batch * one.memory_bytes
     assert many.parameters == one.parameters
