@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint, NormChoice, ResNetRecipe, activation_of, per_axis
@@ -14,7 +13,7 @@ from resvox.blueprint.resnet import basic_block
 from resvox.catalog import get_blueprint
 from resvox.errors import BlueprintError
 from resvox.torch import blocks
-from resvox.torch.initialize import materialize
+from resvox.torch.initialize import Unfilled, materialize
 from resvox.torch.layers import layer
 from resvox.torch.resnet import as_blueprint, expect
 from resvox.torch.unet import cut_to
@@ -58,7 +57,7 @@ class BasicBlock(blocks.BasicBlock):
             activation=activation_of(activation),
         )
         node = basic_block(style, in_channels, out_channels, per_axis("stride", stride, spatial_dims))
-        with torch.device("meta"):
+        with Unfilled():
             super().__init__(node, spatial_dims)
         materialize(self, node)
 
@@ -111,7 +110,7 @@ class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users kno
             )
         )
         node = expect(made, net.DenseResNet, "ResNet18_3D", "resvox.create_model")
-        with torch.device("meta"):
+        with Unfilled():
             self.conv1 = layer(node.conv1, made.spatial_dims)
             self.bn1 = layer(node.bn1, made.spatial_dims)
             self.act1 = layer(node.act1, made.spatial_dims)

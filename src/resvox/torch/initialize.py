@@ -7,21 +7,47 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint.node import Node
 
 
-def materialize(module: nn.Module, network: Node) -> None:
-    """Give a module built on the meta device its memory and its initial values.
+class Unfilled(TorchFunctionMode):
+    """Layers made inside have memory and no values: PyTorch's own drawing of them is left out.
 
-    Building on meta and filling afterwards writes every value once; PyTorch's layers would first draw initial
-    values of their own. The device and dtype are those in force where the model is made.
+    They are written once, by :func:`materialize` of the outermost network; drawing them first would double the
+    work. Inside ``torch.device("meta")`` there is no memory either, as ever.
     """
-    device = torch.get_default_device()
-    if device.type == "meta":
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if func in _WRITES:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
+_WRITES = frozenset(
+    {
+        nn.init.kaiming_uniform_,
+        nn.init.uniform_,
+        torch.Tensor.uniform_,
+        torch.Tensor.normal_,
+        torch.Tensor.fill_,
+        torch.Tensor.zero_,
+    }
+)
+
+
+def materialize(module: nn.Module, network: Node) -> None:
+    """Write the initial values of a module whose layers were made unfilled, as the blueprint says.
+
+    The device and dtype are those in force where the model is made; on the meta device there is nothing to write.
+    """
+    if torch.get_default_device().type == "meta":
         return
-    module.to_empty(device=device)
     for path, leaf in network.leaves():
         _fill(module.get_submodule(path), leaf)
 

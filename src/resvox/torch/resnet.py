@@ -16,7 +16,7 @@ from resvox.catalog import get_blueprint
 from resvox.errors import BlueprintError
 from resvox.torch.blocks import Stage, stage
 from resvox.torch.features import FeatureInfo
-from resvox.torch.initialize import fill_layer, materialize
+from resvox.torch.initialize import Unfilled, fill_layer, materialize
 from resvox.torch.layers import layer
 
 
@@ -137,7 +137,7 @@ class ResNet(_PostActStages):
     def __init__(self, model: Blueprint | str = "resnet50", /, **arguments: Any) -> None:
         blueprint = as_blueprint(model, arguments)
         node = expect(blueprint, net.ResNet, "ResNet", "PreActResNet or resvox.create_model")
-        with torch.device("meta"):
+        with Unfilled():
             super().__init__(node, blueprint.spatial_dims)
             self.avgpool = layer(node.avgpool, blueprint.spatial_dims)
             self.fc = layer(node.fc, blueprint.spatial_dims)
@@ -189,7 +189,7 @@ class ResNetBackbone(_PostActStages):
     def __init__(self, model: Blueprint | str = "resnet50", /, **arguments: Any) -> None:
         blueprint = as_blueprint(model, {**arguments, "features_only": True} if isinstance(model, str) else arguments)
         node = expect(blueprint, net.ResNet, "ResNetBackbone", "PreActBackbone or resvox.create_model")
-        with torch.device("meta"):
+        with Unfilled():
             super().__init__(node, blueprint.spatial_dims)
         self.blueprint = blueprint
         materialize(self, node)
@@ -217,7 +217,7 @@ class PreActResNet(_PreActStages):
     def __init__(self, model: Blueprint | str = "resnet50v2", /, **arguments: Any) -> None:
         blueprint = as_blueprint(model, arguments)
         node = expect(blueprint, net.PreActResNet, "PreActResNet", "ResNet or resvox.create_model")
-        with torch.device("meta"):
+        with Unfilled():
             super().__init__(node, blueprint.spatial_dims)
             self.norm = layer(node.norm, blueprint.spatial_dims)
             self.act = layer(node.act, blueprint.spatial_dims)
@@ -271,7 +271,7 @@ class PreActBackbone(_PreActStages):
     def __init__(self, model: Blueprint | str = "resnet50v2", /, **arguments: Any) -> None:
         blueprint = as_blueprint(model, {**arguments, "features_only": True} if isinstance(model, str) else arguments)
         node = expect(blueprint, net.PreActResNet, "PreActBackbone", "ResNetBackbone or resvox.create_model")
-        with torch.device("meta"):
+        with Unfilled():
             super().__init__(node, blueprint.spatial_dims)
         self.blueprint = blueprint
         materialize(self, node)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
 from resvox.blueprint.blueprint import encoder_blueprint
-from resvox.torch.initialize import materialize
+from resvox.torch.initialize import Unfilled, materialize
 from resvox.torch.layers import layer
 from resvox.torch.resnet import as_blueprint, backbone, checkpoint_stages, expect
 
@@ -73,7 +73,7 @@ class UNet(nn.Module):
         super().__init__()
         blueprint = as_blueprint(model, arguments)
         node = expect(blueprint, net.UNet, "UNet", "resvox.create_model")
-        with torch.device("meta"):
+        with Unfilled():
             self.encoder = backbone(encoder_blueprint(blueprint))
             self.decoder = UNetDecoder(node.decoder, blueprint.spatial_dims)
             self.head = layer(node.head, blueprint.spatial_dims)
