@@ -70,13 +70,14 @@ def test_kill_9_leaves_no_half_written_map_and_a_rerun_does_the_rest(start_pytho
     assert [path.name for path in (out / ".claims").iterdir()] == ["b.nii.gz.lock"]
     left_behind = list(out.glob(".b.*"))
     assert len(left_behind) == 1
-    other = out / ".b_too.1234.partial.nii.gz"  # another process's file of another case stays
-    other.touch()
+    others = [out / f".{name}.0123abcd.partial.nii.gz" for name in ("b_too", "b.1", "a")]
+    for other in others:  # another process's files of other cases stay
+        other.touch()
 
     again = predict(make_model(), scans[:2], out)
     assert [case.status for case in again.cases] == ["present", "written"]
     assert not left_behind[0].exists()
-    assert other.exists()
+    assert all(other.exists() for other in others)
     assert not (out / ".claims").exists()
     assert np.asarray(nibabel.load(out / "b.nii.gz").dataobj).shape == (9, 10, 11)
 

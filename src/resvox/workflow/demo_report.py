@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from resvox.evaluation import LabelScore
     from resvox.workflow.demo import DemoRun
 
-WINDOW = (-1000.0, 600.0)  # Hounsfield units: air to bone, so that lungs and ribs show in one picture
+# Hounsfield units: from air, so that lungs and ribs show in one picture; from fat, where there is bone alone.
+CHEST_WINDOW, SPINE_WINDOW = (-1000.0, 600.0), (-200.0, 700.0)
 
 
 def write_report(run: DemoRun, path: Path) -> Path:
@@ -29,7 +30,7 @@ def write_report(run: DemoRun, path: Path) -> Path:
         _how_section(run),
     ]
     labels = ", ".join(name for name, value in run.data.labels.items() if value)
-    lead = f"A 3D {run.plan.model} with a {run.plan.encoder} encoder learned {labels} from one chest CT, " + (
+    lead = f"A 3D {run.plan.model} with a {run.plan.encoder} encoder learned to find {labels} in one chest CT, " + (
         "then labelled a lumbar CT of another patient." if run.data.unseen else "then labelled that CT again."
     )
     return write_page(path, page(title, lead, pieces, footer=f"Made by resvox {__version__}."))
@@ -51,7 +52,8 @@ def _overlay_section(run: DemoRun) -> str:
 
     maps = {"prediction": read_volume(run.prediction), "reference": read_volume(run.data.reference)}
     image = read_volume(run.data.image)
-    png = overlay_png(image, maps, run.data.labels, label_colours(run.data.labels), window=WINDOW)
+    window = SPINE_WINDOW if run.data.unseen else CHEST_WINDOW
+    png = overlay_png(image, maps, run.data.labels, label_colours(run.data.labels), window=window)
     what = ", ".join(name for name, value in run.data.labels.items() if value)
     return section(
         "Prediction and reference",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -214,11 +214,12 @@ def _refuse_own_input(job: _Job) -> None:
 
 def _sweep(target: Path) -> None:
     """Remove what a killed process left half-written under a hidden name; the caller holds the claim."""
-    stem = target.name.removesuffix(".nii.gz").removesuffix(".png")
-    for left in target.parent.glob(f".{glob.escape(stem)}*.partial.*"):
-        middle = left.name[len(stem) + 1 :].removeprefix("_probabilities")
-        if middle.count(".") >= 2 and middle.startswith("."):  # of this case, not of one whose name begins alike
-            left.unlink(missing_ok=True)
+    stem = re.escape(target.name.removesuffix(".nii.gz").removesuffix(".png"))
+    # As `write_volume` names it; strict, because a case whose name begins alike may be being written right now.
+    left = re.compile(rf"\.{stem}(_probabilities)?\.[0-9a-f]{{8}}\.partial\.\w+(\.gz)?")
+    for path in target.parent.iterdir():
+        if left.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def one_line(error: Exception, path: str | os.PathLike[str]) -> str:
