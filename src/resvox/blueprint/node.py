@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 Role = Literal["parameter", "statistic"]
@@ -32,10 +32,10 @@ class Node:
 
     def children(self) -> Iterator[tuple[str, Node]]:
         """The direct children in the order of the forward pass, each with its path segment."""
-        for field in fields(self):
-            value = getattr(self, field.name)
+        # a dataclass's fields are the instance's own values, in the order of declaration
+        for name, value in vars(self).items():
             if isinstance(value, Node):
-                yield field.name, value
+                yield name, value
 
     def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
         """The tensors this node itself owns, by their last path segment (``weight``, ``running_mean``)."""

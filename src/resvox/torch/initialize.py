@@ -48,18 +48,19 @@ def materialize(module: nn.Module, network: Node) -> None:
     """
     if torch.get_default_device().type == "meta":
         return
-    for path, leaf in network.leaves():
-        _fill(module.get_submodule(path), leaf)
+    with torch.no_grad():
+        for path, leaf in network.leaves():
+            _fill(module.get_submodule(path), leaf)
 
 
 def fill_layer(module: nn.Module, leaf: Node | None, *, like: torch.Tensor) -> None:
     """Memory and initial values for one layer added later, on the device and with the dtype of ``like``."""
     module.to_empty(device=like.device).to(like.dtype)
     if leaf is not None and like.device.type != "meta":
-        _fill(module, leaf)
+        with torch.no_grad():
+            _fill(module, leaf)
 
 
-@torch.no_grad()
 def _fill(module: Any, leaf: Node) -> None:
     if isinstance(leaf, (lf.Conv, lf.TransposedConv)):
         _fill_conv(module, leaf)
