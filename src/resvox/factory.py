@@ -53,16 +53,16 @@ def create_model(
         input_shape=input_shape,
         **options,
     )
-    return build(blueprint, framework=framework)
+    return build(blueprint, framework=framework, input_shape=input_shape)
 
 
-def build(blueprint: Blueprint, *, framework: str = "torch") -> Any:
-    """The model of a blueprint."""
+def build(blueprint: Blueprint, *, framework: str = "torch", input_shape: Sequence[int | None] | None = None) -> Any:
+    """The model of a blueprint. ``input_shape`` settles the sizes of a Keras model, which are open without it."""
     check_framework(framework)
     if framework == "keras":
         from resvox.keras import build as build_keras
 
-        return build_keras(blueprint)
+        return build_keras(blueprint, input_shape=input_shape)
     from resvox.torch import build as build_torch
 
     return build_torch(blueprint)

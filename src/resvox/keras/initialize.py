@@ -1,7 +1,7 @@
 """Initial values as the blueprint says. The twin of ``torch/initialize.py``.
 
 They are drawn by numpy: the same ``keras.utils.set_random_seed`` gives the same network on every backend, and JAX
-need not compile a generator for every shape (which took it a minute where this takes a second).
+need not compile a generator for every shape (a minute for a ResNet-18 where this takes a second).
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from resvox.blueprint import leaves as lf
 from resvox.keras.operations import registered
 
 _SEEDS = 2**31
+_POINTS = 2**16
 
 
 class _Drawn(keras.initializers.Initializer):
@@ -33,11 +37,18 @@ class _Drawn(keras.initializers.Initializer):
 
 @registered
 class Normal(_Drawn):
-    """Around 0 with the standard deviation ``scale``."""
+    """Around 0 with the standard deviation ``scale``, no farther than 4.3 of it."""
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        values = np.random.default_rng(self.seed).standard_normal(tuple(shape), dtype=np.float32)
-        return keras.ops.convert_to_tensor(values * np.float32(self.scale), dtype=dtype)
+        drawn = np.random.default_rng(self.seed).integers(_POINTS, size=tuple(shape), dtype=np.uint16)
+        return keras.ops.convert_to_tensor((_quantiles() * np.float32(self.scale))[drawn], dtype=dtype)
+
+
+@cache
+def _quantiles() -> npt.NDArray[np.float32]:
+    """Equally likely points of a standard normal: drawing one is four times quicker than drawing a normal value."""
+    inverse = NormalDist().inv_cdf
+    return np.array([inverse((point + 0.5) / _POINTS) for point in range(_POINTS)], np.float32)
 
 
 @registered

@@ -154,6 +154,9 @@ class CutTo(keras.layers.Layer):
         x, reference = input_shape
         return (x[0], *reference[1:-1], x[-1])
 
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config()  # said here because Keras guesses it only where no dtype policy is given
+
 
 @registered
 class DropPath(keras.layers.Layer):

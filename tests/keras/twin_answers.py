@@ -1,0 +1,60 @@
+"""PyTorch's answers to the cases, written to a folder: ``python twin_answers.py FOLDER [full]``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import torch
+from twin_cases import Case, all_cases, answer_key, everything_full, random_image, random_tensors
+
+import resvox.keras
+import resvox.keras.tensors
+from resvox.torch import build
+from resvox.torch.tensors import fill
+
+
+def answer(case: Case, folder: Path) -> None:
+    """Output and maps, channels last, for every size of a case."""
+    blueprint = case.blueprint()
+    model = build(blueprint)
+    fill(model, random_tensors(blueprint))
+    for size in case.sizes:
+        image = torch.from_numpy(np.moveaxis(random_image(blueprint, size), -1, 1).copy())
+        with torch.no_grad():
+            output, maps = model(image), model.forward_pyramid(image)
+        if blueprint.task == "features" and isinstance(output, list):
+            output = output[-1]
+        arrays = {"output": output, **{f"P{level}": x for level, x in enumerate(maps, start=1)}}
+        np.savez(
+            folder / f"{answer_key(case, size)}.npz",
+            **{name: np.moveaxis(x.numpy(), 1, -1) for name, x in arrays.items()},
+        )
+
+
+def portable(folder: Path) -> None:
+    """A model saved by Keras on its torch backend, and what it says, for the other backends to load."""
+    model = resvox.keras.UNet(
+        input_shape=(None, None, None, 1),
+        num_classes=2,
+        norm="group",
+        encoder_name="resnet18vd",
+        decoder_interpolation="linear",
+        widths=(8, 8, 8, 8),
+        stem_width=8,
+        decoder_filters=(8, 8, 8, 8, 4),
+    )
+    resvox.keras.tensors.fill(model, random_tensors(model.blueprint))
+    model.save(folder / "portable.keras")
+    image = random_image(model.blueprint, (9, 17, 12))
+    output = keras.ops.convert_to_numpy(model(image, training=False))
+    np.savez(folder / "portable.npz", image=image, output=output)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for each in everything_full() if sys.argv[2:] == ["full"] else all_cases():
+        answer(each, Path(sys.argv[1]))
+    portable(Path(sys.argv[1]))
