@@ -18,7 +18,7 @@ CHEST_PLAN: dict[str, Any] = {
     "patch_size": (16, 64, 64),
     "batch_size": 2,
     "steps": 400,
-    "max_minutes": 5.0,  # on a busy or slow machine: a worse result rather than a longer wait
+    "max_minutes": 4.5,  # on a busy or slow machine: a worse result rather than a longer wait
     "foreground_fraction": 0.8,
     "augmentation": "light",
 }
@@ -32,7 +32,7 @@ SPINE_PLAN: dict[str, Any] = {
     "batch_size": 4,
     "steps": 300,
     "foreground_fraction": 0.6,
-    "max_minutes": 5.0,
+    "max_minutes": 4.5,
     "mirror_axes": (2,),
 }
 
