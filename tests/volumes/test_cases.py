@@ -170,3 +170,9 @@ def test_unknown_channels_take_what_is_there(tmp_path: Path) -> None:
     paths = (put(tmp_path / "a.nii.gz"), put(tmp_path / "b.nii.gz", 3))
     volume = read_case(InputCase(id="x", paths=paths))
     assert volume.array[:, 0, 0, 0].tolist() == [1.0, 3.0]
+
+
+def test_a_scan_has_one_name_whether_its_file_or_its_folder_is_named(tmp_path):
+    path = tmp_path / "liver_0000.nii.gz"
+    write_volume(Volume(np.zeros((2, 3, 4), np.float32), spacing_mm=(1, 1, 1)), path)
+    assert [case.id for case in find_cases([path])] == [case.id for case in find_cases([tmp_path])] == ["liver"]

@@ -121,6 +121,7 @@ class ProgressDisplay:
         if validated:
             self.dice = row["dice_mean"]
         dice = "-" if self.dice is None else f"{self.dice:.3f}"
+        left_seconds = max(0.0, left_seconds)  # a time limit is met a step late
         left = f"{int(left_seconds) // 3600}:{int(left_seconds) // 60 % 60:02d}:{int(left_seconds) % 60:02d}"
         if self._bar is not None:
             loss = f"{row['loss']:.3f}"

@@ -68,7 +68,9 @@ def find_cases(
         else:
             files.append(path)
             if channels in (None, 1):
-                case = InputCase(id=without_ending(path), paths=(path,), channels=channels, series=series)
+                # as in a folder, so that a scan has one name however it is named
+                name = without_ending(path).removesuffix("_0000")
+                case = InputCase(id=name, paths=(path,), channels=channels, series=series)
                 cases.setdefault(_key(case), case)
     if channels not in (None, 1):
         for case in _grouped(files, channels, series):
