@@ -64,7 +64,8 @@ BAD = [
     (Activation, {"kind": "elu"}, {"slope": "1"}, "activation slope='1'; expected a number"),
     (MaxPool, POOL, {"stride": (0, 2)}, "max pooling stride=(0, 2); expected whole numbers of at least 1"),
     (MaxPool, POOL, {"padding": (1, 1, 1)}, "expected 2 or 3 numbers each, one per axis"),
-    (AveragePool, {}, {"stride": (2, -2)}, "average pooling stride=(2, -2); expected whole numbers of at least 1"),
+    (AveragePool, {"kernel": (2, 2)}, {"stride": (2, -2)}, "average pooling stride=(2, -2); expected whole numbers"),
+    (AveragePool, {"kernel": (3, 3)}, {"stride": (3, 2)}, "expected a stride of the kernel or of 1 along each axis"),
     (GlobalAveragePool, {}, {"spatial_dims": 4}, "spatial_dims=4; expected 2 or 3"),
     (Upsample, {"scale": (2, 2)}, {"mode": "cubic"}, "upsampling mode='cubic'; expected 'nearest' or 'linear'"),
     (Upsample, {"mode": "nearest"}, {"scale": 2.0}, "upsampling scale=2.0; expected whole numbers of at least 1"),
@@ -93,7 +94,7 @@ def test_the_good_ones_live(kind, good):
 
 
 def test_output_sizes_are_ceilings_of_halves():
-    conv, pool, mean = Conv(**CONV), MaxPool(**POOL), AveragePool(stride=(2, 3))
+    conv, pool, mean = Conv(**CONV), MaxPool(**POOL), AveragePool(kernel=(2, 3), stride=(2, 3))
     for size, half, third in ((1, 1, 1), (2, 1, 1), (7, 4, 3), (8, 4, 3)):
         assert conv.output_size((size, size)) == (half, half)
         assert pool.output_size((size, size)) == (half, half)

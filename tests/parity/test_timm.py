@@ -35,6 +35,8 @@ BY_OPTIONS = [
     ("resnet50", {"output_stride": 8}, "resnet50", {"output_stride": 8}),
     ("resnet18", {"output_stride": 16}, "resnet18", {"output_stride": 16}),
     ("resnet50v2", {"output_stride": 8}, "resnetv2_50", {"output_stride": 8}),
+    ("resnet50vd", {"output_stride": 8}, "resnet50d", {"output_stride": 8}),
+    ("resnet18vd", {"output_stride": 16}, "resnet18d", {"output_stride": 16}),
     ("resnet18v2", {"output_stride": 16}, "resnetv2_18", {"output_stride": 16}),
     ("resnet18", {"activation": "silu", "num_classes": 10}, "resnet18", {"act_layer": "silu", "num_classes": 10}),
     ("resnet26", {"in_channels": 1}, "resnet26", {"in_chans": 1}),

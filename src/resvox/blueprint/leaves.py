@@ -221,15 +221,23 @@ class MaxPool(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class AveragePool(Node):
-    """Average pooling with kernel equal to stride; a partial window at the far border averages what it holds.
+    """Average pooling, windows starting at every stride-th voxel: a size n becomes ceil(n / stride), as in timm.
 
-    So a size n becomes ceil(n / stride), as a strided convolution makes it (timm's ``avg_down``).
+    Along an axis that strides, kernel and stride are equal and a partial window at the far border averages what it
+    holds. Along one that dilates instead (``output_stride``) the stride is 1 and the map is continued by zeros.
     """
 
+    kernel: Axes
     stride: Axes
 
     def __post_init__(self) -> None:
-        _positive("average pooling", stride=self.stride)
+        _positive("average pooling", kernel=self.kernel, stride=self.stride)
+        _same_rank("average pooling", kernel=self.kernel, stride=self.stride)
+        require(
+            all(s in (1, k) for k, s in zip(self.kernel, self.stride, strict=True)),
+            f"average pooling kernel={self.kernel}, stride={self.stride}",
+            "a stride of the kernel or of 1 along each axis",
+        )
 
     def output_size(self, size: Axes) -> Axes:
         """Spatial size after the operation."""

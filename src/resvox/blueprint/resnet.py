@@ -347,8 +347,7 @@ def _downsample(recipe: ResNetRecipe, place: _Place, out: int) -> Sequence | Zer
     norm = recipe.norm.over(out)
     if not recipe.average_down:
         return Sequence(items=(_conv(recipe, (place.channels, out), 1, stride=place.stride), norm))
-    pool = AveragePool(stride=place.stride) if max(place.stride) > 1 else Identity()
-    return Sequence(items=(pool, _conv(recipe, (place.channels, out), 1), norm))
+    return Sequence(items=(_mean_before(place) or Identity(), _conv(recipe, (place.channels, out), 1), norm))
 
 
 def _preact_downsample(recipe: ResNetRecipe, place: _Place, out: int) -> PreActShortcut | ZeroPadShortcut | None:
@@ -356,7 +355,16 @@ def _preact_downsample(recipe: ResNetRecipe, place: _Place, out: int) -> PreActS
         return None
     if recipe.shortcut == "zero_pad":
         return ZeroPadShortcut(in_channels=place.channels, out_channels=out, stride=place.stride)
-    if not recipe.average_down or max(place.stride) == 1:
+    if not recipe.average_down:
         stride = place.stride
         return PreActShortcut(pool=None, conv=_conv(recipe, (place.channels, out), 1, stride=stride))
-    return PreActShortcut(pool=AveragePool(stride=place.stride), conv=_conv(recipe, (place.channels, out), 1))
+    return PreActShortcut(pool=_mean_before(place), conv=_conv(recipe, (place.channels, out), 1))
+
+
+def _mean_before(place: _Place) -> AveragePool | None:
+    """The pooling of an averaging shortcut. Where a block dilates instead of striding it still averages, as in timm."""
+    kernel = tuple(
+        s * (after // before)
+        for s, before, after in zip(place.stride, place.first_dilation, place.dilation, strict=True)
+    )
+    return AveragePool(kernel=kernel, stride=place.stride) if max(kernel) > 1 else None

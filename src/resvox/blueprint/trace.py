@@ -216,8 +216,10 @@ def _max_pool(node: lf.MaxPool, path: str, signal: Signal, tape: _Tape) -> Signa
 
 def _average_pool(node: lf.AveragePool, path: str, signal: Signal, tape: _Tape) -> Signal:
     size, ones = node.output_size(signal.size), (1,) * len(signal.size)
-    after = _windowed(signal, size, node.stride, node.stride, ones, signal.channels)
-    return tape.leaf(path, f"{_times(node.stride)} average pooling", node, signal, after, 0)
+    after = _windowed(signal, size, node.kernel, node.stride, ones, signal.channels)
+    text = f"{_times(node.kernel)} average pooling"
+    text += f", stride {_times_or_one(node.stride)}" if node.stride != node.kernel else ""
+    return tape.leaf(path, text, node, signal, after, 0)
 
 
 def _global_pool(node: lf.GlobalAveragePool, path: str, signal: Signal, tape: _Tape) -> Signal:

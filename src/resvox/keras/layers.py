@@ -160,7 +160,7 @@ def _max_pool(node: lf.MaxPool, place: Place, x: Tensor) -> Tensor:
 
 
 def _average_pool(node: lf.AveragePool, place: Place, x: Tensor) -> Tensor:
-    return AveragePool(strides=node.stride, **place.base)(x)
+    return AveragePool(pool_size=node.kernel, strides=node.stride, **place.base)(x)
 
 
 def _global_average_pool(node: lf.GlobalAveragePool, place: Place, x: Tensor) -> Tensor:

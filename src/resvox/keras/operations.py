@@ -47,26 +47,33 @@ class MaxPool(keras.layers.Layer):
 
 @registered
 class AveragePool(keras.layers.Layer):
-    """Average pooling with window equal to stride; a partial window at the far border averages what it holds."""
+    """Average pooling; a window that hangs over the far border of an axis that strides averages what it holds.
 
-    def __init__(self, *, strides: Sequence[int], **base: Any):
+    An axis of stride 1 with a wider window is continued by zeros.
+    """
+
+    def __init__(self, *, strides: Sequence[int], pool_size: Sequence[int] | None = None, **base: Any):
         super().__init__(**base)
         self.strides = tuple(strides)
+        self.pool_size = tuple(pool_size or strides)
 
     def call(self, x: Any) -> Any:
+        beyond = [k - s for k, s in zip(self.pool_size, self.strides, strict=True)]
+        if max(beyond) > 0:
+            x = ops.pad(x, _pads([0] * len(beyond), beyond))
         # With stride - 1 zeros at the far border a window starts wherever the map still has a voxel.
         pads = _pads([0] * len(self.strides), [s - 1 for s in self.strides])
         share = self._pool(ops.pad(ops.ones_like(x[:1, ..., :1]), pads))
         return self._pool(ops.pad(x, pads)) / share
 
     def _pool(self, x: Any) -> Any:
-        return ops.average_pool(x, self.strides, self.strides, padding="valid", data_format="channels_last")
+        return ops.average_pool(x, self.pool_size, self.strides, padding="valid", data_format="channels_last")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return _strided(input_shape, self.strides, input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "strides": self.strides}
+        return {**super().get_config(), "strides": self.strides, "pool_size": self.pool_size}
 
 
 @registered

@@ -114,14 +114,22 @@ def _max_pool(node: lf.MaxPool, dims: int) -> nn.Module:
 
 
 class AveragePool(nn.Module):
-    """Mean over windows of the stride's size; one that hangs over the far border averages what it holds."""
+    """Mean over windows; one that hangs over the far border of an axis that strides averages what it holds."""
 
-    def __init__(self, stride: tuple[int, ...]) -> None:
+    __constants__ = ("continues",)
+
+    def __init__(self, node: lf.AveragePool) -> None:
         super().__init__()
-        self.stride = list(stride)
+        self.kernel, self.stride = list(node.kernel), list(node.stride)
+        # zeros after the far border of the axes that do not stride, last axis first as PyTorch pads
+        beyond = [k - s for k, s in zip(node.kernel, node.stride, strict=True)]
+        self.zeros = [n for b in reversed(beyond) for n in (0, b)]
+        self.continues = max(beyond) > 0
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.stride
+        if self.continues:
+            x = F.pad(x, self.zeros)
+        kernel = self.kernel
         if min(x.shape[2:]) < max(kernel):  # PyTorch refuses a volume smaller than the window
             kernel = [min(k, n) for k, n in zip(kernel, x.shape[2:])]  # noqa: B905 (TorchScript has no strict zip)
         if x.dim() == 4:
@@ -188,7 +196,7 @@ _SPELLINGS: dict[type[Node], Callable[[Any, int], nn.Module]] = {
     lf.Norm: _norm,
     lf.Activation: _activation,
     lf.MaxPool: _max_pool,
-    lf.AveragePool: lambda node, dims: AveragePool(node.stride),
+    lf.AveragePool: lambda node, dims: AveragePool(node),
     lf.GlobalAveragePool: lambda node, dims: GlobalAveragePool(),
     lf.Upsample: _upsample,
     lf.Linear: lambda node, dims: nn.Linear(node.in_features, node.out_features, bias=node.bias),
