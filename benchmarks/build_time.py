@@ -128,8 +128,8 @@ def report(rows: list[str], runs: int) -> str:
             "`create_model` in PyTorch against allocating and initialising the same tensors;",
             f"goal for a 3D resnet50: at most {GOAL} times.",
             f"Processor seconds on one thread, the least of {runs} interleaved turns in one process (`python",
-            "benchmarks/build_time.py`); ratios of the least, in brackets the median ratio over the turns, which other work",
-            "on the machine raises.",
+            "benchmarks/build_time.py`); ratios of the least, in brackets the median ratio over the turns, which",
+            "other work on the machine raises.",
             "",
             f"{datetime.date.today().isoformat()}; resvox {resvox.__version__}, torch {torch.__version__}, "
             f"MONAI {monai.__version__}, Python {platform.python_version()};",
