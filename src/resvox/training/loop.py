@@ -177,7 +177,7 @@ def build_model(plan: Plan) -> nn.Module:
 def _prepare(fabric: Fabric, job: Job, display: ProgressDisplay) -> tuple[list[PreparedCase], list[PreparedCase]]:
     """Every process prepares its share of the cases, then all open all of them."""
     split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
-    display.say(f"{len(split.train)} cases train, {len(split.validation)} validate: {split.reason}")
+    display.say(f"cases to train {len(split.train)}, to validate {len(split.validation)}: {split.reason}")
     _warn_of_mirroring(job, display)
     everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
     preprocessing = job.plan.preprocessing()
