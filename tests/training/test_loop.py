@@ -235,7 +235,7 @@ def test_images_of_two_dimensions(image_writer, scan_maker, tiny_plan, tmp_path)
 def test_plain_lines_where_no_terminal_listens(dataset, tiny_plan, tmp_path, capsys):
     fit(dataset, tiny_plan, tmp_path / "run")
     lines = capsys.readouterr().err.splitlines()
-    assert any("1 cases train, 1 validate" in line for line in lines)
+    assert any("cases to train 1, to validate 1" in line for line in lines)
     assert [line.split("  ")[0] for line in lines if line.startswith("step")] == ["step 4/8", "step 8/8"]
 
 
