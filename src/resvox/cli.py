@@ -379,7 +379,7 @@ def walkthrough(
         walk.print(depth=depth)
 
 
-@verb(examples("resvox demo", "resvox demo -o /tmp/demo --minutes 1", "resvox demo --unseen"))
+@verb(examples("resvox demo", "resvox demo -o quick --minutes 1", "resvox demo --unseen"))
 def demo(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Its folder (default: demo, or demo-unseen).")] = None,
     unseen: Annotated[
