@@ -36,11 +36,19 @@ def answer(case: Case, folder: Path) -> None:
 
 def portable(folder: Path) -> None:
     """A model saved by Keras on its torch backend, and what it says, for the other backends to load."""
-    case = next(case for case in all_cases() if case.id == "unet-3d-linear")
-    model = resvox.keras.build(case.blueprint())
+    model = resvox.keras.UNet(
+        input_shape=(None, None, None, 1),
+        num_classes=2,
+        norm="group",
+        encoder_name="resnet18vd",
+        decoder_interpolation="linear",
+        widths=(8, 8, 8, 8),
+        stem_width=8,
+        decoder_filters=(8, 8, 8, 8, 4),
+    )
     resvox.keras.tensors.fill(model, random_tensors(model.blueprint))
     model.save(folder / "portable.keras")
-    image = random_image(model.blueprint, case.sizes[0])
+    image = random_image(model.blueprint, (9, 17, 12))
     output = keras.ops.convert_to_numpy(model(image, training=False))
     np.savez(folder / "portable.npz", image=image, output=output)
 

@@ -17,9 +17,9 @@ import resvox
 from resvox.catalog import VARIANTS
 
 THIN = {"widths": (8, 12, 16, 24), "stem_width": 8, "in_channels": 2, "num_classes": 3}
-# odd, even and different along every axis
+# odd, even and different along every axis; in 3D nothing below 17 voxels
 SIZES = {2: ((33, 46),), 3: ((17, 34, 20),)}
-MORE_SIZES = {2: ((32, 64), (33, 33)), 3: ((32, 32, 32), (5, 9, 6))}
+MORE_SIZES = {2: ((32, 64), (33, 33)), 3: ((32, 32, 32), (17, 17, 17))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,6 @@ def _options() -> list[Case]:
         _case("resnext50", 3, "stride16", output_stride=16, groups=4, width_per_group=32, **short),
         _case("resnet18", 3, "axes", strides=((1, 2, 2), (1, 2, 2), (2, 2, 2), (1, 2, 2), 2), **short),
         _case("resnet26", 3, "axes8", strides=((1, 2, 2), 2, (2, 2, 1), 2, (1, 2, 2)), output_stride=8, **two),
-        _case("resnet18vd", 3, "axes8", strides=((1, 2, 2), 2, (2, 2, 1), 2, (1, 2, 2)), output_stride=8, **short),
         _case("resnet18", 2, "zeropad", shortcut="zero_pad", **short),
         _case("resnet26", 3, "zeropad", shortcut="zero_pad", **short),
         _case("resnet18v2", 2, "zeropad", shortcut="zero_pad", **short),
@@ -106,7 +105,7 @@ def _options() -> list[Case]:
 
 def _unets() -> list[Case]:
     short = {"depths": (1, 1, 1, 1), "decoder_filters": (16, 12, 8, 8, 4)}
-    small: tuple[tuple[int, ...], ...] = ((1, 1), (37, 30))
+    small: tuple[tuple[int, ...], ...] = ((1, 1), (2, 5), (37, 30))
     volume = ((17, 20, 33),)
     return [
         _case("unet", 2, "sizes", sizes=small, **short),
