@@ -62,6 +62,8 @@ def every_row(*, shallow: bool) -> list[Case]:
 def _options() -> list[Case]:
     short = {"depths": (1, 1, 1, 1)}
     two = {"depths": (1, 1, 2, 2)}
+    # the third stage dilates two axes, the fourth then strides the other: stride and dilation in one convolution
+    mixed = ((1, 2, 2), 2, (1, 2, 2), 2, (2, 1, 1))
     return [
         _case("resnet18", 2, "sizes", sizes=MORE_SIZES[2], **short),
         _case("resnet18vd", 3, "sizes", sizes=MORE_SIZES[3], **short),
@@ -75,7 +77,7 @@ def _options() -> list[Case]:
         _case("resnet50vd", 2, "stride16", output_stride=16, **two),
         _case("resnext50", 3, "stride16", output_stride=16, groups=4, width_per_group=32, **short),
         _case("resnet18", 3, "axes", strides=((1, 2, 2), (1, 2, 2), (2, 2, 2), (1, 2, 2), 2), **short),
-        _case("resnet26", 3, "axes8", strides=((1, 2, 2), 2, (2, 2, 1), 2, (1, 2, 2)), output_stride=8, **two),
+        _case("resnet26", 3, "axes8", strides=mixed, output_stride=8, **two),
         _case("resnet18", 2, "zeropad", shortcut="zero_pad", **short),
         _case("resnet26", 3, "zeropad", shortcut="zero_pad", **short),
         _case("resnet18v2", 2, "zeropad", shortcut="zero_pad", **short),

@@ -20,6 +20,7 @@ from twin_cases import random_image, random_tensors, relative_difference
 
 import resvox
 import resvox.keras as rk
+import resvox.torch.tensors
 from resvox.errors import BlueprintError, WeightsError
 from resvox.keras.operations import AveragePool, DropPath, GroupNorm, LinearUpsample, MaxPool, ZeroPad
 from resvox.keras.tensors import fill, tensors_of
@@ -221,6 +222,23 @@ def check_training_reaches_every_weight(folder: Path, answers: Path) -> None:
             assert not np.array_equal(value(variable), old), f"{model.name}: {variable.path} has not moved"
 
 
+def check_running_statistics_move_as_pytorchs(folder: Path, answers: Path) -> None:
+    blueprint = resvox.get_blueprint(
+        "resnet10", in_channels=2, num_classes=3, norm=("batch", {"momentum": 0.3}), **THIN
+    )
+    ours, theirs = randomized(rk.build(blueprint)), resvox.torch.build(blueprint)
+    resvox.torch.tensors.fill(theirs, random_tensors(blueprint))
+    x = image(2, *FLAT)
+    ours(x, training=True)
+    theirs.train()(torch.from_numpy(np.moveaxis(x, -1, 1).copy()))
+    found, wanted = tensors_of(ours), resvox.torch.tensors.tensors_of(theirs)
+    for name in ("bn1", "layer2.0.bn1"):
+        assert relative_difference(found[f"{name}.running_mean"], wanted[f"{name}.running_mean"]) < 1e-4
+        # Keras takes the variance over n, PyTorch over n - 1
+        assert relative_difference(found[f"{name}.running_var"], wanted[f"{name}.running_var"]) < 2e-2
+        assert not np.array_equal(found[f"{name}.running_var"], random_tensors(blueprint)[f"{name}.running_var"])
+
+
 def check_initial_values(folder: Path, answers: Path) -> dict[str, float]:
     keras.utils.set_random_seed(7)
     model = rk.UNet(encoder_name="seresnet18", input_shape=(None, None, 1), zero_init_residual=True,
@@ -311,6 +329,18 @@ def check_operations_match_pytorchs(folder: Path, answers: Path) -> None:
     assert not found[..., 2:].any()
 
 
+def check_channels_stay_last(folder: Path, answers: Path) -> None:
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = rk.UNet(input_shape=(None, None, None, 2), encoder_name="resnet18vd", num_classes=3, **UNET)
+        classifier = rk.SEResNet18(input_shape=FLAT, num_classes=4, **THIN)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert model.output.shape == (None, None, None, None, 3)
+    assert classifier.output.shape == (None, 4)
+    assert classifier.pyramid_outputs["P2"].shape == (None, 9, 12, 8)
+
+
 def check_a_wrong_number_is_seen(folder: Path, answers: Path) -> None:
     """The comparison of the twins would notice: another eps, another padding, one tensor a little off."""
     options = {"in_channels": 2, "num_classes": 3, **THIN}
@@ -388,17 +418,18 @@ def check_what_a_model_is_built_on(folder: Path, answers: Path) -> None:
     assert np.array_equal(value(joined(x, training=False)), value(on_tensor(x, training=False)))
     rescaled = randomized(rk.ResNet18(input_shape=(16, 16, 1), num_classes=2, include_rescaling=True, **THIN))
     assert relative_difference(value(rescaled(x * 255, training=False)), value(on_tensor(x, training=False))) < 1e-5
-    backbone = randomized(rk.ResNet18(input_shape=(16, 16, 1), include_top=False, **THIN))
+    x = image(1, 36, 33, 1)
+    backbone = randomized(rk.ResNet18(input_shape=(36, 33, 1), include_top=False, **THIN))
     assert type(backbone) is rk.ResNetBackbone
     assert backbone.name == "ResNet18"
     for pooling, wanted in (("avg", np.mean), ("max", np.max)):
-        pooled = randomized(rk.ResNet18(input_shape=(16, 16, 1), include_top=False, pooling=pooling, **THIN))
+        pooled = randomized(rk.ResNet18(input_shape=(36, 33, 1), include_top=False, pooling=pooling, **THIN))
         maps = value(backbone(x, training=False))
         assert relative_difference(value(pooled(x, training=False)), wanted(maps, axis=(1, 2))) < 1e-5
     around = rk.UNet(encoder=backbone, encoder_depth=4, decoder_filters=(8, 8, 8, 4))
-    alone = rk.UNet(input_shape=(16, 16, 1), encoder_depth=4, decoder_filters=(8, 8, 8, 4), **THIN)
+    alone = rk.UNet(input_shape=(36, 33, 1), encoder_depth=4, decoder_filters=(8, 8, 8, 4), **THIN)
     assert around.blueprint == alone.blueprint
-    assert around.input_shape == (None, 16, 16, 1)
+    assert around.input_shape == (None, 36, 33, 1)
     given, taken = tensors_of(backbone), tensors_of(around)
     shared = [name for name in taken if name.startswith("encoder.")]
     assert shared
