@@ -1,0 +1,94 @@
+"""`resvox train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from resvox.cli.app import DATA, MODEL, RUN, Debug, Device, DeviceOption, TrainPrecision, examples, numbers, verb
+
+
+@verb(
+    examples(
+        "resvox train Dataset001_Liver -o runs/liver",
+        "resvox train scans.csv -o runs/liver --encoder resnet34 --minutes 120",
+        "resvox train Dataset001_Liver -o runs/liver --plan-only",
+        "resvox train Dataset001_Liver -o runs/liver --plan runs/liver/plan.yaml",
+        "resvox train Dataset001_Liver -o runs/liver --resume",
+    )
+)
+def train(
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Folder with dataset.json (MSD, nnU-Net), or a CSV manifest.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
+    model: Annotated[
+        str | None, typer.Option(help="Segmentation model (default: unet).", rich_help_panel=MODEL)
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Its encoder (default: resnet18).", rich_help_panel=MODEL)] = None,
+    patch_size: Annotated[
+        Any,
+        typer.Option(parser=numbers(int), metavar="D,H,W", help="Voxels of a patch.", rich_help_panel=DATA),
+    ] = None,
+    spacing: Annotated[
+        Any,
+        typer.Option(parser=numbers(float), metavar="D,H,W", help="Target spacing in mm.", rich_help_panel=DATA),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Patches a step.", rich_help_panel=DATA)] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.", rich_help_panel=RUN)] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop after so many minutes.", rich_help_panel=RUN)
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Use this plan.yaml, not one drawn from the data.", rich_help_panel=RUN)
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Write RUN/plan.yaml and stop.", rich_help_panel=RUN)
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.", rich_help_panel=RUN)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew where a run is.", rich_help_panel=RUN)
+    ] = False,
+    device: DeviceOption = Device.auto,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)] = 1,
+    precision: Annotated[TrainPrecision | None, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all randomness.", rich_help_panel=RUN)] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that cut and augment patches.", rich_help_panel=RUN)
+    ] = 0,
+    debug: Debug = False,
+) -> None:
+    """Train a segmentation model on labelled scans.
+
+    Reads the dataset, draws a plan from what the data are like, shows it and trains. RUN/model.safetensors holds the
+    network, its weights, the preprocessing and the labels.
+    """
+    from resvox import workflow
+    from resvox.viewer import terminal
+
+    result = workflow.train(
+        dataset,
+        out,
+        model=model,
+        encoder=encoder,
+        steps=steps,
+        minutes=minutes,
+        patch_size=patch_size,
+        spacing_mm=spacing,
+        batch_size=batch_size,
+        plan=plan,
+        plan_only=plan_only,
+        resume=resume,
+        overwrite=overwrite,
+        device=device.value,
+        processes=processes,
+        precision=precision.value if precision else None,
+        seed=seed,
+        workers=workers,
+        on_plan=terminal.show_plan,
+    )
+    terminal.show_trained(result, dataset)
