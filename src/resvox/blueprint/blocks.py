@@ -10,6 +10,7 @@ from resvox.blueprint.leaves import (
     Axes,
     Conv,
     DropPath,
+    MaxPool,
     Norm,
     require,
 )
@@ -100,7 +101,8 @@ class BottleneckBlock(Node):
 class PreActBasicBlock(Node):
     """Norm and activation before each of two convolutions (arXiv:1603.05027).
 
-    A projecting shortcut takes the pre-activated input, an identity one the raw input.
+    A projecting shortcut takes the pre-activated input; an identity one, or one that only picks voxels (max pooling
+    of kernel 1), the raw input.
     """
 
     norm1: Norm
@@ -111,7 +113,7 @@ class PreActBasicBlock(Node):
     conv2: Conv
     se: SqueezeExcitation | None
     droppath: DropPath | None
-    downsample: PreActShortcut | ZeroPadShortcut | None
+    downsample: PreActShortcut | ZeroPadShortcut | MaxPool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,7 @@ class PreActBottleneckBlock(Node):
     conv3: Conv
     se: SqueezeExcitation | None
     droppath: DropPath | None
-    downsample: PreActShortcut | ZeroPadShortcut | None
+    downsample: PreActShortcut | ZeroPadShortcut | MaxPool | None
 
 
 Block = BasicBlock | BottleneckBlock | PreActBasicBlock | PreActBottleneckBlock

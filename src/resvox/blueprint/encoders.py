@@ -24,8 +24,9 @@ def encoder_channels(encoder: Encoder) -> list[int]:
 
 def encoder_strides(encoder: Encoder) -> list[Axes]:
     """By how much each level P1..P<depth> is smaller than the one above it; P1 than the image."""
-    first_blocks = [stage.items[0] for stage in encoder.stage_list]
-    strides = [_stride(_stem(encoder)), *(_stride(_convs(block)) for block in first_blocks)]
+    # any block of a stage may stride, and any convolution of a block
+    strides = [_stride(_stem(encoder))]
+    strides += [_stride([conv for block in stage.items for conv in _convs(block)]) for stage in encoder.stage_list]
     if encoder.maxpool is not None:
         strides[1] = multiply(strides[1], encoder.maxpool.stride)
     return strides

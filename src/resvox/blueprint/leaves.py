@@ -220,6 +220,11 @@ class MaxPool(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ZeroPaddedMaxPool(MaxPool):
+    """Max pooling padded with zeros, as keras.applications does: another result where a border window is negative."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AveragePool(Node):
     """Average pooling, windows starting at every stride-th voxel: a size n becomes ceil(n / stride), as in timm.
 

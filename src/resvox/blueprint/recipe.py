@@ -12,6 +12,10 @@ STEMS = ("7x7", "deep", "3x3")
 SHORTCUTS = ("projection", "zero_pad")
 SE_PLACEMENTS = ("after_norm", "before_norm")
 SE_ROUNDINGS = ("multiple_of_8", "floor")
+STRIDE_PLACES = ("conv2", "conv1")
+STRIDE_BLOCKS = ("first", "last")
+POOL_PADDINGS = ("minus_infinity", "zeros")
+BIAS_PLACES = ("stem", "conv1", "conv2", "conv3", "downsample")
 LEVELS = 5  # P1 (the stem) and the four residual stages
 
 
@@ -28,6 +32,16 @@ class ResNetRecipe:
         se_placement: the gate ``"after_norm"`` (the paper, timm) or ``"before_norm"``, the block's last one.
         se_rounding: the gate's inner channels, channels / se_ratio, to the nearest ``"multiple_of_8"`` and never
             below 8 (timm), or ``"floor"``.
+        stride_on: which convolution of a bottleneck strides: ``"conv2"`` (v1.5: torchvision, timm) or ``"conv1"`` (v1
+            as first published, keras.applications).
+        stride_block: which block of a pre-activation stage strides: the ``"first"``, or the ``"last"`` one of the
+            stage before (keras.applications' V2), whose shortcut then picks every stride-th voxel.
+        conv_bias: the convolutions that have a bias: True for all of them, or of ``"stem"``, ``"conv1"``,
+            ``"conv2"``, ``"conv3"`` (of every block) and ``"downsample"`` those that do.
+        pool_padding: what the stem's pooling meets beyond the border: ``"minus_infinity"``, or ``"zeros"``
+            (keras.applications' V2, whose stem is not activated).
+        dilate_first_block: whether the first block of a dilated stage has the stage's dilation already (MedicalNet)
+            instead of the one before it.
         depth: how many levels P1..P<depth> are wanted; what lies deeper is not built.
         num_classes: 0 for pooled features, ``None`` for a backbone without a head.
     """
@@ -51,6 +65,11 @@ class ResNetRecipe:
     norm: NormChoice = field(default_factory=NormChoice)
     activation: Activation = field(default_factory=lambda: Activation(kind="relu"))
     shortcut: str = "projection"
+    stride_on: str = "conv2"
+    stride_block: str = "first"
+    conv_bias: tuple[str, ...] = ()
+    pool_padding: str = "minus_infinity"
+    dilate_first_block: bool = False
     output_stride: int = 32
     drop_path: float = 0.0
     zero_init_residual: bool = False
@@ -79,6 +98,7 @@ class ResNetRecipe:
             f"shortcut={self.shortcut!r}",
             "one of " + ", ".join(map(repr, SHORTCUTS)),
         )
+        self._check_peers_habits()
         good = is_whole(self.output_stride, 8) and self.output_stride in (8, 16, 32)
         require(good, f"output_stride={self.output_stride!r}", "8, 16 or 32")
         require(1 <= self.depth <= LEVELS, f"encoder_depth={self.depth!r}", "1 to 5")
@@ -128,6 +148,37 @@ class ResNetRecipe:
             "leave se_placement out",
         )
 
+    def _check_peers_habits(self) -> None:
+        for name, known in (
+            ("stride_on", STRIDE_PLACES),
+            ("stride_block", STRIDE_BLOCKS),
+            ("pool_padding", POOL_PADDINGS),
+        ):
+            value = getattr(self, name)
+            good = isinstance(value, str) and value in known
+            require(good, f"{name}={value!r}", " or ".join(map(repr, known)))
+        good = isinstance(self.conv_bias, tuple) and all(place in BIAS_PLACES for place in self.conv_bias)
+        places = ", ".join(map(repr, BIAS_PLACES))
+        require(good, f"conv_bias={self.conv_bias!r}", f"True, False or some of {places}")
+        good = type(self.dilate_first_block) is bool
+        require(good, f"dilate_first_block={self.dilate_first_block!r}", "True or False")
+        require(
+            self.stride_on == "conv2" or (self.block == "bottleneck" and not self.preactivation),
+            f"stride_on={self.stride_on!r} with {self._kind} blocks",
+            "post-activation bottleneck blocks",
+            "leave stride_on out",
+        )
+        require(
+            self.stride_block == "first" or (self.preactivation and self.output_stride == 32),
+            f"stride_block={self.stride_block!r} with {self._kind} blocks and output_stride={self.output_stride}",
+            "pre-activation blocks and output_stride=32",
+            "leave stride_block out",
+        )
+
+    @property
+    def _kind(self) -> str:
+        return ("pre-activation " if self.preactivation else "") + self.block
+
     @property
     def expansion(self) -> int:
         """Channels of a stage's output over its width."""
@@ -145,8 +196,8 @@ class ResNetRecipe:
         """Stride and dilation of each level P1..P5: a stage strides while ``output_stride`` allows it."""
         ones = (1,) * self.spatial_dims
         stem, pool, *later = self.level_strides
-        yield Level(stride=stem, first_dilation=ones, dilation=ones)
-        yield Level(stride=pool, first_dilation=ones, dilation=ones)
+        yield Level(stride=stem, before=ones, first_dilation=ones, dilation=ones)
+        yield Level(stride=pool, before=ones, first_dilation=ones, dilation=ones)
         reach, dilation = multiply(stem, pool), ones
         for wanted in later:
             before = dilation
@@ -154,14 +205,19 @@ class ResNetRecipe:
             stride = tuple(s if ok else 1 for s, ok in zip(wanted, fits, strict=True))
             dilation = tuple(d if ok else d * s for d, s, ok in zip(dilation, wanted, fits, strict=True))
             reach = multiply(reach, stride)
-            yield Level(stride=stride, first_dilation=before, dilation=dilation)
+            first = dilation if self.dilate_first_block else before
+            yield Level(stride=stride, before=before, first_dilation=first, dilation=dilation)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """How a level of the pyramid comes out of the one above: stride, and dilation of its first and later blocks."""
+    """How a level of the pyramid comes out of the one above: stride, and dilation of its first and later blocks.
+
+    ``before`` is the dilation of the level above.
+    """
 
     stride: Axes
+    before: Axes
     first_dilation: Axes
     dilation: Axes
 

@@ -26,6 +26,7 @@ from resvox.blueprint.leaves import (
     Linear,
     MaxPool,
     Norm,
+    ZeroPaddedMaxPool,
     require,
 )
 from resvox.blueprint.networks import PreActHead, PreActResNet, PreActStage, PreActStem, ResNet
@@ -86,6 +87,7 @@ def _conv(
     dilation: Axes | None = None,
     groups: int = 1,
     init: str = "he_fan_out",
+    place: str,
 ) -> Conv:
     dims = recipe.spatial_dims
     sizes = (kernel,) * dims if isinstance(kernel, int) else kernel
@@ -99,6 +101,7 @@ def _conv(
         padding=tuple(d * (k - 1) // 2 for d, k in zip(spread, sizes, strict=True)),
         dilation=tuple(d if k > 1 else 1 for d, k in zip(spread, sizes, strict=True)),
         groups=groups,
+        bias=place in recipe.conv_bias,
         init=init,
     )
 
@@ -109,17 +112,17 @@ def _stem_convs(recipe: ResNetRecipe) -> list[Node]:
         half = max(1, width // 2)
         kernel = recipe.stem_kernel or (3,) * recipe.spatial_dims
         return [
-            _conv(recipe, (recipe.in_channels, half), kernel, stride=stride),
+            _conv(recipe, (recipe.in_channels, half), kernel, stride=stride, place="stem"),
             recipe.norm.over(half),
             recipe.activation,
-            _conv(recipe, (half, half), kernel),
+            _conv(recipe, (half, half), kernel, place="stem"),
             recipe.norm.over(half),
             recipe.activation,
-            _conv(recipe, (half, width), kernel),
+            _conv(recipe, (half, width), kernel, place="stem"),
         ]
     size = 7 if recipe.stem == "7x7" else 3
     kernel = recipe.stem_kernel or (size,) * recipe.spatial_dims
-    return [_conv(recipe, (recipe.in_channels, width), kernel, stride=stride)]
+    return [_conv(recipe, (recipe.in_channels, width), kernel, stride=stride, place="stem")]
 
 
 def _preact_stem(recipe: ResNetRecipe) -> PreActStem:
@@ -136,16 +139,21 @@ def _max_pool(recipe: ResNetRecipe) -> MaxPool | None:
         return None
     # Along an axis that keeps its size there is nothing to pool: kernel 1.
     kernel = tuple(3 if s > 1 else 1 for s in stride)
-    return MaxPool(kernel=kernel, stride=stride, padding=tuple(k // 2 for k in kernel))
+    kind = ZeroPaddedMaxPool if recipe.pool_padding == "zeros" else MaxPool
+    return kind(kernel=kernel, stride=stride, padding=tuple(k // 2 for k in kernel))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a block stands: its channels, its stride, its dilations and its share of the drop path."""
+    """Where a block stands: its channels, its stride, its dilations and its share of the drop path.
+
+    ``before`` is the dilation before its stage, where it is the first of one.
+    """
 
     channels: int
     width: int
     stride: Axes
+    before: Axes
     first_dilation: Axes
     dilation: Axes
     drop_path: float
@@ -154,15 +162,20 @@ class _Place:
 def _stages(recipe: ResNetRecipe) -> Iterator[list[Block]]:
     ones = (1,) * recipe.spatial_dims
     total, done, channels = sum(recipe.depths), 0, recipe.stem_width
-    levels = list(recipe.levels())[1 : recipe.depth]
-    for number, (level, width, count) in enumerate(zip(levels, recipe.widths, recipe.depths, strict=False)):
-        stride = ones if number == 0 else level.stride  # before the first stage the pooling strides
+    levels = list(recipe.levels())
+    # before the first stage the pooling strides
+    strides = [ones, *(level.stride for level in levels[2:]), ones]
+    wanted = zip(levels[1 : recipe.depth], recipe.widths, recipe.depths, strict=False)
+    for number, (level, width, count) in enumerate(wanted):
+        at = 0 if recipe.stride_block == "first" else count - 1
+        stride = strides[number if recipe.stride_block == "first" else number + 1]
         blocks: list[Block] = []
         for index in range(count):
             place = _Place(
                 channels=channels,
                 width=width,
-                stride=stride if index == 0 else ones,
+                stride=stride if index == at else ones,
+                before=level.before if index == 0 else level.dilation,
                 first_dilation=level.first_dilation if index == 0 else level.dilation,
                 dilation=level.dilation,
                 drop_path=recipe.drop_path * done / max(1, total - 1),
@@ -175,10 +188,12 @@ def _stages(recipe: ResNetRecipe) -> Iterator[list[Block]]:
 def _basic(recipe: ResNetRecipe, place: _Place) -> BasicBlock:
     out = place.width
     return BasicBlock(
-        conv1=_conv(recipe, (place.channels, out), 3, stride=place.stride, dilation=place.first_dilation),
+        conv1=_conv(
+            recipe, (place.channels, out), 3, stride=place.stride, dilation=place.first_dilation, place="conv1"
+        ),
         bn1=recipe.norm.over(out),
         act1=recipe.activation,
-        conv2=_conv(recipe, (out, out), 3, dilation=place.dilation),
+        conv2=_conv(recipe, (out, out), 3, dilation=place.dilation, place="conv2"),
         bn2=_last_norm(recipe, out),
         se=_squeeze_excitation(recipe, out),
         se_before_norm=recipe.se_placement == "before_norm",
@@ -192,21 +207,28 @@ def basic_block(recipe: ResNetRecipe, in_channels: int, out_channels: int, strid
     """One basic block outside a ResNet's four stages, in the recipe's style."""
     ones = (1,) * recipe.spatial_dims
     place = _Place(
-        channels=in_channels, width=out_channels, stride=stride, first_dilation=ones, dilation=ones, drop_path=0.0
+        channels=in_channels,
+        width=out_channels,
+        stride=stride,
+        before=ones,
+        first_dilation=ones,
+        dilation=ones,
+        drop_path=0.0,
     )
     return _basic(recipe, place)
 
 
 def _bottleneck(recipe: ResNetRecipe, place: _Place) -> BottleneckBlock:
     width, out = _inner_width(recipe, place), place.width * recipe.expansion
+    late = recipe.stride_on == "conv2"
     return BottleneckBlock(
-        conv1=_conv(recipe, (place.channels, width), 1),
+        conv1=_conv(recipe, (place.channels, width), 1, stride=None if late else place.stride, place="conv1"),
         bn1=recipe.norm.over(width),
         act1=recipe.activation,
-        conv2=_middle(recipe, place, width),
+        conv2=_middle(recipe, place, width, strides=late),
         bn2=recipe.norm.over(width),
         act2=recipe.activation,
-        conv3=_conv(recipe, (width, out), 1),
+        conv3=_conv(recipe, (width, out), 1, place="conv3"),
         bn3=_last_norm(recipe, out),
         se=_squeeze_excitation(recipe, out),
         se_before_norm=recipe.se_placement == "before_norm",
@@ -221,10 +243,12 @@ def _preact_basic(recipe: ResNetRecipe, place: _Place) -> PreActBasicBlock:
     return PreActBasicBlock(
         norm1=recipe.norm.over(place.channels),
         act1=recipe.activation,
-        conv1=_conv(recipe, (place.channels, out), 3, stride=place.stride, dilation=place.first_dilation),
+        conv1=_conv(
+            recipe, (place.channels, out), 3, stride=place.stride, dilation=place.first_dilation, place="conv1"
+        ),
         norm2=recipe.norm.over(out),
         act2=recipe.activation,
-        conv2=_conv(recipe, (out, out), 3, dilation=place.dilation, init=_last_init(recipe)),
+        conv2=_conv(recipe, (out, out), 3, dilation=place.dilation, init=_last_init(recipe), place="conv2"),
         se=_squeeze_excitation(recipe, out),
         droppath=_drop_path(place),
         downsample=_preact_downsample(recipe, place, out),
@@ -236,13 +260,13 @@ def _preact_bottleneck(recipe: ResNetRecipe, place: _Place) -> PreActBottleneckB
     return PreActBottleneckBlock(
         norm1=recipe.norm.over(place.channels),
         act1=recipe.activation,
-        conv1=_conv(recipe, (place.channels, width), 1),
+        conv1=_conv(recipe, (place.channels, width), 1, place="conv1"),
         norm2=recipe.norm.over(width),
         act2=recipe.activation,
-        conv2=_middle(recipe, place, width),
+        conv2=_middle(recipe, place, width, strides=True),
         norm3=recipe.norm.over(width),
         act3=recipe.activation,
-        conv3=_conv(recipe, (width, out), 1, init=_last_init(recipe)),
+        conv3=_conv(recipe, (width, out), 1, init=_last_init(recipe), place="conv3"),
         se=_squeeze_excitation(recipe, out),
         droppath=_drop_path(place),
         downsample=_preact_downsample(recipe, place, out),
@@ -262,14 +286,15 @@ def _inner_width(recipe: ResNetRecipe, place: _Place) -> int:
     return max(1, int(place.width * recipe.width_per_group / 64)) * recipe.groups
 
 
-def _middle(recipe: ResNetRecipe, place: _Place, width: int) -> Conv:
+def _middle(recipe: ResNetRecipe, place: _Place, width: int, *, strides: bool) -> Conv:
     return _conv(
         recipe,
         (width, width),
         3,
-        stride=place.stride,
+        stride=place.stride if strides else None,
         dilation=place.first_dilation,
         groups=recipe.groups,
+        place="conv2",
     )
 
 
@@ -346,25 +371,33 @@ def _downsample(recipe: ResNetRecipe, place: _Place, out: int) -> Sequence | Zer
         return ZeroPadShortcut(in_channels=place.channels, out_channels=out, stride=place.stride)
     norm = recipe.norm.over(out)
     if not recipe.average_down:
-        return Sequence(items=(_conv(recipe, (place.channels, out), 1, stride=place.stride), norm))
-    return Sequence(items=(_mean_before(place) or Identity(), _conv(recipe, (place.channels, out), 1), norm))
+        conv = _conv(recipe, (place.channels, out), 1, stride=place.stride, place="downsample")
+        return Sequence(items=(conv, norm))
+    conv = _conv(recipe, (place.channels, out), 1, place="downsample")
+    return Sequence(items=(_mean_before(place) or Identity(), conv, norm))
 
 
-def _preact_downsample(recipe: ResNetRecipe, place: _Place, out: int) -> PreActShortcut | ZeroPadShortcut | None:
+def _preact_downsample(
+    recipe: ResNetRecipe, place: _Place, out: int
+) -> PreActShortcut | ZeroPadShortcut | MaxPool | None:
     if not _changes_shape(place, out):
         return None
+    if recipe.stride_block == "last" and place.channels == out:
+        ones = (1,) * recipe.spatial_dims
+        return MaxPool(kernel=ones, stride=place.stride, padding=(0,) * recipe.spatial_dims)
     if recipe.shortcut == "zero_pad":
         return ZeroPadShortcut(in_channels=place.channels, out_channels=out, stride=place.stride)
     if not recipe.average_down:
-        stride = place.stride
-        return PreActShortcut(pool=None, conv=_conv(recipe, (place.channels, out), 1, stride=stride))
-    return PreActShortcut(pool=_mean_before(place), conv=_conv(recipe, (place.channels, out), 1))
+        conv = _conv(recipe, (place.channels, out), 1, stride=place.stride, place="downsample")
+        return PreActShortcut(pool=None, conv=conv)
+    conv = _conv(recipe, (place.channels, out), 1, place="downsample")
+    return PreActShortcut(pool=_mean_before(place), conv=conv)
 
 
 def _mean_before(place: _Place) -> AveragePool | None:
     """The pooling of an averaging shortcut. Where a block dilates instead of striding it still averages, as in timm."""
     kernel = tuple(
         s * (after // before)
-        for s, before, after in zip(place.stride, place.first_dilation, place.dilation, strict=True)
+        for s, before, after in zip(place.stride, place.before, place.dilation, strict=True)
     )
     return AveragePool(kernel=kernel, stride=place.stride) if max(kernel) > 1 else None
