@@ -2,7 +2,7 @@
 
 from resvox.catalog.dense import DENSE_VARIANTS, DenseVariant
 from resvox.catalog.listing import FAMILIES, ModelList, list_models
-from resvox.catalog.registry import get_blueprint, resolve_name
+from resvox.catalog.registry import get_blueprint, options_of, resolve_name
 from resvox.catalog.resnets import ALIASES, VARIANTS, Variant
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Variant",
     "get_blueprint",
     "list_models",
+    "options_of",
     "resolve_name",
 ]

@@ -93,6 +93,18 @@ def resolve_name(name: str) -> str:
     )
 
 
+def options_of(name: str) -> tuple[str, ...]:
+    """The options that a model takes beside dims, channels and classes.
+
+    Raises:
+        UnknownModelError: no such name.
+    """
+    known = resolve_name(name)
+    if known in SEGMENTERS:
+        return UNET_OPTIONS
+    return DENSE_OPTIONS if known in DENSE_BY_NAME else RESNET_OPTIONS
+
+
 def get_blueprint(
     name: str,
     *,
