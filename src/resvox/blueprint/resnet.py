@@ -397,7 +397,6 @@ def _preact_downsample(
 def _mean_before(place: _Place) -> AveragePool | None:
     """The pooling of an averaging shortcut. Where a block dilates instead of striding it still averages, as in timm."""
     kernel = tuple(
-        s * (after // before)
-        for s, before, after in zip(place.stride, place.before, place.dilation, strict=True)
+        s * (after // before) for s, before, after in zip(place.stride, place.before, place.dilation, strict=True)
     )
     return AveragePool(kernel=kernel, stride=place.stride) if max(kernel) > 1 else None

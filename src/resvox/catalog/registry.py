@@ -22,7 +22,7 @@ from resvox.blueprint import (
 from resvox.blueprint.choices import OUTPUT_ACTIVATIONS, suggest
 from resvox.blueprint.encoders import cut_encoder, encoder_depth
 from resvox.blueprint.networks import Encoder, PreActResNet, ResNet
-from resvox.blueprint.recipe import LEVELS
+from resvox.blueprint.recipe import BIAS_PLACES, LEVELS
 from resvox.catalog import resnets
 from resvox.catalog.arguments import Interface, refuse_unknown, settle_aliases, settle_interface
 from resvox.catalog.dense import DENSE_BY_NAME
@@ -48,6 +48,11 @@ RESNET_OPTIONS = (
     "groups",
     "width_per_group",
     "shortcut",
+    "stride_on",
+    "stride_block",
+    "conv_bias",
+    "pool_padding",
+    "dilate_first_block",
 )
 ENCODER_OPTIONS = tuple(name for name in RESNET_OPTIONS if name != "output_activation")
 DECODER_OPTIONS = (
@@ -332,6 +337,10 @@ def encoder_recipe(name: str, interface: Interface, options: dict[str, Any]) -> 
     for key in ("depths", "widths"):
         if key in taken:
             settled[key] = _listed(taken.pop(key))
+    if type(taken.get("conv_bias")) is bool:
+        settled["conv_bias"] = BIAS_PLACES if taken.pop("conv_bias") else ()
+    elif isinstance(taken.get("conv_bias"), list):
+        settled["conv_bias"] = tuple(taken.pop("conv_bias"))
     settled.update(taken)
     return ResNetRecipe(spatial_dims=dims, in_channels=interface.in_channels, **settled)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from resvox.blueprint import blocks as b
+from resvox.blueprint.leaves import MaxPool
 from resvox.blueprint.node import Node, Sequence
 from resvox.errors import BlueprintError
 from resvox.keras.layers import Place, Tensor, add, layer, multiply, spatial_mean, through
@@ -45,7 +46,7 @@ def bottleneck_block(node: b.BottleneckBlock, place: Place, x: Tensor) -> Tensor
 def preact_basic_block(node: b.PreActBasicBlock, place: Place, x: Tensor) -> Tensor:
     """Norm and activation before each convolution (arXiv:1603.05027). A projection takes the activated input."""
     active = through(node, ("norm1", "act1"), place, x)
-    shortcut = x if node.downsample is None else _shortcut(node.downsample, place, active)
+    shortcut = _shortcut(node.downsample, place, active if _projects(node.downsample) else x)
     y = layer(node.conv1, place.at("conv1"), active)
     y = through(node, ("norm2", "act2", "conv2"), place, y)
     y = layer(node.droppath, place.at("droppath"), _gate(node.se, place, y))
@@ -55,7 +56,7 @@ def preact_basic_block(node: b.PreActBasicBlock, place: Place, x: Tensor) -> Ten
 def preact_bottleneck_block(node: b.PreActBottleneckBlock, place: Place, x: Tensor) -> Tensor:
     """Norm and activation before each convolution (arXiv:1603.05027). A projection takes the activated input."""
     active = through(node, ("norm1", "act1"), place, x)
-    shortcut = x if node.downsample is None else _shortcut(node.downsample, place, active)
+    shortcut = _shortcut(node.downsample, place, active if _projects(node.downsample) else x)
     y = layer(node.conv1, place.at("conv1"), active)
     y = through(node, ("norm2", "act2", "conv2"), place, y)
     y = through(node, ("norm3", "act3", "conv3"), place, y)
@@ -95,6 +96,11 @@ def _norm_and_gate(node: b.BasicBlock | b.BottleneckBlock, norm: str, place: Pla
 
 def _gate(node: b.SqueezeExcitation | None, place: Place, x: Tensor) -> Tensor:
     return x if node is None else squeeze_excitation(node, place.at("se"), x)
+
+
+def _projects(node: Node | None) -> bool:
+    """Whether a pre-activation block's shortcut takes the activated input: not where it passes on or picks voxels."""
+    return node is not None and not isinstance(node, MaxPool)
 
 
 def _shortcut(node: Node | None, place: Place, x: Tensor) -> Tensor:

@@ -159,6 +159,11 @@ def _max_pool(node: lf.MaxPool, place: Place, x: Tensor) -> Tensor:
     return MaxPool(pool_size=node.kernel, strides=node.stride, padding=node.padding, **place.base)(x)
 
 
+def _zero_padded_max_pool(node: lf.ZeroPaddedMaxPool, place: Place, x: Tensor) -> Tensor:
+    x = ZERO_PADDING[len(node.padding)](node.padding, **place.at("pad").spatial)(x)
+    return MaxPool(pool_size=node.kernel, strides=node.stride, padding=(0,) * len(node.padding), **place.base)(x)
+
+
 def _average_pool(node: lf.AveragePool, place: Place, x: Tensor) -> Tensor:
     return AveragePool(pool_size=node.kernel, strides=node.stride, **place.base)(x)
 
@@ -200,6 +205,7 @@ _SPELLINGS: dict[type[Node], Callable[[Any, Place, Tensor], Tensor]] = {
     lf.Norm: _norm,
     lf.Activation: _activation,
     lf.MaxPool: _max_pool,
+    lf.ZeroPaddedMaxPool: _zero_padded_max_pool,
     lf.AveragePool: _average_pool,
     lf.GlobalAveragePool: _global_average_pool,
     lf.Upsample: _upsample,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from resvox.blueprint import blocks as b
+from resvox.blueprint.leaves import MaxPool
 from resvox.blueprint.node import Node, Sequence
 from resvox.errors import BlueprintError
 from resvox.torch.layers import layer
@@ -102,7 +103,7 @@ class PreActBasicBlock(nn.Module):
 
     def __init__(self, node: b.PreActBasicBlock, spatial_dims: int) -> None:
         super().__init__()
-        self.projects = node.downsample is not None
+        self.projects = _projects(node.downsample)
         self.norm1 = layer(node.norm1, spatial_dims)
         self.act1 = layer(node.act1, spatial_dims)
         self.conv1 = layer(node.conv1, spatial_dims)
@@ -115,7 +116,7 @@ class PreActBasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         active = self.act1(self.norm1(x))
-        shortcut = self.downsample(active) if self.projects else x
+        shortcut = self.downsample(active if self.projects else x)
         y = self.conv1(active)
         y = self.conv2(self.act2(self.norm2(y)))
         return self.droppath(self.se(y)) + shortcut
@@ -126,7 +127,7 @@ class PreActBottleneckBlock(nn.Module):
 
     def __init__(self, node: b.PreActBottleneckBlock, spatial_dims: int) -> None:
         super().__init__()
-        self.projects = node.downsample is not None
+        self.projects = _projects(node.downsample)
         self.norm1 = layer(node.norm1, spatial_dims)
         self.act1 = layer(node.act1, spatial_dims)
         self.conv1 = layer(node.conv1, spatial_dims)
@@ -142,7 +143,7 @@ class PreActBottleneckBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         active = self.act1(self.norm1(x))
-        shortcut = self.downsample(active) if self.projects else x
+        shortcut = self.downsample(active if self.projects else x)
         y = self.conv1(active)
         y = self.conv2(self.act2(self.norm2(y)))
         y = self.conv3(self.act3(self.norm3(y)))
@@ -187,6 +188,11 @@ def stage(node: Sequence | None, spatial_dims: int) -> nn.Module:
 
 def _gate(node: b.SqueezeExcitation | None, spatial_dims: int) -> nn.Module:
     return nn.Identity() if node is None else SqueezeExcitation(node, spatial_dims)
+
+
+def _projects(node: Node | None) -> bool:
+    """Whether a pre-activation block's shortcut takes the activated input: not where it passes on or picks voxels."""
+    return node is not None and not isinstance(node, MaxPool)
 
 
 def _shortcut(node: Node | None, spatial_dims: int) -> nn.Module:

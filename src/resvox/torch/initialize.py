@@ -82,6 +82,8 @@ def _fill_conv(module: Any, leaf: lf.Conv | lf.TransposedConv) -> None:
         _uniform_fan_in(module, leaf.out_channels * math.prod(leaf.kernel))
     elif leaf.init == "zeros":
         module.weight.zero_()
+        if leaf.bias:
+            module.bias.zero_()
     elif leaf.init == "he_fan_out":
         fan_out = leaf.out_channels * math.prod(leaf.kernel)
         module.weight.normal_(0.0, math.sqrt(2.0 / fan_out))

@@ -113,6 +113,18 @@ def _max_pool(node: lf.MaxPool, dims: int) -> nn.Module:
     return MAX_POOL[dims](node.kernel, stride=node.stride, padding=node.padding)
 
 
+class ZeroPaddedMaxPool(nn.Module):
+    """Max pooling that meets zeros beyond the border."""
+
+    def __init__(self, node: lf.ZeroPaddedMaxPool, spatial_dims: int) -> None:
+        super().__init__()
+        self.zeros = [n for p in reversed(node.padding) for n in (p, p)]  # last axis first, as PyTorch pads
+        self.pool = MAX_POOL[spatial_dims](node.kernel, stride=node.stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(F.pad(x, self.zeros))
+
+
 class AveragePool(nn.Module):
     """Mean over windows; one that hangs over the far border of an axis that strides averages what it holds."""
 
@@ -196,6 +208,7 @@ _SPELLINGS: dict[type[Node], Callable[[Any, int], nn.Module]] = {
     lf.Norm: _norm,
     lf.Activation: _activation,
     lf.MaxPool: _max_pool,
+    lf.ZeroPaddedMaxPool: ZeroPaddedMaxPool,
     lf.AveragePool: lambda node, dims: AveragePool(node),
     lf.GlobalAveragePool: lambda node, dims: GlobalAveragePool(),
     lf.Upsample: _upsample,

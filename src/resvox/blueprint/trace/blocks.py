@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from resvox.blueprint import blocks as b
+from resvox.blueprint.leaves import MaxPool
 from resvox.blueprint.node import join
 from resvox.blueprint.trace.dispatch import Visit, chain, through, visit, visits
 from resvox.blueprint.trace.leaves import windowed
@@ -62,7 +63,8 @@ def _preact(kind: str, names: tuple[str, ...]) -> Visit:
             active = chain(node, ("norm1", "act1"), path, signal, tape)
             shortcut = signal
             if node.downsample is not None:
-                shortcut = visit(node.downsample, join(path, "downsample"), active, tape)
+                meets = signal if isinstance(node.downsample, MaxPool) else active
+                shortcut = visit(node.downsample, join(path, "downsample"), meets, tape)
             branch = chain(node, (*names, "se", "droppath"), path, active, tape)
             out.append(_sum(branch, shortcut, path))
         return out[0]

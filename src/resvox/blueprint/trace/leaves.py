@@ -81,7 +81,7 @@ def _activation(node: lf.Activation, path: str, signal: Signal, tape: Tape) -> S
     return tape.leaf(path, node.kind, node, signal, signal, 0)
 
 
-@visits(lf.MaxPool)
+@visits(lf.MaxPool, lf.ZeroPaddedMaxPool)
 def _max_pool(node: lf.MaxPool, path: str, signal: Signal, tape: Tape) -> Signal:
     size, ones = node.output_size(signal.size), (1,) * len(signal.size)
     after = windowed(signal, size, node.kernel, node.stride, ones, signal.channels)
