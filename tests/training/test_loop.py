@@ -82,7 +82,7 @@ def test_a_run_leaves_what_it_promises(dataset, tiny_plan, tmp_path):
     assert metadata["preprocessing"] == tiny_plan.preprocessing().to_dict()
     model = resvox.load_model(result.model_path)
     best = load_checkpoint(tmp_path / "run/checkpoints/best.pt")
-    assert best["progress"].best_dice == result.best_dice
+    assert best["progress"].best_score == result.best_dice == result.best_score
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, best["model"][name])
 

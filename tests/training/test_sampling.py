@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resvox.training import Plan, read_dataset
+from resvox.training.batches import StepBatches, batch_loader
 from resvox.training.cache import prepare_cases
-from resvox.training.sampling import PatchSampler, StepBatches, batch_loader, cut_patch
+from resvox.training.sampling import PatchSampler, cut_patch
 
 SMALL = {
     "strides": (1, 1, 1, 1, 1),
@@ -35,7 +36,7 @@ def sampler_of(folder_of, tmp_path):
 
 
 def same(one, other):
-    return torch.equal(one.image, other.image) and torch.equal(one.label, other.label)
+    return torch.equal(one.image, other.image) and torch.equal(one.target, other.target)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "light", "default"])
@@ -50,7 +51,7 @@ def test_a_sample_depends_on_seed_and_number_alone(sampler_of, augmentation):
     backwards = [other[number] for number in reversed(range(12))]
     assert all(same(a, b) for a, b in zip(forwards, reversed(backwards), strict=True))
     assert all(patch.image.shape == (1, 4, 4, 4) for patch in forwards)
-    assert all(patch.image.dtype == torch.float32 and patch.label.dtype == torch.int64 for patch in forwards)
+    assert all(patch.image.dtype == torch.float32 and patch.target.dtype == torch.int64 for patch in forwards)
     assert not any(same(a, b) for a, b in itertools.combinations(forwards, 2))
     reseeded = sampler_of(**options, seed=1)
     assert not all(same(forwards[number], reseeded[number]) for number in range(12))
@@ -71,14 +72,14 @@ def test_the_share_of_foreground_is_exact(sampler_of, fraction):
     assert sum(chosen) == int(300 * fraction)
     for number in range(40):
         if chosen[number]:
-            assert sampler[number].label[2, 2, 2] > 0 or sampler[number].label.any()
+            assert sampler[number].target[2, 2, 2] > 0 or sampler[number].target.any()
 
 
 def test_rare_labels_are_seen_as_often_as_large_ones(sampler_of):
     sampler = sampler_of(ids=("a",), foreground_fraction=1.0)
     label = sampler.cases[0].label
     assert (label == 1).sum() > 7 * (label == 2).sum()
-    centres = Counter(int(sampler[number].label[2, 2, 2]) for number in range(200))
+    centres = Counter(int(sampler[number].target[2, 2, 2]) for number in range(200))
     # a centre is moved where the patch would leave the volume; both labels keep away from the border here
     assert centres[1] + centres[2] == 200
     assert 70 < centres[2] < 130
@@ -127,7 +128,8 @@ def test_processes_share_each_batch(world_size):
 def test_workers_change_nothing(sampler_of):
     sampler = sampler_of(steps=2, warmup_steps=0, augmentation="default")
     alone, helped = (
-        list(batch_loader(sampler, first_step=0, rank=0, world_size=1, workers=workers)) for workers in (0, 2)
+        list(batch_loader(sampler, sampler.plan, first_step=0, rank=0, world_size=1, workers=workers))
+        for workers in (0, 2)
     )
     assert [batch.numbers for batch in alone] == [(0, 1), (2, 3)]
     for one, other in zip(alone, helped, strict=True):

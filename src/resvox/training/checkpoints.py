@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,26 +12,28 @@ import torch
 
 from resvox.errors import PlanError, ResvoxError
 from resvox.training.files import replacing
-from resvox.training.plan import MAY_CHANGE_ON_RESUME, Plan
+from resvox.training.plan import plan_from_dict
+from resvox.training.training_plan import MAY_CHANGE_ON_RESUME, TrainingPlan
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
 class Progress:
-    """How far a run has come: what a checkpoint holds beside tensors."""
+    """How far a run has come: what a checkpoint holds beside tensors. ``best`` are the scores at ``best_step``."""
 
     step: int = 0
     seconds: float = 0.0
-    best_dice: float = -1.0
+    best_score: float = -math.inf
+    best_tie: float = -math.inf
     best_step: int = 0
-    dice: dict[str, float | None] = field(default_factory=dict)
+    best: dict[str, float | None] = field(default_factory=dict)
 
 
 def save_checkpoint(
     path: Path,
     *,
-    plan: Plan,
+    plan: TrainingPlan,
     progress: Progress,
     model: Mapping[str, torch.Tensor],
     optimizer: Mapping[str, Any] | None = None,
@@ -68,11 +71,11 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[s
     return dict(content)
 
 
-def refuse_changed_plan(plan: Plan, saved: Mapping[str, Any], path: Path) -> None:
+def refuse_changed_plan(plan: TrainingPlan, saved: Mapping[str, Any], path: Path) -> None:
     """A resumed run must follow the plan it began with, or its curve means nothing."""
     changed = {
         name: values
-        for name, values in plan.differences(Plan.from_dict(saved, path=path)).items()
+        for name, values in plan.differences(plan_from_dict(saved, path=path)).items()
         if name not in MAY_CHANGE_ON_RESUME
     }
     if changed:

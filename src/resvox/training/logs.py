@@ -19,15 +19,14 @@ QUIET_SECONDS = 30.0  # between plain lines where no terminal listens
 
 
 class MetricsFile:
-    """metrics.csv, one row a step: step, loss, learning_rate, seconds, dice_mean, dice_<label>...
+    """metrics.csv, one row a step: step, loss, learning_rate, seconds, and the scores of the task.
 
     ``step`` counts finished steps from 1; ``seconds`` is training time so far, earlier parts of a resumed run
-    included; the Dice columns are empty between validations.
+    included; the scores are empty between validations.
     """
 
-    def __init__(self, path: Path, label_names: tuple[str, ...], *, keep_to_step: int) -> None:
-        self.columns = ["step", "loss", "learning_rate", "seconds", "dice_mean"]
-        self.columns += [f"dice_{name}" for name in label_names]
+    def __init__(self, path: Path, scores: tuple[str, ...], *, keep_to_step: int) -> None:
+        self.columns = ["step", "loss", "learning_rate", "seconds", *scores]
         # What a killed run wrote after its last checkpoint will be written again.
         self.rows = [row for row in read_metrics(path) if row["step"] <= keep_to_step]
         write_atomically(path, self._text([self.columns, *map(self._cells, self.rows)]).encode())
@@ -85,13 +84,26 @@ class EventsFile:
 
 
 class ProgressDisplay:
-    """A bar with loss, Dice and time left on a terminal; elsewhere a plain line now and then."""
+    """A bar with loss, score and time left on a terminal; elsewhere a plain line now and then.
 
-    def __init__(self, *, shown: bool, steps: int, first_step: int, console: Console | None = None) -> None:
+    ``score`` is the column of metrics.csv that is shown, ``title`` its name on the screen.
+    """
+
+    def __init__(
+        self,
+        *,
+        shown: bool,
+        steps: int,
+        first_step: int,
+        score: str = "dice_mean",
+        title: str = "Dice",
+        console: Console | None = None,
+    ) -> None:
         self.console = console or Console(stderr=True)
         self.shown = shown
         self.steps = steps
-        self.dice: float | None = None
+        self.score, self.title = score, title
+        self.value: float | None = None
         self._last_line = time.monotonic()
         self._bar: Progress | None = None
         if shown and self.console.is_terminal:
@@ -99,10 +111,10 @@ class ProgressDisplay:
                 TextColumn("[bold]training"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("loss {task.fields[loss]}  Dice {task.fields[dice]}  {task.fields[left]} left"),
+                TextColumn(f"loss {{task.fields[loss]}}  {title} {{task.fields[value]}}  {{task.fields[left]}} left"),
                 console=self.console,
             )
-            self._task = self._bar.add_task("", total=steps, completed=first_step, loss="-", dice="-", left="-")
+            self._task = self._bar.add_task("", total=steps, completed=first_step, loss="-", value="-", left="-")
 
     def __enter__(self) -> ProgressDisplay:
         if self._bar is not None:
@@ -117,18 +129,18 @@ class ProgressDisplay:
 
     def step(self, row: dict[str, Any], *, left_seconds: float) -> None:
         """Show a finished step."""
-        validated = row.get("dice_mean") is not None
+        validated = row.get(self.score) is not None
         if validated:
-            self.dice = row["dice_mean"]
-        dice = "-" if self.dice is None else f"{self.dice:.3f}"
+            self.value = row[self.score]
+        value = "-" if self.value is None else f"{self.value:.3f}"
         left_seconds = max(0.0, left_seconds)  # a time limit is met a step late
         left = f"{int(left_seconds) // 3600}:{int(left_seconds) // 60 % 60:02d}:{int(left_seconds) % 60:02d}"
         if self._bar is not None:
             loss = f"{row['loss']:.3f}"
-            self._bar.update(self._task, completed=row["step"], loss=loss, dice=dice, left=left)
+            self._bar.update(self._task, completed=row["step"], loss=loss, value=value, left=left)
         elif self.shown and (validated or time.monotonic() - self._last_line > QUIET_SECONDS):
             self._last_line = time.monotonic()
-            self.say(f"step {row['step']}/{self.steps}  loss {row['loss']:.4f}  Dice {dice}  {left} left")
+            self.say(f"step {row['step']}/{self.steps}  loss {row['loss']:.4f}  {self.title} {value}  {left} left")
 
     def preparing(self, done: int, total: int, case: str) -> None:
         """Tell how far the preparation of the cases is, now and then."""

@@ -17,33 +17,47 @@ from torch.multiprocessing import ProcessRaisedException
 import resvox
 from resvox import errors
 from resvox.errors import PlanError, ResvoxError
-from resvox.training.cache import PreparedCase, prepare_cases
 from resvox.training.checkpoints import Progress, load_checkpoint
-from resvox.training.dataset import Dataset
-from resvox.training.drawing import safe_mirror_axes
 from resvox.training.logs import ProgressDisplay
-from resvox.training.plan import Plan
 from resvox.training.processes import choose_precision, make_fabric
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
 from resvox.training.schedule import make_optimizer
 from resvox.training.steps import CHANNELS_LAST, Job, State, StepReport, run_steps
+from resvox.training.tasks import task_of
+from resvox.training.training_plan import TrainingPlan
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """Where a run ended: its folder, its model file, its best mean Dice, and the rows of metrics.csv."""
+    """Where a run ended: its folder, its model file, its best scores, and the rows of metrics.csv.
+
+    ``best`` are the scores of the weights in the model file, by their columns in metrics.csv; ``shown`` is the one
+    that the progress shows and ``title`` its name there.
+    """
 
     run_folder: Path
     model_path: Path
-    best_dice: float
+    best: dict[str, float | None]
+    shown: str
+    title: str
     history: list[dict[str, Any]] = field(repr=False)
     seconds: float
 
+    @property
+    def best_score(self) -> float | None:
+        """The best of the scores that are shown: mean Dice, balanced accuracy, or MAE."""
+        return self.best[self.shown]
+
+    @property
+    def best_dice(self) -> float:
+        """Of a segmentation, the best mean Dice."""
+        return float(self.best["dice_mean"] or 0.0)
+
 
 def fit(
-    dataset: Dataset,
-    plan: Plan,
+    dataset: Any,
+    plan: TrainingPlan,
     run_folder: str | os.PathLike[str],
     *,
     resume: bool = False,
@@ -60,6 +74,7 @@ def fit(
     """Train the plan's network on the dataset and write RUN/model.safetensors from the best weights.
 
     Args:
+        dataset: as the plan's task reads it: `Dataset`, `ClassificationDataset` or `RegressionDataset`.
         resume: go on from RUN/checkpoints/last.pt; where there is none yet, begin.
         overwrite: begin again in a folder that was used before.
         devices: processes on this machine, or "auto"; under `torchrun` its own number counts. Several are
@@ -79,11 +94,14 @@ def fit(
         ResvoxError: a loss that is not a number; the message names the step and the cases.
         KeyboardInterrupt: after Ctrl-C, once the checkpoint is written.
     """
-    _check_fit(dataset, plan)
+    task = task_of(plan)
+    task.check(dataset, plan)
+    check_model(plan)
     run = RunFolder(Path(run_folder))
     run.check(plan, resume=resume, overwrite=overwrite)
     fabric = make_fabric(plan, devices=devices, num_nodes=num_nodes, accelerator=accelerator, precision=precision)
     job = Job(
+        task=task,
         dataset=dataset,
         plan=plan,
         run=run,
@@ -99,7 +117,7 @@ def fit(
         told = fabric.launch(partial(_train, job=job))
     except ProcessRaisedException as error:
         raise _original(error) from error
-    return FitResult(run_folder=run.path, model_path=run.model, **told)
+    return FitResult(run_folder=run.path, model_path=run.model, shown=task.shown, title=task.title, **told)
 
 
 def _original(error: ProcessRaisedException) -> Exception:
@@ -109,19 +127,21 @@ def _original(error: ProcessRaisedException) -> Exception:
     return kind(text) if isinstance(kind, type) and issubclass(kind, ResvoxError) else error
 
 
-def _check_fit(dataset: Dataset, plan: Plan) -> None:
-    for name, planned, found in (
-        ("spatial_dims", plan.spatial_dims, dataset.spatial_dims),
-        ("in_channels", plan.in_channels, len(dataset.channel_names)),
-        ("num_classes", plan.num_classes, dataset.num_classes),
-    ):
-        if planned != found:
-            raise PlanError(
-                f"{name}={planned} in the plan",
-                expected=f"{found}, as in the dataset {dataset.name!r}",
-                fix="draw the plan from this dataset",
-                path=dataset.source,
-            )
+def check_model(plan: TrainingPlan) -> None:
+    """Refuse a model that does not exist, is not for the task or takes other options, before anything is prepared.
+
+    Raises:
+        UnknownModelError, BlueprintError, PlanError
+    """
+    blueprint = resvox.get_blueprint(plan.model, **plan.model_options())
+    # A U-Net with one output a value is as good for dense regression as for segmentation.
+    fits = {plan.task} | ({"segmentation"} if plan.task == "regression" else set())
+    if blueprint.task not in fits:
+        raise PlanError(
+            f"model={plan.model!r}, which is for {blueprint.task}",
+            expected=f"a model for {plan.task}",
+            fix=f"choose one of resvox models --task {plan.task}, or train with --task {blueprint.task}",
+        )
 
 
 def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
@@ -135,14 +155,20 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
     fabric.barrier()
     shown = job.shown and fabric.is_global_zero
     state = _start(fabric, job)
-    display = ProgressDisplay(shown=shown, steps=job.plan.steps, first_step=state.progress.step)
-    train_cases, validation_cases = _prepare(fabric, job, display)
-    history = run_steps(state, job, train_cases, validation_cases, display)
+    display = ProgressDisplay(
+        shown=shown,
+        steps=job.plan.steps,
+        first_step=state.progress.step,
+        score=job.task.shown,
+        title=job.task.title,
+    )
+    cases = job.task.prepare(fabric, job, display)
+    history = run_steps(state, job, cases, display)
     if fabric.is_global_zero:
         _export(state, job)
     fabric.barrier()
     return {
-        "best_dice": state.progress.best_dice,
+        "best": state.progress.best,
         "history": history,
         "seconds": state.progress.seconds,
     }
@@ -167,58 +193,27 @@ def _start(fabric: Fabric, job: Job) -> State:
     return State(fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress)
 
 
-def build_model(plan: Plan) -> nn.Module:
+def build_model(plan: TrainingPlan) -> nn.Module:
     """The plan's network, newly initialised."""
     model = resvox.create_model(plan.model, **plan.model_options())
     assert isinstance(model, nn.Module)
     return model
 
 
-def _prepare(fabric: Fabric, job: Job, display: ProgressDisplay) -> tuple[list[PreparedCase], list[PreparedCase]]:
-    """Every process prepares its share of the cases, then all open all of them."""
-    split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
-    display.say(f"cases to train {len(split.train)}, to validate {len(split.validation)}: {split.reason}")
-    _warn_of_mirroring(job, display)
-    everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
-    preprocessing = job.plan.preprocessing()
-    mine = everyone[fabric.global_rank :: fabric.world_size]
-    prepare_cases(mine, job.dataset, preprocessing, job.run.cache, progress=display.preparing)
-    fabric.barrier()
-    prepared = {case.id: case for case in prepare_cases(everyone, job.dataset, preprocessing, job.run.cache)}
-    return [prepared[case.id] for case in split.train], [prepared[case.id] for case in split.validation]
-
-
-def _warn_of_mirroring(job: Job, display: ProgressDisplay) -> None:
-    """A plan edited by hand may mirror what its labels tell apart; it may also know better than their names."""
-    plan = job.plan
-    safe = safe_mirror_axes(list(job.dataset.foreground), plan.orientation, plan.spatial_dims)
-    risky = [axis for axis in plan.mirror_axes if axis not in safe]
-    if risky:
-        names = ", ".join(job.dataset.foreground)
-        display.say(f"warning: mirror_axes {risky} may swap the sides that labels name ({names})")
-
-
 def _export(state: State, job: Job) -> None:
     """RUN/model.safetensors from the best weights, with all that a prediction needs."""
-    plan, dataset = job.plan, job.dataset
     content = load_checkpoint(job.run.best)
     state.module.load_state_dict(content["model"])
+    best = content["progress"]
     metadata = {
-        "preprocessing": plan.preprocessing().to_dict(),
-        "labels": dict(dataset.labels),
-        "colours": job.colours,
-        "channel_names": list(dataset.channel_names),
-        "inference": {
-            "roi_size": list(plan.patch_size),
-            "overlap": plan.overlap,
-            "mirror_axes": list(plan.mirror_axes),
-        },
-        "task": "segmentation",
-        "training": {
-            "dataset": dataset.name,
-            "step": content["progress"].best_step,
-            "steps": state.progress.step,
-            "dice": content["progress"].dice,
-        },
+        "preprocessing": job.plan.preprocessing().to_dict(),
+        "channel_names": list(job.dataset.channel_names),
+        **job.task.metadata(job, best.best),
+    }
+    metadata["training"] = {
+        "dataset": job.dataset.name,
+        "step": best.best_step,
+        "steps": state.progress.step,
+        **metadata["training"],
     }
     resvox.save_model(state.module, job.run.model, metadata=metadata)

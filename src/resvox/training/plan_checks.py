@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from resvox.errors import PlanError
 
 if TYPE_CHECKING:
-    from resvox.training.plan import Plan
+    from resvox.training.patch_plan import PatchPlan
+    from resvox.training.training_plan import TrainingPlan
 
 STAGES = 5  # of a ResNet encoder: stem, pooling, and the last three residual stages stride
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -20,7 +21,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "crop": ("none", "nonzero"),
     "optimizer": ("adamw", "sgd"),
     "decay": ("poly", "cosine", "constant"),
-    "loss": ("dice_ce", "ce"),
     "augmentation": ("none", "light", "default"),
     "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }
@@ -69,8 +69,8 @@ def _type_name(hint: Any) -> str:
     return plain.get(text, text.replace("collections.abc.", "").replace("typing.", ""))
 
 
-def check_choices(plan: Plan) -> None:
-    for name, choices in CHOICES.items():
+def check_choices(plan: TrainingPlan) -> None:
+    for name, choices in {**CHOICES, **plan.CHOICES}.items():
         value = getattr(plan, name)
         if value not in choices:
             near = difflib.get_close_matches(value, choices, n=1, cutoff=0.4)
@@ -81,19 +81,14 @@ def check_choices(plan: Plan) -> None:
             )
 
 
-def check_numbers(plan: Plan) -> None:
+def check_numbers(plan: TrainingPlan) -> None:
     least = {
-        "in_channels": 1, "num_classes": 2, "encoder_depth": 1, "batch_size": 1, "steps": 1,
-        "validation_interval": 1, "checkpoint_interval": 1,
+        "in_channels": 1, "batch_size": 1, "steps": 1, "validation_interval": 1, "checkpoint_interval": 1,
         "warmup_steps": 0, "seed": 0, "weight_decay": 0, "gradient_clip": 0,
     }  # fmt: skip
-    for name, low in least.items():
-        if getattr(plan, name) < low:
-            raise PlanError(f"{name}={getattr(plan, name)}", expected=f"at least {low}")
-    for name in ("overlap", "foreground_fraction", "validation_fraction", "momentum"):
-        value = getattr(plan, name)
-        if not 0 <= value <= 1 or (name != "foreground_fraction" and value == 1):
-            raise PlanError(f"{name}={value}", expected="a fraction from 0 to 1")
+    check_least(plan, least)
+    for name in ("validation_fraction", "momentum"):
+        check_fraction(plan, name)
     if plan.learning_rate <= 0 or (plan.max_minutes is not None and plan.max_minutes <= 0):
         raise PlanError(f"learning_rate={plan.learning_rate}, max_minutes={plan.max_minutes}", expected="more than 0")
     if plan.warmup_steps >= plan.steps:
@@ -104,22 +99,35 @@ def check_numbers(plan: Plan) -> None:
         )
 
 
-def check_shapes(plan: Plan) -> None:
+def check_least(plan: TrainingPlan, least: Mapping[str, int]) -> None:
+    """Refuse a field below its least value."""
+    for name, low in least.items():
+        if getattr(plan, name) < low:
+            raise PlanError(f"{name}={getattr(plan, name)}", expected=f"at least {low}")
+
+
+def check_fraction(plan: TrainingPlan, name: str, *, may_be_one: bool = False) -> None:
+    """Refuse a field that is no fraction."""
+    value = getattr(plan, name)
+    if not 0 <= value <= 1 or (value == 1 and not may_be_one):
+        raise PlanError(f"{name}={value}", expected="a fraction from 0 to 1")
+
+
+def check_per_axis(plan: TrainingPlan, name: str) -> None:
+    """Refuse a field that is not one positive number an axis, or None."""
+    value = getattr(plan, name)
+    if value is not None and (len(value) != plan.spatial_dims or min(value) <= 0):
+        raise PlanError(f"{name}={value}", expected=f"{plan.spatial_dims} positive numbers, one an axis")
+
+
+def check_common_shapes(plan: TrainingPlan) -> None:
     if plan.spatial_dims not in (2, 3):
         raise PlanError(f"spatial_dims={plan.spatial_dims}", expected="2 or 3")
-    for name in ("patch_size", "spacing_mm"):
-        value = getattr(plan, name)
-        if value is not None and (len(value) != plan.spatial_dims or min(value) <= 0):
-            raise PlanError(f"{name}={value}", expected=f"{plan.spatial_dims} positive numbers, one an axis")
+    check_per_axis(plan, "spacing_mm")
     if len(plan.normalization) != plan.in_channels:
         raise PlanError(
             f"{len(plan.normalization)} normalizations for in_channels={plan.in_channels}",
             expected="one a channel",
-        )
-    if not 1 <= plan.encoder_depth <= STAGES or len(plan.decoder_filters) < plan.encoder_depth:
-        raise PlanError(
-            f"decoder_filters={plan.decoder_filters} with encoder_depth={plan.encoder_depth}",
-            expected="a depth from 1 to 5, and a width for each of its stages",
         )
     if any(axis not in range(plan.spatial_dims) for axis in plan.mirror_axes):
         raise PlanError(f"mirror_axes={plan.mirror_axes}", expected=f"axes from 0 to {plan.spatial_dims - 1}")
@@ -129,6 +137,17 @@ def check_shapes(plan: Plan) -> None:
         raise PlanError(
             f"strides={plan.strides}",
             expected=f"{STAGES} strides, each a number or {plan.spatial_dims} numbers",
+        )
+
+
+def check_patch(plan: PatchPlan) -> None:
+    """The fields of a network that answers every voxel of a patch."""
+    check_fraction(plan, "overlap")
+    check_per_axis(plan, "patch_size")
+    if not 1 <= plan.encoder_depth <= STAGES or len(plan.decoder_filters) < plan.encoder_depth:
+        raise PlanError(
+            f"decoder_filters={plan.decoder_filters} with encoder_depth={plan.encoder_depth}",
+            expected="a depth from 1 to 5, and a width for each of its stages",
         )
     if any(size % total for size, total in zip(plan.patch_size, plan.total_stride, strict=True)):
         nearest = tuple(

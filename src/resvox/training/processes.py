@@ -8,11 +8,13 @@ import torch
 from lightning_fabric import Fabric
 
 from resvox.errors import PlanError
-from resvox.training.plan import Plan
 from resvox.training.plan_checks import CHOICES
+from resvox.training.training_plan import TrainingPlan
 
 
-def make_fabric(plan: Plan, *, devices: int | str, num_nodes: int, accelerator: str, precision: str | None) -> Fabric:
+def make_fabric(
+    plan: TrainingPlan, *, devices: int | str, num_nodes: int, accelerator: str, precision: str | None
+) -> Fabric:
     """A Fabric for one process, for several spawned ones, or for those that `torchrun` has started.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 from resvox.errors import PlanError
 from resvox.training.checkpoints import load_checkpoint, refuse_changed_plan
 from resvox.training.files import remove_left_behind
-from resvox.training.plan import Plan
+from resvox.training.training_plan import TrainingPlan
 
 CACHE_VARIABLE = "RESVOX_CACHE"
 
@@ -62,7 +62,7 @@ class RunFolder:
         """Whether a training has left something here; a plan alone does not count."""
         return any(path.exists() for path in (self.last, self.best, self.metrics, self.model))
 
-    def check(self, plan: Plan, *, resume: bool, overwrite: bool) -> None:
+    def check(self, plan: TrainingPlan, *, resume: bool, overwrite: bool) -> None:
         """Refuse before anything is written.
 
         Raises:

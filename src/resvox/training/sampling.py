@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,32 +11,13 @@ import torch
 
 from resvox.inference.windows import padding
 from resvox.training.augmentation import Augmentation
+from resvox.training.batches import Sample, epoch_order
 from resvox.training.cache import PreparedCase
 from resvox.training.plan import Plan
 from resvox.training.randomness import Purpose, generator
 
 
-@dataclass(frozen=True, kw_only=True)
-class Patch:
-    """One training sample: image (channels, *patch) float32, label (*patch) int64, and where it came from."""
-
-    image: torch.Tensor
-    label: torch.Tensor
-    case: str
-    number: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """image (batch, channels, *patch), label (batch, *patch), and one case id and sample number each."""
-
-    image: torch.Tensor
-    label: torch.Tensor
-    cases: tuple[str, ...]
-    numbers: tuple[int, ...]
-
-
-class PatchSampler(torch.utils.data.Dataset[Patch]):
+class PatchSampler(torch.utils.data.Dataset[Sample]):
     """Sample n of a run, n = step * batch_size + position in the batch.
 
     Every case comes once before any comes twice (an epoch is a permutation drawn from the seed). Exactly the
@@ -51,7 +30,7 @@ class PatchSampler(torch.utils.data.Dataset[Patch]):
         self.plan = plan
         self.augmentation = Augmentation(plan)
 
-    def __getitem__(self, number: int) -> Patch:
+    def __getitem__(self, number: int) -> Sample:
         plan = self.plan
         step, position = divmod(number, plan.batch_size)
         rng = generator(plan.seed, Purpose.SAMPLE, step, position)
@@ -61,12 +40,12 @@ class PatchSampler(torch.utils.data.Dataset[Patch]):
         image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, size))
         label = torch.from_numpy(cut_patch(case.label[np.newaxis], centre, plan.patch_size, size))
         image, label = self.augmentation(image, label, rng)
-        return Patch(image=image, label=label[0].long(), case=case.id, number=number)
+        return Sample(image=image, target=label[0].long(), case=case.id, number=number)
 
     def case(self, number: int) -> PreparedCase:
         """The case that sample ``number`` is cut from."""
         epoch, place = divmod(number, len(self.cases))
-        return self.cases[_epoch_order(self.plan.seed, epoch, len(self.cases))[place]]
+        return self.cases[epoch_order(self.plan.seed, epoch, len(self.cases))[place]]
 
     def is_foreground(self, number: int) -> bool:
         """Whether sample ``number`` is centred on a labelled voxel: spread evenly, so the share is exact."""
@@ -82,11 +61,6 @@ class PatchSampler(torch.utils.data.Dataset[Patch]):
         # Uniform over the patches that fit, not over voxels: borders are not seen more often than the middle.
         starts = [int(rng.integers(max(1, n - p + 1))) for n, p in zip(case.shape, self.plan.patch_size, strict=True)]
         return tuple(start + p // 2 for start, p in zip(starts, self.plan.patch_size, strict=True))
-
-
-@lru_cache(maxsize=8)
-def _epoch_order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
-    return tuple(int(i) for i in generator(seed, Purpose.EPOCH, epoch).permutation(count))
 
 
 def cut_patch(
@@ -107,42 +81,3 @@ def cut_patch(
         target.append(slice(max(-start, 0), max(-start, 0) + source[-1].stop - source[-1].start))
     out[tuple(target)] = array[tuple(source)]
     return out
-
-
-class StepBatches(torch.utils.data.Sampler[list[int]]):
-    """The sample numbers of each step for one process; all processes together see the plan's batch."""
-
-    def __init__(self, plan: Plan, *, first_step: int, rank: int, world_size: int) -> None:
-        share = plan.batch_size // world_size
-        self.steps = range(first_step, plan.steps)
-        self.positions = range(rank * share, (rank + 1) * share)
-        self.batch_size = plan.batch_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.steps:
-            yield [step * self.batch_size + position for position in self.positions]
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-
-def collate(patches: Sequence[Patch]) -> Batch:
-    """Patches to a batch."""
-    return Batch(
-        image=torch.stack([patch.image for patch in patches]),
-        label=torch.stack([patch.label for patch in patches]),
-        cases=tuple(patch.case for patch in patches),
-        numbers=tuple(patch.number for patch in patches),
-    )
-
-
-def batch_loader(
-    sampler: PatchSampler, *, first_step: int, rank: int, world_size: int, workers: int
-) -> torch.utils.data.DataLoader[Any]:
-    """Batches from ``first_step`` on; ``workers`` changes who cuts them, not what they are."""
-    return torch.utils.data.DataLoader(
-        sampler,
-        batch_sampler=StepBatches(sampler.plan, first_step=first_step, rank=rank, world_size=world_size),
-        num_workers=workers,
-        collate_fn=collate,
-    )

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import nn
 
-from resvox.training.plan import Plan
+from resvox.training.training_plan import TrainingPlan
 
 POLY_POWER = 0.9
 
 
-def learning_rate(plan: Plan, step: int) -> float:
+def learning_rate(plan: TrainingPlan, step: int) -> float:
     """Learning rate of step ``step`` (from 0): linear warm-up, then polynomial, cosine or no decay to 0."""
     if step < plan.warmup_steps:
         return plan.learning_rate * (step + 1) / plan.warmup_steps
@@ -31,7 +31,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
         group["lr"] = value
 
 
-def make_optimizer(module: nn.Module, plan: Plan, device: torch.device) -> torch.optim.Optimizer:
+def make_optimizer(module: nn.Module, plan: TrainingPlan, device: torch.device) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019) or SGD with Nesterov momentum; weight decay on kernels only."""
     kernels = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]

@@ -12,18 +12,15 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from resvox.errors import ResvoxError
-from resvox.training.cache import PreparedCase
+from resvox.training.batches import Batch, batch_loader
 from resvox.training.checkpoints import Progress, save_checkpoint
-from resvox.training.dataset import Dataset
 from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
-from resvox.training.losses import SegmentationLoss
-from resvox.training.plan import Plan
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
-from resvox.training.sampling import Batch, PatchSampler, batch_loader
 from resvox.training.schedule import learning_rate, set_learning_rate
 from resvox.training.stopping import InterruptGuard, agreed
-from resvox.training.validation import validate
+from resvox.training.task import Cases, Task
+from resvox.training.training_plan import TrainingPlan
 
 CHANNELS_LAST = {
     2: torch.channels_last,
@@ -33,7 +30,10 @@ CHANNELS_LAST = {
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """What ``on_step`` is told after each step, on every process; ``numbers`` are this process's samples."""
+    """What ``on_step`` is told after each step, on every process; ``numbers`` are this process's samples.
+
+    ``score`` is what a validation found, None where there was none: mean Dice, balanced accuracy, MAE.
+    """
 
     step: int
     loss: float
@@ -42,13 +42,16 @@ class StepReport:
     cases: tuple[str, ...]
     numbers: tuple[int, ...]
     rank: int
-    dice_mean: float | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    dataset: Dataset
-    plan: Plan
+    """What does not change while a run runs. Dataset and plan are of the task's own kinds."""
+
+    task: Task
+    dataset: Any
+    plan: Any
     run: RunFolder
     resume: bool
     precision: str
@@ -72,22 +75,23 @@ class State:
 def run_steps(
     state: State,
     job: Job,
-    train_cases: list[PreparedCase],
-    validation_cases: list[PreparedCase],
+    cases: Cases,
     display: ProgressDisplay,
 ) -> list[dict[str, Any]]:
-    plan, fabric, progress = job.plan, state.fabric, state.progress
+    plan: TrainingPlan = job.plan
+    fabric, progress = state.fabric, state.progress
     first_step = progress.step
     if first_step:
         display.say(f"resuming after step {first_step}")
     loader = batch_loader(
-        PatchSampler(train_cases, plan),
+        job.task.samples(cases, job),
+        plan,
         first_step=first_step,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         workers=job.workers,
     )
-    loss_function = SegmentationLoss(plan.loss)
+    loss_function = job.task.loss(cases, job).to(fabric.device)
     state.model.train()
     began = time.monotonic() - progress.seconds
     limit = None if plan.max_minutes is None else plan.max_minutes * 60
@@ -105,7 +109,7 @@ def run_steps(
             ends = out_of_time or progress.step == plan.steps
             row: dict[str, Any] = {"step": progress.step, "loss": loss, "learning_rate": rate}
             if ends or (progress.step % plan.validation_interval == 0 and not interrupted):
-                row.update(_validate(state, job, validation_cases))
+                row.update(_validate(state, job, cases))
                 progress.seconds = time.monotonic() - began
             row["seconds"] = round(progress.seconds, 3)
             logs.write(row)
@@ -120,15 +124,17 @@ def run_steps(
         return logs.rows
 
 
-def _one_step(state: State, plan: Plan, loss_function: nn.Module, batch: Batch, step: int, rate: float) -> float:
+def _one_step(
+    state: State, plan: TrainingPlan, loss_function: nn.Module, batch: Batch, step: int, rate: float
+) -> float:
     """One optimizer step; the loss is the mean over processes."""
     fabric = state.fabric
     # Dropout and the like draw from torch's generator: set here, a resume draws the same numbers.
     torch.manual_seed(seed_number(plan.seed, Purpose.STEP, step, fabric.global_rank))
     set_learning_rate(state.optimizer, rate)
-    image, label = fabric.to_device((batch.image, batch.label))
+    image, target = fabric.to_device((batch.image, batch.target))
     image = image.to(memory_format=CHANNELS_LAST[plan.spatial_dims])
-    loss = loss_function(state.model(image), label)
+    loss = loss_function(state.model(image), target)
     _refuse_nan(loss, step, batch)
     state.optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
@@ -151,17 +157,16 @@ def _refuse_nan(loss: torch.Tensor, step: int, batch: Batch) -> None:
         )
 
 
-def _validate(state: State, job: Job, cases: list[PreparedCase]) -> dict[str, Any]:
-    """Dice columns of a row; the best weights so far are kept."""
-    names = list(job.dataset.labels)
-    result = validate(state.module, cases, job.plan, names, fabric=state.fabric, precision=job.precision)
+def _validate(state: State, job: Job, cases: Cases) -> dict[str, Any]:
+    """The score columns of a row; the best weights so far are kept."""
+    found = job.task.validate(cases, job, state)
     progress = state.progress
-    progress.dice = result.dice
-    if result.mean > progress.best_dice:
-        progress.best_dice, progress.best_step = result.mean, progress.step
+    if (found.score, found.tie) > (progress.best_score, progress.best_tie):
+        progress.best_score, progress.best_tie, progress.best_step = found.score, found.tie, progress.step
+        progress.best = found.columns
         if state.fabric.is_global_zero:
             save_checkpoint(job.run.best, plan=job.plan, progress=progress, model=state.module.state_dict())
-    return {"dice_mean": result.mean, **{f"dice_{name}": value for name, value in result.dice.items()}}
+    return found.columns
 
 
 def _save_last(state: State, job: Job) -> None:
@@ -176,7 +181,7 @@ def _save_last(state: State, job: Job) -> None:
         )
 
 
-def _left(progress: Progress, plan: Plan) -> float:
+def _left(progress: Progress, plan: TrainingPlan) -> float:
     per_step = progress.seconds / progress.step
     left = per_step * (plan.steps - progress.step)
     return left if plan.max_minutes is None else min(left, plan.max_minutes * 60 - progress.seconds)
@@ -193,7 +198,7 @@ def _report(job: Job, state: State, row: Mapping[str, Any], batch: Batch) -> Non
                 cases=batch.cases,
                 numbers=batch.numbers,
                 rank=state.fabric.global_rank,
-                dice_mean=row.get("dice_mean"),
+                score=row.get(job.task.shown),
             )
         )
 
@@ -210,8 +215,8 @@ class _Logs:
         self.rows: list[dict[str, Any]] = []
         self._files: list[MetricsFile | EventsFile] = []
         if fabric.is_global_zero:
-            names = tuple(job.dataset.foreground)
-            metrics = MetricsFile(job.run.metrics, names, keep_to_step=first_step)
+            columns = job.task.columns(job.dataset)
+            metrics = MetricsFile(job.run.metrics, columns, keep_to_step=first_step)
             self._files = [metrics, EventsFile(job.run.events, first_step=first_step)]
             self.rows.extend(metrics.rows)
 

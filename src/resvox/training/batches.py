@@ -1,0 +1,88 @@
+"""Samples and batches: which samples make a step, for one process of several, and how they are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from resvox.training.randomness import Purpose, generator
+from resvox.training.training_plan import TrainingPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One training sample: image (channels, *size) float32, what is to be learned of it, and where it came from.
+
+    ``target`` is a label map (*size) int64, a class index () int64, or values (outputs, *size) float32.
+    """
+
+    image: torch.Tensor
+    target: torch.Tensor
+    case: str
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Samples put together along a first axis, and one case id and sample number each."""
+
+    image: torch.Tensor
+    target: torch.Tensor
+    cases: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+
+@lru_cache(maxsize=64)
+def epoch_order(seed: int, epoch: int, count: int, stream: int = 0) -> tuple[int, ...]:
+    """The order of ``count`` things in an epoch; another for another ``stream`` (such as a class)."""
+    numbers = (epoch,) if stream == 0 else (epoch, stream)
+    return tuple(int(i) for i in generator(seed, Purpose.EPOCH, *numbers).permutation(count))
+
+
+class StepBatches(torch.utils.data.Sampler[list[int]]):
+    """The sample numbers of each step for one process; all processes together see the plan's batch."""
+
+    def __init__(self, plan: TrainingPlan, *, first_step: int, rank: int, world_size: int) -> None:
+        share = plan.batch_size // world_size
+        self.steps = range(first_step, plan.steps)
+        self.positions = range(rank * share, (rank + 1) * share)
+        self.batch_size = plan.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self.steps:
+            yield [step * self.batch_size + position for position in self.positions]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples to a batch."""
+    return Batch(
+        image=torch.stack([sample.image for sample in samples]),
+        target=torch.stack([sample.target for sample in samples]),
+        cases=tuple(sample.case for sample in samples),
+        numbers=tuple(sample.number for sample in samples),
+    )
+
+
+def batch_loader(
+    samples: torch.utils.data.Dataset[Sample],
+    plan: TrainingPlan,
+    *,
+    first_step: int,
+    rank: int,
+    world_size: int,
+    workers: int,
+) -> torch.utils.data.DataLoader[Any]:
+    """Batches from ``first_step`` on; ``workers`` changes who cuts them, not what they are."""
+    return torch.utils.data.DataLoader(
+        samples,
+        batch_sampler=StepBatches(plan, first_step=first_step, rank=rank, world_size=world_size),
+        num_workers=workers,
+        collate_fn=collate,
+    )
