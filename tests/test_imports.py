@@ -186,5 +186,6 @@ def test_public_names_resolve():
 
 
 def test_the_public_names_are_those_of_the_contract():
-    contract = {"list_models", "create_model", "get_blueprint", "walkthrough", "save_model", "load_model"}
+    contract = {"list_models", "create_model", "get_blueprint", "walkthrough", "save_model", "load_model",
+                "load_weights"}  # fmt: skip
     assert contract <= set(resvox.__all__)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resvox.catalog import get_blueprint, list_models
     from resvox.factory import create_model
     from resvox.walk import Walkthrough, walkthrough
-    from resvox.weights import load_model, save_model
+    from resvox.weights import create_model_from, load_model, load_weights, save_model
 
 _HOMES = {
     "Blueprint": "resvox.blueprint",
@@ -26,6 +26,8 @@ _HOMES = {
     "walkthrough": "resvox.walk",
     "save_model": "resvox.weights",
     "load_model": "resvox.weights",
+    "load_weights": "resvox.weights",
+    "create_model_from": "resvox.weights",
 }
 _ROOMS = (
     "blueprint",
@@ -49,9 +51,11 @@ __all__ = [
     "Walkthrough",
     "__version__",
     "create_model",
+    "create_model_from",
     "get_blueprint",
     "list_models",
     "load_model",
+    "load_weights",
     "save_model",
     "walkthrough",
 ]

@@ -330,7 +330,7 @@ def _drop_path(place: _Place) -> DropPath | None:
 def _squeeze_excitation(recipe: ResNetRecipe, channels: int) -> SqueezeExcitation | None:
     if recipe.se_ratio is None:
         return None
-    squeezed = _squeezed(recipe.se_rounding, channels, recipe.se_ratio)
+    squeezed = squeezed_channels(recipe.se_rounding, channels, recipe.se_ratio)
     ones = (1,) * recipe.spatial_dims
     zeros = (0,) * recipe.spatial_dims
 
@@ -354,7 +354,8 @@ def _squeeze_excitation(recipe: ResNetRecipe, channels: int) -> SqueezeExcitatio
     )
 
 
-def _squeezed(rounding: str, channels: int, ratio: int) -> int:
+def squeezed_channels(rounding: str, channels: int, ratio: int) -> int:
+    """Inner channels of a gate."""
     if rounding == "floor":
         return max(1, channels // ratio)
     return max(8, int(channels / ratio + 4) // 8 * 8)  # timm's: the nearest multiple of 8, never below 8

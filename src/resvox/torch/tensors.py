@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from resvox.errors import WeightsError
+
 # A step counter that nothing reads while momentum is a number; the Keras twin has none.
 COUNTER = "num_batches_tracked"
 
@@ -32,3 +34,25 @@ def fill(model: nn.Module, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     counters = {name: torch.zeros_like(value) for name, value in own.items() if name.endswith(COUNTER)}
     model.load_state_dict({**given, **counters}, strict=True)
     model.eval()
+
+
+def array_of(value: torch.Tensor) -> npt.NDArray[Any]:
+    """A tensor as an array that shares its memory where it can; bfloat16 as float32, which holds all its values.
+
+    Raises:
+        WeightsError: something that is no plain tensor, or one without values.
+    """
+    if not isinstance(value, torch.Tensor) or value.is_meta or value.is_sparse or value.is_quantized:
+        raise WeightsError(f"a {type(value).__name__} among tensors", expected="plain tensors with values")
+    array = value.detach().cpu()
+    return array.float().numpy() if array.dtype == torch.bfloat16 else array.numpy()
+
+
+def update(model: nn.Module, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Copy some tensors (already checked against the blueprint) into the model; the others stay."""
+    own = model.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, value in tensors.items():
+            own[name].copy_(torch.from_numpy(np.ascontiguousarray(value)))
+            if name.endswith("running_mean"):
+                own[name.removesuffix("running_mean") + COUNTER].zero_()

@@ -1,6 +1,20 @@
-"""WHERE numbers come from: model files, and the names tensors have in them."""
+"""WHERE numbers come from: model files, peers' checkpoints, and the names tensors have in them."""
 
 from resvox.weights.files import Header, read_header
+from resvox.weights.importers import PEERS
+from resvox.weights.loading import create_model_from, load_weights
 from resvox.weights.models import load_model, save_model
+from resvox.weights.provenance import origin_of
+from resvox.weights.report import LoadReport
 
-__all__ = ["Header", "load_model", "read_header", "save_model"]
+__all__ = [
+    "PEERS",
+    "Header",
+    "LoadReport",
+    "create_model_from",
+    "load_model",
+    "load_weights",
+    "origin_of",
+    "read_header",
+    "save_model",
+]

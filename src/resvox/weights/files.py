@@ -6,7 +6,7 @@ import json
 import os
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         WeightsError: missing, truncated, not a safetensors file, or one without a blueprint.
     """
     source = Path(path)
-    words = _raw_header(source).get("__metadata__")
+    words = raw_header(source).get("__metadata__")
     if not isinstance(words, dict) or "blueprint" not in words:
         raise WeightsError(
             "a safetensors file without a blueprint",
@@ -126,7 +126,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     return Header(blueprint=blueprint, metadata=metadata, version=str(words.get("resvox_version", "")))
 
 
-def _raw_header(source: Path) -> dict[str, Any]:
+def raw_header(source: Path) -> dict[str, Any]:
     """The JSON at the start of the file, bounded before anything is allocated for it."""
     try:
         size = source.stat().st_size
@@ -171,21 +171,43 @@ def check_tensors(tensors: Tensors, blueprint: Blueprint, *, source: str | os.Pa
         WeightsError: listing what is missing, unknown or misshapen.
     """
     wanted = blueprint.tensors()
-    missing = [name for name in wanted if name not in tensors]
-    unknown = [name for name in tensors if name not in wanted]
-    misshapen = [
-        f"{name} {tuple(value.shape)} for {wanted[name].shape}"
-        for name, value in tensors.items()
-        if name in wanted and tuple(value.shape) != wanted[name].shape
-    ]
-    problems = [
-        f"{title}: {', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        for title, names in (("missing", missing), ("unknown", unknown), ("misshapen", misshapen))
-        if names
-    ]
+    problems = Problems()
+    problems.add("missing", [name for name in wanted if name not in tensors])
+    problems.add("unknown", [name for name in tensors if name not in wanted])
+    problems.add(
+        "misshapen",
+        [
+            f"{name} {tuple(value.shape)} for {wanted[name].shape}"
+            for name, value in tensors.items()
+            if name in wanted and tuple(value.shape) != wanted[name].shape
+        ],
+    )
     if problems:
         raise WeightsError(
-            "tensors of another network; " + "; ".join(problems),
+            f"tensors of another network; {problems}",
             expected=f"the {len(wanted)} tensors of {blueprint.name!r}",
             path=source,
+        )
+
+
+class Problems:
+    """What is wrong with tensors, kind by kind; its text names the first few of each."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, kind: str, names: Iterable[str]) -> None:
+        """Names of one kind of problem; each is told once."""
+        for name in names:
+            if name not in self._names.setdefault(kind, []):
+                self._names[kind].append(name)
+
+    def __bool__(self) -> bool:
+        return any(self._names.values())
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{kind}: {', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            for kind, names in self._names.items()
+            if names
         )

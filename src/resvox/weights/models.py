@@ -27,7 +27,7 @@ def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[st
     Raises:
         WeightsError: a model of another origin, or one whose tensors no longer are the blueprint's.
     """
-    room, blueprint = _room_of(model)
+    room, blueprint = room_of(model)
     return write_file(path, room.tensors_of(model), blueprint, metadata)
 
 
@@ -42,11 +42,11 @@ def load_model(path: str | os.PathLike[str], *, framework: str = "torch") -> Any
     # The tensors are checked before anything of the network's size is allocated.
     tensors = read_tensors(path, header.blueprint)
     model = build(header.blueprint, framework=framework)
-    _room_of(model)[0].fill(model, tensors)
+    room_of(model)[0].fill(model, tensors)
     return model
 
 
-def _room_of(model: Any) -> tuple[Any, Blueprint]:
+def room_of(model: Any) -> tuple[Any, Blueprint]:
     """The weights room of the model's framework, and its blueprint."""
     blueprint = getattr(model, "blueprint", None)
     if not isinstance(blueprint, Blueprint):

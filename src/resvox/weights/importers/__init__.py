@@ -1,0 +1,6 @@
+"""The peers whose weights are read: one table each."""
+
+from resvox.weights.importers.importer import Importer
+from resvox.weights.importers.peers import IMPORTERS, PEERS, candidates, choose
+
+__all__ = ["IMPORTERS", "PEERS", "Importer", "candidates", "choose"]
