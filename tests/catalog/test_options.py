@@ -1,7 +1,9 @@
 import pytest
 
 from resvox.catalog import get_blueprint
-from resvox.catalog.registry import RESNET_OPTIONS, UNET_OPTIONS
+from resvox.catalog.encoders import RESNET_OPTIONS
+from resvox.catalog.registry import segmenter_options
+from resvox.catalog.segmenters import SEGMENTERS
 from resvox.errors import BlueprintError, ResvoxError
 
 NAN = float("nan")
@@ -16,12 +18,16 @@ TAKES = {
     "dilate_first_block": [True],
     "se_ratio": [None],
     "decoder_normalization": [None],
+    "deep_supervision": [True],
 }
-OPTIONS = sorted({*RESNET_OPTIONS, *UNET_OPTIONS, "features_only", "encoder_depth"})
+DECODER_OPTIONS = {option for name in SEGMENTERS for option in segmenter_options(name)}
+OPTIONS = sorted({*RESNET_OPTIONS, *DECODER_OPTIONS, "features_only", "encoder_depth"})
 
 
 def model_for(option):
-    return "resnet26" if option in (*RESNET_OPTIONS, "features_only") else "unet"
+    if option in (*RESNET_OPTIONS, "features_only"):
+        return "resnet26"
+    return next(name for name in SEGMENTERS if option in segmenter_options(name))
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -23,11 +23,15 @@ def answer(case: Case, folder: Path) -> None:
     fill(model, random_tensors(blueprint))
     for size in case.sizes:
         image = torch.from_numpy(np.moveaxis(random_image(blueprint, size), -1, 1).copy())
+        # the model alone, not its layers: a supervised one gives every output then
+        model.training = getattr(blueprint.network, "supervision", None) is not None
         with torch.no_grad():
             output, maps = model(image), model.forward_pyramid(image)
         if blueprint.task == "features" and isinstance(output, list):
             output = output[-1]
-        arrays = {"output": output, **{f"P{level}": x for level, x in enumerate(maps, start=1)}}
+        outputs = output if isinstance(output, list) else [output]
+        arrays = {f"output{number or ''}": x for number, x in enumerate(outputs)}
+        arrays |= {f"P{level}": x for level, x in enumerate(maps, start=1)}
         np.savez(
             folder / f"{answer_key(case, size)}.npz",
             **{name: np.moveaxis(x.numpy(), 1, -1) for name, x in arrays.items()},
@@ -36,19 +40,11 @@ def answer(case: Case, folder: Path) -> None:
 
 def portable(folder: Path) -> None:
     """A model saved by Keras on its torch backend, and what it says, for the other backends to load."""
-    model = resvox.keras.UNet(
-        input_shape=(None, None, None, 1),
-        num_classes=2,
-        norm="group",
-        encoder_name="resnet18vd",
-        decoder_interpolation="linear",
-        widths=(8, 8, 8, 8),
-        stem_width=8,
-        decoder_filters=(8, 8, 8, 8, 4),
-    )
+    case = next(case for case in all_cases() if case.id == "unet-3d-linear")
+    model = resvox.keras.build(case.blueprint())
     resvox.keras.tensors.fill(model, random_tensors(model.blueprint))
     model.save(folder / "portable.keras")
-    image = random_image(model.blueprint, (9, 17, 12))
+    image = random_image(model.blueprint, case.sizes[0])
     output = keras.ops.convert_to_numpy(model(image, training=False))
     np.savez(folder / "portable.npz", image=image, output=output)
 

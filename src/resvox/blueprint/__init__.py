@@ -7,7 +7,8 @@ from resvox.blueprint.node import Node, Sequence, TensorSpec
 from resvox.blueprint.recipe import ResNetRecipe
 from resvox.blueprint.resnet import resolve_resnet
 from resvox.blueprint.trace import Stage
-from resvox.blueprint.unet import UNetRecipe, resolve_unet
+from resvox.blueprint.unet import UNetRecipe, resolve_attention_unet, resolve_unet
+from resvox.blueprint.unet_plus_plus import resolve_unet_plus_plus
 
 __all__ = [
     "Blueprint",
@@ -22,7 +23,9 @@ __all__ = [
     "activation_of",
     "output_activation_of",
     "per_axis",
+    "resolve_attention_unet",
     "resolve_dense",
     "resolve_resnet",
     "resolve_unet",
+    "resolve_unet_plus_plus",
 ]

@@ -32,6 +32,14 @@ def encoder_strides(encoder: Encoder) -> list[Axes]:
     return strides
 
 
+def encoder_reduction(encoder: Encoder) -> Axes:
+    """By how much the deepest level is smaller than the image."""
+    total = (1,) * len(encoder_strides(encoder)[0])
+    for stride in encoder_strides(encoder):
+        total = multiply(total, stride)
+    return total
+
+
 def cut_encoder(encoder: Encoder, depth: int) -> Encoder:
     """The encoder that ends at P<depth>, without pooling to a vector and without a classifier.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from resvox.blueprint.leaves import Activation, Conv, GlobalAveragePool, Linear, MaxPool, Norm, Upsample
 from resvox.blueprint.node import Node, Sequence
+from resvox.blueprint.transformers import QueryDecoder, VisionTransformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +114,30 @@ Encoder = ResNet | PreActResNet
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetDecoderBlock(Node):
-    """One level up: enlarge, cut to the size of the skip (or the image), join, convolve once or twice.
+class AttentionGate(Node):
+    """What a skip lets through, seen from one level below (arXiv:1804.03999): a weight from 0 to 1 a voxel.
 
-    ``up`` is interpolation, or a sequence of transposed convolution, norm and activation.
+    ``theta`` brings the skip to the size of the map below, ``phi`` that map to the same channels; their sum,
+    activated, becomes one channel, which ``up`` enlarges (cut to the skip's size) and which weighs the skip.
     """
 
+    theta: Conv
+    phi: Conv
+    act: Activation
+    psi: Conv
+    gate: Activation
+    up: Upsample
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetDecoderBlock(Node):
+    """One level up: enlarge, cut to the size of what it meets, join, convolve once or twice.
+
+    ``gate`` weighs the skip first. ``up`` is interpolation, or a sequence of transposed convolution, norm and
+    activation. It meets one map, in a UNet++ several of one size.
+    """
+
+    gate: AttentionGate | None
     up: Upsample | Sequence
     joins: bool
     conv1: Conv
@@ -137,12 +156,95 @@ class UNetDecoder(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SupervisionHead(Node):
+    """Logits from a map on the way up, enlarged and cut to the size of the image; asked for in training alone."""
+
+    conv: Conv
+    up: Upsample
+
+
+@dataclass(frozen=True, kw_only=True)
 class UNet(Node):
-    """Encoder, decoder with skips (arXiv:1505.04597), a convolution to the classes."""
+    """Encoder, decoder with skips (arXiv:1505.04597), a convolution to the classes.
+
+    ``supervision`` holds a :class:`SupervisionHead` for every decoder block but the last, finest first.
+    """
 
     encoder: Encoder
     decoder: UNetDecoder
     head: Conv
+    supervision: Sequence | None
+    activation: Activation | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionUNet(Node):
+    """A U-Net whose decoder blocks hold an :class:`AttentionGate` where they join a skip (arXiv:1804.03999)."""
+
+    encoder: Encoder
+    decoder: UNetDecoder
+    head: Conv
+    supervision: Sequence | None
+    activation: Activation | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetPlusPlusDecoder(Node):
+    """The grid of nodes X(i, j) between encoder and head (arXiv:1912.05074), N rows and columns.
+
+    ``rows`` go deep to shallow: ``rows.0`` holds X(N - 1, 1), the last one X(0, 1) to X(0, N). X(i, j) enlarges
+    X(i + 1, j - 1) and joins X(i, 0) to X(i, j - 1), where X(i, 0) is the encoder's P(i + 1). ``bridge`` brings the
+    finest row to the size of the image.
+    """
+
+    rows: Sequence
+    bridge: Upsample
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetPlusPlus(Node):
+    """Encoder, the nested decoder of UNet++ (arXiv:1912.05074), a convolution to the classes.
+
+    ``supervision`` holds a convolution for each of X(0, N - 1) to X(0, 1), which read the map behind the bridge as
+    ``head`` does X(0, N)'s.
+    """
+
+    encoder: Encoder
+    decoder: UNetPlusPlusDecoder
+    head: Conv
+    supervision: Sequence | None
+    activation: Activation | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransDecoder(Node):
+    """A transformer on the deepest map, queries that look for the classes, and the way up past the encoder's maps.
+
+    ``up`` brings the transformer's map and the queries' votes, side by side, from tokens to the size of the deepest
+    map; ``blocks`` go from there to P1.
+    """
+
+    vit: VisionTransformer
+    queries: QueryDecoder
+    up: Upsample
+    conv: Conv
+    bn: Norm | None
+    act: Activation
+    blocks: Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransUNet(Node):
+    """The CNN and transformer hybrid of arXiv:2102.04306 with the learnable queries of arXiv:2310.07781.
+
+    ``head`` is a convolution on the last map of the way up, which has P1's size, and the enlarging of its logits, cut
+    to the size of the image. ``supervision`` holds a :class:`SupervisionHead` for the other maps, finest first.
+    """
+
+    encoder: Encoder
+    decoder: TransDecoder
+    head: Sequence
+    supervision: Sequence | None
     activation: Activation | None
 
 
@@ -163,4 +265,5 @@ class DenseResNet(Node):
     activation: Activation | None
 
 
-Network = ResNet | PreActResNet | UNet | DenseResNet
+Segmenter = UNet | AttentionUNet | UNetPlusPlus | TransUNet
+Network = ResNet | PreActResNet | Segmenter | DenseResNet

@@ -1,21 +1,31 @@
-"""From a recipe to a resolved U-Net: an encoder cut where its depth ends, a decoder that mirrors its strides."""
+"""From a recipe to a resolved U-Net, plain or gated: an encoder cut where its depth ends, a decoder that mirrors it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from resvox.blueprint.choices import NormChoice
 from resvox.blueprint.encoders import encoder_channels, encoder_depth, encoder_strides
 from resvox.blueprint.leaves import Activation, Axes, Conv, TransposedConv, Upsample, is_whole, require
-from resvox.blueprint.networks import Encoder, UNet, UNetDecoder, UNetDecoderBlock
+from resvox.blueprint.networks import (
+    AttentionGate,
+    AttentionUNet,
+    Encoder,
+    SupervisionHead,
+    UNet,
+    UNetDecoder,
+    UNetDecoderBlock,
+)
 from resvox.blueprint.node import Sequence
+from resvox.blueprint.recipe import multiply
 
 BLOCK_TYPES = ("upsampling", "transpose")
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetRecipe:
-    """Everything a U-Net is resolved from.
+    """Everything a U-Net, an attention U-Net or a UNet++ is resolved from.
 
     Args:
         encoder: resolved, without a head; its levels are as many as the decoder's blocks.
@@ -25,6 +35,7 @@ class UNetRecipe:
         interpolation: ``"nearest"`` or ``"linear"``.
         transpose_kernel: 4 or 2 times the half stride: kernel ``transpose_kernel`` where an axis doubles.
         norm: ``None`` leaves the norm out and gives the convolutions a bias.
+        deep_supervision: logits of the coarser levels too, for training.
     """
 
     encoder: Encoder
@@ -36,6 +47,7 @@ class UNetRecipe:
     norm: NormChoice | None = field(default_factory=NormChoice)
     activation: Activation = field(default_factory=lambda: Activation(kind="relu"))
     head_kernel: int = 1
+    deep_supervision: bool = False
     output_activation: Activation | None = None
 
     def __post_init__(self) -> None:
@@ -62,32 +74,88 @@ class UNetRecipe:
         require(good, f"decoder_transpose_kernel={self.transpose_kernel!r}", "2 or 4")
         good = is_whole(self.head_kernel, 1) and self.head_kernel in (1, 3)
         require(good, f"head_kernel={self.head_kernel!r}", "1 or 3")
+        good = type(self.deep_supervision) is bool
+        require(good, f"deep_supervision={self.deep_supervision!r}", "True or False")
+        good = not self.deep_supervision or depth > 1
+        require(good, "deep_supervision=True with encoder_depth=1", "a depth of at least 2", "there is one level only")
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return len(encoder_strides(self.encoder)[0])
 
 
 def resolve_unet(recipe: UNetRecipe) -> UNet:
-    """The network of a recipe, every number settled."""
-    widths, scales = encoder_channels(recipe.encoder), encoder_strides(recipe.encoder)
-    skips = [0, *widths[:-1]]  # the shallowest block joins nothing: the image itself is no feature map
-    channels, blocks = widths[-1], []
-    # deepest first: block k enlarges by the stride that made its level and joins the level above
-    for scale, skip, out in zip(reversed(scales), reversed(skips), recipe.filters, strict=False):
-        blocks.append(_decoder_block(recipe, channels, skip, out, scale))
-        channels = out
+    """The U-Net of a recipe, every number settled."""
+    blocks = tuple(_decoder_blocks(recipe, gated=False))
     return UNet(
         encoder=recipe.encoder,
-        decoder=UNetDecoder(blocks=Sequence(items=tuple(blocks))),
-        head=_conv(len(scales[0]), channels, recipe.num_classes, recipe.head_kernel, bias=True),
+        decoder=UNetDecoder(blocks=Sequence(items=blocks)),
+        head=head_of(recipe, blocks[-1].conv1.out_channels),
+        supervision=_supervision(recipe, blocks),
         activation=recipe.output_activation,
     )
 
 
-def _conv(dims: int, inner: int, outer: int, kernel: int, *, bias: bool) -> Conv:
+def resolve_attention_unet(recipe: UNetRecipe) -> AttentionUNet:
+    """The attention U-Net of a recipe, every number settled."""
+    blocks = tuple(_decoder_blocks(recipe, gated=True))
+    return AttentionUNet(
+        encoder=recipe.encoder,
+        decoder=UNetDecoder(blocks=Sequence(items=blocks)),
+        head=head_of(recipe, blocks[-1].conv1.out_channels),
+        supervision=_supervision(recipe, blocks),
+        activation=recipe.output_activation,
+    )
+
+
+def _decoder_blocks(recipe: UNetRecipe, *, gated: bool) -> Iterator[UNetDecoderBlock]:
+    widths, scales = encoder_channels(recipe.encoder), encoder_strides(recipe.encoder)
+    skips = [0, *widths[:-1]]  # the shallowest block joins nothing: the image itself is no feature map
+    channels = widths[-1]
+    # deepest first: block k enlarges by the stride that made its level and joins the level above
+    for scale, skip, out in zip(reversed(scales), reversed(skips), recipe.filters, strict=False):
+        gate = _gate(recipe, channels, skip, out, scale) if gated and skip else None
+        yield decoder_block(recipe, channels, skip, out, scale, gate)
+        channels = out
+
+
+def _gate(recipe: UNetRecipe, channels: int, skip: int, inner: int, scale: Axes) -> AttentionGate:
+    dims = len(scale)
+    return AttentionGate(
+        theta=_conv(dims, skip, inner, 1, bias=True, stride=scale),
+        phi=_conv(dims, channels, inner, 1, bias=True),
+        act=Activation(kind="relu"),
+        psi=_conv(dims, inner, 1, 1, bias=True),
+        gate=Activation(kind="sigmoid"),
+        up=Upsample(scale=scale, mode=recipe.interpolation),
+    )
+
+
+def _supervision(recipe: UNetRecipe, blocks: tuple[UNetDecoderBlock, ...]) -> Sequence | None:
+    if not recipe.deep_supervision:
+        return None
+    scale, heads = (1,) * recipe.spatial_dims, []
+    # from the last block but one, which is one stride of the encoder below the image, to the deepest
+    for block, stride in zip(reversed(blocks[:-1]), encoder_strides(recipe.encoder), strict=False):
+        scale = multiply(scale, stride)
+        conv = head_of(recipe, block.conv1.out_channels)
+        heads.append(SupervisionHead(conv=conv, up=Upsample(scale=scale, mode="linear")))
+    return Sequence(items=tuple(heads))
+
+
+def head_of(recipe: UNetRecipe, channels: int) -> Conv:
+    """The convolution from features to the classes."""
+    return _conv(recipe.spatial_dims, channels, recipe.num_classes, recipe.head_kernel, bias=True)
+
+
+def _conv(dims: int, inner: int, outer: int, kernel: int, *, bias: bool, stride: Axes | None = None) -> Conv:
     ones = (1,) * dims
     return Conv(
         in_channels=inner,
         out_channels=outer,
         kernel=(kernel,) * dims,
-        stride=ones,
+        stride=stride or ones,
         padding=(kernel // 2,) * dims,
         dilation=ones,
         bias=bias,
@@ -95,12 +163,16 @@ def _conv(dims: int, inner: int, outer: int, kernel: int, *, bias: bool) -> Conv
     )
 
 
-def _decoder_block(recipe: UNetRecipe, channels: int, skip: int, out: int, scale: Axes) -> UNetDecoderBlock:
+def decoder_block(
+    recipe: UNetRecipe, channels: int, skip: int, out: int, scale: Axes, gate: AttentionGate | None = None
+) -> UNetDecoderBlock:
+    """One level up: ``channels`` from below are enlarged by ``scale`` and meet ``skip`` channels."""
     dims, norm, act = len(scale), recipe.norm, recipe.activation
     bias = norm is None
     transposes = recipe.block_type == "transpose"
     enlarged = out if transposes else channels
     return UNetDecoderBlock(
+        gate=gate,
         up=_transpose(recipe, channels, out, scale) if transposes else _interpolate(recipe, scale),
         joins=skip > 0,
         conv1=_conv(dims, enlarged + skip, out, 3, bias=bias),

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from resvox.blueprint.choices import suggest
 from resvox.catalog.dense import DENSE_VARIANTS
-from resvox.catalog.registry import SEGMENTERS
-from resvox.catalog.resnets import ALIASES, VARIANTS
+from resvox.catalog.registry import ALIASES
+from resvox.catalog.resnets import VARIANTS
+from resvox.catalog.segmenters import SEGMENTERS
 from resvox.errors import UnknownModelError
 
 FAMILIES = ("resnet", "resnext", "seresnet", "seresnext", "wide_resnet", "unet", "resnet_dense")
@@ -29,7 +30,7 @@ class Entry:
 def entries() -> list[Entry]:
     """Every row of the catalog."""
     rows = [Entry(name=v.name, family=v.family, task="classification") for v in VARIANTS]
-    rows += [Entry(name=name, family="unet", task="segmentation") for name in SEGMENTERS]
+    rows += [Entry(name=row.name, family=row.family, task="segmentation") for row in SEGMENTERS.values()]
     rows += [Entry(name=v.name, family=v.family, task="regression") for v in DENSE_VARIANTS]
     return rows
 

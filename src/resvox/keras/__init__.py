@@ -20,10 +20,22 @@ from resvox.blueprint import networks as net
 from resvox.keras.dense import ResNet18_3D
 from resvox.keras.model import BlueprintModel
 from resvox.keras.resnet import ResNet, ResNetBackbone
-from resvox.keras.unet import UNet
+from resvox.keras.unet import AttentionUNet, UNet
+from resvox.keras.unet_plus_plus import UNetPlusPlus
 from resvox.keras.variants import BUILDERS
 
-__all__ = ["BlueprintModel", "ResNet", "ResNet18_3D", "ResNetBackbone", "UNet", "build", *BUILDERS]
+__all__ = [
+    "AttentionUNet",
+    "BlueprintModel",
+    "ResNet",
+    "ResNet18_3D",
+    "ResNetBackbone",
+    "UNet",
+    "UNetPlusPlus",
+    "build",
+    *BUILDERS,
+]
+_SEGMENTERS: dict[type, Any] = {net.UNet: UNet, net.AttentionUNet: AttentionUNet, net.UNetPlusPlus: UNetPlusPlus}
 
 
 def build(
@@ -61,8 +73,8 @@ def build(
     network = blueprint.network
     if pooling is not None:
         return ResNet(blueprint, pooling=pooling, **arguments)
-    if isinstance(network, net.UNet):
-        return UNet(blueprint, **arguments)
+    if isinstance(network, net.Segmenter):
+        return _SEGMENTERS[type(network)](blueprint, **arguments)
     if isinstance(network, net.DenseResNet):
         return ResNet18_3D(blueprint, **arguments)
     pools = network.avgpool if isinstance(network, net.ResNet) else network.head

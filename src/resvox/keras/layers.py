@@ -227,9 +227,9 @@ def multiply(place: Place, x: Tensor, weight: Tensor) -> Tensor:
     return kl.Multiply(**place.at("multiply").base)([x, weight])
 
 
-def concatenate(place: Place, x: Tensor, y: Tensor) -> Tensor:
-    """Two maps joined along the channels."""
-    return kl.Concatenate(axis=-1, **place.at("join").base)([x, y])
+def concatenate(place: Place, *maps: Tensor) -> Tensor:
+    """Maps joined along the channels."""
+    return kl.Concatenate(axis=-1, **place.at("join").base)(list(maps))
 
 
 def cut_to(place: Place, x: Tensor, reference: Tensor) -> Tensor:

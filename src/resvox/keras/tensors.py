@@ -6,7 +6,7 @@ a linear layer: its first two axes go to the end, swapped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from resvox.blueprint import Blueprint
 from resvox.blueprint.leaves import Norm
 from resvox.blueprint.node import join
+from resvox.blueprint.transformers import LayerNorm
 from resvox.errors import WeightsError
 
 ENCODER = "encoder."
@@ -68,12 +69,25 @@ def fill(model: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
         variable.assign(to_keras_axes(np.asarray(tensors[name])))
 
 
+def update(model: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Copy some tensors (already checked against the blueprint) into the model; the others stay."""
+    variables = dict(_variables(model))
+    for name, value in tensors.items():
+        variables[name].assign(to_keras_axes(np.asarray(value)))
+
+
 def copy_encoder(encoder: Any, model: Any) -> None:
     """The encoder's values into the model that was built around its blueprint."""
-    source = dict(_variables(encoder))
+    copy_tensors(encoder, model, lambda name: name.removeprefix(ENCODER) if name.startswith(ENCODER) else None)
+
+
+def copy_tensors(source: Any, model: Any, origin: Callable[[str], str | None]) -> None:
+    """Values of one model into another; ``origin`` says where a tensor of the second is in the first, if it is."""
+    values = dict(_variables(source))
     for name, variable in _variables(model):
-        if name.startswith(ENCODER):
-            variable.assign(source[name.removeprefix(ENCODER)])
+        there = origin(name)
+        if there is not None:
+            variable.assign(values[there])
 
 
 def to_keras_axes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -93,5 +107,5 @@ def _variables(model: Any) -> Iterator[tuple[str, Any]]:
     for path, leaf in blueprint.network.leaves():
         for name, _ in leaf.own_tensors():
             owner = layers[path.replace(".", "_")]
-            attributes = _NORMS if isinstance(leaf, Norm) else _KERNELS
+            attributes = _NORMS if isinstance(leaf, Norm | LayerNorm) else _KERNELS
             yield join(path, name), getattr(owner, attributes[name])

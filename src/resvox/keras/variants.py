@@ -7,7 +7,7 @@ from typing import Any
 
 from resvox.catalog import get_blueprint
 from resvox.catalog.arguments import refuse_unknown
-from resvox.catalog.registry import RESNET_OPTIONS
+from resvox.catalog.encoders import RESNET_OPTIONS
 from resvox.catalog.resnets import VARIANTS, Variant
 from resvox.errors import BlueprintError
 from resvox.keras.arguments import MODEL_ARGUMENTS, check_pooling, need_input_shape

@@ -8,9 +8,11 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
 from resvox.torch.dense import BasicBlock, ResNet18_3D
 from resvox.torch.resnet import PreActBackbone, PreActResNet, ResNet, ResNetBackbone
-from resvox.torch.unet import UNet
+from resvox.torch.unet import AttentionUNet, UNet
+from resvox.torch.unet_plus_plus import UNetPlusPlus
 
 __all__ = [
+    "AttentionUNet",
     "BasicBlock",
     "PreActBackbone",
     "PreActResNet",
@@ -18,15 +20,19 @@ __all__ = [
     "ResNet18_3D",
     "ResNetBackbone",
     "UNet",
+    "UNetPlusPlus",
     "build",
 ]
+
+
+_SEGMENTERS = {net.UNet: UNet, net.AttentionUNet: AttentionUNet, net.UNetPlusPlus: UNetPlusPlus}
 
 
 def build(blueprint: Blueprint) -> nn.Module:
     """The module of a blueprint, initialised, on the device and with the dtype in force."""
     network = blueprint.network
-    if isinstance(network, net.UNet):
-        return UNet(blueprint)
+    if isinstance(network, net.Segmenter):
+        return _SEGMENTERS[type(network)](blueprint)
     if isinstance(network, net.DenseResNet):
         return ResNet18_3D(blueprint=blueprint)
     if isinstance(network, net.PreActResNet):

@@ -14,9 +14,8 @@ from resvox.catalog import get_blueprint
 from resvox.errors import BlueprintError
 from resvox.torch import blocks
 from resvox.torch.initialize import Unfilled, materialize
-from resvox.torch.layers import layer
+from resvox.torch.layers import cut_to, layer
 from resvox.torch.resnet import as_blueprint, expect
-from resvox.torch.unet import cut_to
 
 
 class BasicBlock(blocks.BasicBlock):

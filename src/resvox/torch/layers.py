@@ -218,3 +218,17 @@ _SPELLINGS: dict[type[Node], Callable[[Any, int], nn.Module]] = {
     lf.Identity: lambda node, dims: nn.Identity(),
     ZeroPadShortcut: lambda node, dims: ZeroPad(node),
 }
+
+
+def cut_to(x: Tensor, reference: Tensor) -> Tensor:
+    """The near corner of ``x`` with the spatial size of ``reference``: the one rule for sizes that do not divide.
+
+    A strided layer makes ceil(n / 2) of n, so an enlarged map is never smaller than what it meets; where the
+    sizes divide nothing is cut.
+    """
+    # Padding by less than nothing, not a slice: a slice's strides tie an exported graph to sizes that divide (or to
+    # those that do not), as the example's did.
+    cut: list[int] = []
+    for axis in range(x.dim() - 1, 1, -1):
+        cut += [0, reference.shape[axis] - x.shape[axis]]
+    return F.pad(x, cut)

@@ -1,4 +1,4 @@
-"""The U-Net. The twin of ``keras/unet.py``."""
+"""The U-Net and the attention U-Net. The twin of ``keras/unet.py``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,35 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
-from resvox.blueprint.blueprint import encoder_blueprint
-from resvox.torch.initialize import Unfilled, materialize
-from resvox.torch.layers import layer
-from resvox.torch.resnet import as_blueprint, backbone, checkpoint_stages, expect
+from resvox.torch.layers import cut_to, layer
+from resvox.torch.segmentation import SegmentationModel, SupervisionHead, segmenter_blueprint
+
+
+class AttentionGate(nn.Module):
+    """The weight of every voxel of a skip, from the skip and the map below it (arXiv:1804.03999)."""
+
+    def __init__(self, node: net.AttentionGate, spatial_dims: int) -> None:
+        super().__init__()
+        self.theta = layer(node.theta, spatial_dims)
+        self.phi = layer(node.phi, spatial_dims)
+        self.act = layer(node.act, spatial_dims)
+        self.psi = layer(node.psi, spatial_dims)
+        self.gate = layer(node.gate, spatial_dims)
+        self.up = layer(node.up, spatial_dims)
+
+    def forward(self, skip: Tensor, below: Tensor) -> Tensor:
+        weight = self.gate(self.psi(self.act(self.theta(skip) + self.phi(below))))
+        return skip * cut_to(self.up(weight), skip)
+
+
+class NoGate(nn.Module):
+    """A skip as it is."""
+
+    def forward(self, skip: Tensor, below: Tensor) -> Tensor:
+        return skip
 
 
 class UNetDecoderBlock(nn.Module):
@@ -24,6 +45,7 @@ class UNetDecoderBlock(nn.Module):
     def __init__(self, node: net.UNetDecoderBlock, spatial_dims: int) -> None:
         super().__init__()
         self.joins = node.joins
+        self.gate = AttentionGate(node.gate, spatial_dims) if node.gate else NoGate()
         self.up = layer(node.up, spatial_dims)
         self.conv1 = layer(node.conv1, spatial_dims)
         self.bn1 = layer(node.bn1, spatial_dims)
@@ -32,10 +54,10 @@ class UNetDecoderBlock(nn.Module):
         self.bn2 = layer(node.bn2, spatial_dims)
         self.act2 = layer(node.act2, spatial_dims)
 
-    def forward(self, x: Tensor, reference: Tensor) -> Tensor:
-        x = cut_to(self.up(x), reference)
+    def forward(self, below: Tensor, references: list[Tensor]) -> Tensor:
+        x = cut_to(self.up(below), references[0])
         if self.joins:
-            x = torch.cat([x, reference], 1)
+            x = torch.cat([x, self.gate(references[0], below)] + references[1:], 1)  # noqa: RUF005 (TorchScript)
         x = self.act1(self.bn1(self.conv1(x)))
         return self.act2(self.bn2(self.conv2(x)))
 
@@ -51,59 +73,68 @@ class UNetDecoder(nn.Module):
             if isinstance(block, net.UNetDecoderBlock)
         )
 
-    def forward(self, image: Tensor, maps: list[Tensor]) -> Tensor:
-        """Maps [P1, ..., P<depth>] to features at the image's size."""
+    def forward(self, image: Tensor, maps: list[Tensor]) -> list[Tensor]:
+        """Maps [P1, ..., P<depth>] to what every block gives; the last is of the image's size."""
         references = [image] + maps  # noqa: RUF005 (TorchScript has no starred lists)
         x = references[-1]
+        ways: list[Tensor] = []
         for number, block in enumerate(self.blocks):
-            x = block(x, references[len(references) - 2 - number])
-        return x
+            x = block(x, [references[len(references) - 2 - number]])
+            ways.append(x)
+        return ways
 
 
-class UNet(nn.Module):
+class _UNet(SegmentationModel):
+    """What a U-Net does with or without gates. Abstract."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_batch(x)
+        ways = self.decoder(x, self.encoder(x))
+        logits = self.head(ways[-1])
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
+            if self.supervised and self.training:
+                return self._supervise(logits, ways, x)  # type: ignore[return-value]
+        return self.activation(logits)
+
+    @torch.jit.unused
+    def _supervise(self, logits: Tensor, ways: list[Tensor], image: Tensor) -> list[Tensor]:
+        """The logits of every level, finest first."""
+        coarser = [head(way, image) for head, way in zip(self.supervision, reversed(ways[:-1]), strict=True)]
+        return [self.activation(each) for each in (logits, *coarser)]
+
+
+_SPELL = {"decoder": UNetDecoder, "supervision": SupervisionHead}
+
+
+class UNet(_UNet):
     """U-Net (arXiv:1505.04597) on a residual encoder; any input size from 1 voxel up.
 
     Args:
         model: a blueprint, or a name of the catalog with the arguments of :func:`resvox.create_model`.
+        encoder: a residual network of this package. Its blueprint, cut at ``encoder_depth``, becomes the encoder,
+            and its weights are copied.
 
-    Input (batch, channels, \\*size); output logits (batch, num_classes, \\*size) of the same size.
+    Input (batch, channels, \\*size); output logits (batch, num_classes, \\*size) of the same size. In training
+    with ``deep_supervision=True`` a list of them, finest first.
+
+    Raises:
+        ValueError: in training with batch norm, a batch whose deepest map holds one value a channel.
     """
 
-    def __init__(self, model: Blueprint | str = "unet", /, **arguments: Any) -> None:
-        super().__init__()
-        blueprint = as_blueprint(model, arguments)
-        node = expect(blueprint, net.UNet, "UNet", "resvox.create_model")
-        with Unfilled():
-            self.encoder = backbone(encoder_blueprint(blueprint))
-            self.decoder = UNetDecoder(node.decoder, blueprint.spatial_dims)
-            self.head = layer(node.head, blueprint.spatial_dims)
-            self.activation = layer(node.activation, blueprint.spatial_dims)
-        self.blueprint = blueprint
-        materialize(self, node)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.decoder(x, self.encoder(x))
-        return self.activation(self.head(x))
-
-    def forward_pyramid(self, x: Tensor) -> list[Tensor]:
-        """The encoder's maps [P1, ..., P<depth>], fine to coarse."""
-        return self.encoder(x)
-
-    @torch.jit.unused
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training: keep a block's input alone and compute the rest again."""
-        checkpoint_stages(self, enable)
+    def __init__(
+        self, model: Blueprint | str = "unet", /, *, encoder: nn.Module | None = None, **arguments: Any
+    ) -> None:
+        super().__init__(segmenter_blueprint(model, arguments, encoder, net.UNet, "UNet"), _SPELL, encoder)
 
 
-def cut_to(x: Tensor, reference: Tensor) -> Tensor:
-    """The near corner of ``x`` with the spatial size of ``reference``: the one rule for sizes that do not divide.
+class AttentionUNet(_UNet):
+    """Attention U-Net (arXiv:1804.03999) on a residual encoder: every skip is weighed by what lies below it.
 
-    A strided layer makes ceil(n / 2) of n, so an enlarged map is never smaller than what it meets; where the
-    sizes divide nothing is cut.
+    Takes, gives and raises what :class:`UNet` does.
     """
-    # Padding by less than nothing, not a slice: a slice's strides tie an exported graph to sizes that divide (or to
-    # those that do not), as the example's did.
-    cut: list[int] = []
-    for axis in range(x.dim() - 1, 1, -1):
-        cut += [0, reference.shape[axis] - x.shape[axis]]
-    return F.pad(x, cut)
+
+    def __init__(
+        self, model: Blueprint | str = "attention_unet", /, *, encoder: nn.Module | None = None, **arguments: Any
+    ) -> None:
+        blueprint = segmenter_blueprint(model, arguments, encoder, net.AttentionUNet, "AttentionUNet")
+        super().__init__(blueprint, _SPELL, encoder)

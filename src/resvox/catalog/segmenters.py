@@ -1,0 +1,109 @@
+"""Which segmentation models exist: one line of data a model, and how its options become a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resvox.blueprint import (
+    NormChoice,
+    UNetRecipe,
+    activation_of,
+    output_activation_of,
+    resolve_attention_unet,
+    resolve_unet,
+    resolve_unet_plus_plus,
+)
+from resvox.blueprint.networks import Encoder, Segmenter
+from resvox.catalog.arguments import Interface
+from resvox.catalog.encoders import listed
+
+# encoder, interface and options (all of them known) to the network
+Resolve = Callable[[Encoder, Interface, Mapping[str, Any]], Segmenter]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterRow:
+    """A row: names, the options that concern its decoder, and how they are resolved."""
+
+    name: str
+    class_name: str
+    family: str
+    options: tuple[str, ...]
+    resolve: Resolve
+
+
+UNET_OPTIONS = (
+    "output_activation",
+    "encoder_depth",
+    "decoder_filters",
+    "decoder_block_type",
+    "decoder_interpolation",
+    "decoder_transpose_kernel",
+    "decoder_normalization",
+    "decoder_activation",
+    "head_kernel",
+    "deep_supervision",
+)
+
+
+def _recipe(encoder: Encoder, interface: Interface, options: Mapping[str, Any]) -> UNetRecipe:
+    norm = options.get("decoder_normalization", options.get("norm", "batch"))
+    act = options.get("decoder_activation", options.get("activation", "relu"))
+    return UNetRecipe(
+        encoder=encoder,
+        num_classes=interface.num_classes,
+        filters=listed(options.get("decoder_filters", (256, 128, 64, 32, 16))),
+        block_type=options.get("decoder_block_type", "upsampling"),
+        interpolation=options.get("decoder_interpolation", "nearest"),
+        transpose_kernel=options.get("decoder_transpose_kernel", 4),
+        norm=None if norm is None or norm is False else NormChoice.of(norm, "decoder_normalization"),
+        activation=activation_of(act, "decoder_activation"),
+        head_kernel=options.get("head_kernel", 1),
+        deep_supervision=options.get("deep_supervision", False),
+        output_activation=output_activation_of(options.get("output_activation")),
+    )
+
+
+def _unet(encoder: Encoder, interface: Interface, options: Mapping[str, Any]) -> Segmenter:
+    return resolve_unet(_recipe(encoder, interface, options))
+
+
+def _attention_unet(encoder: Encoder, interface: Interface, options: Mapping[str, Any]) -> Segmenter:
+    return resolve_attention_unet(_recipe(encoder, interface, options))
+
+
+def _unet_plus_plus(encoder: Encoder, interface: Interface, options: Mapping[str, Any]) -> Segmenter:
+    order = options.get("decoder_filter_order", "finest_first")
+    return resolve_unet_plus_plus(_recipe(encoder, interface, options), order)
+
+
+SEGMENTERS: dict[str, SegmenterRow] = {
+    row.name: row
+    for row in (
+        SegmenterRow(name="unet", class_name="UNet", family="unet", options=UNET_OPTIONS, resolve=_unet),
+        SegmenterRow(
+            name="unet_plus_plus",
+            class_name="UNetPlusPlus",
+            family="unet",
+            options=(*UNET_OPTIONS, "decoder_filter_order"),
+            resolve=_unet_plus_plus,
+        ),
+        SegmenterRow(
+            name="attention_unet",
+            class_name="AttentionUNet",
+            family="unet",
+            options=UNET_OPTIONS,
+            resolve=_attention_unet,
+        ),
+    )
+}
+
+SEGMENTER_ALIASES: dict[str, str] = {
+    "unet++": "unet_plus_plus",
+    "unetplusplus": "unet_plus_plus",
+    "unetpp": "unet_plus_plus",
+    "attentionunet": "attention_unet",
+    "attunet": "attention_unet",
+}

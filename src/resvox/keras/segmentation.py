@@ -1,0 +1,136 @@
+"""What every segmentation model is in Keras: an encoder, a decoder, heads. The twin of ``torch/segmentation.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from resvox.blueprint import Blueprint, Node
+from resvox.blueprint import networks as net
+from resvox.blueprint.encoders import encoder_reduction
+from resvox.blueprint.leaves import Norm
+from resvox.catalog import get_blueprint
+from resvox.catalog.registry import segmenter_on
+from resvox.errors import BlueprintError
+from resvox.keras.arguments import need_input_shape
+from resvox.keras.layers import Place, Tensor, cut_to, layer
+from resvox.keras.model import BlueprintModel, Spelling, expect
+from resvox.keras.tensors import copy_encoder
+
+
+def supervision_head(node: net.SupervisionHead, place: Place, x: Tensor, image: Tensor) -> Tensor:
+    """Logits of a coarser level, enlarged and cut to the size of the image."""
+    x = layer(node.up, place.at("up"), layer(node.conv, place.at("conv"), x))
+    return cut_to(place, x, image)
+
+
+def supervised(node: Any, place: Place, logits: Sequence[Tensor]) -> Any:
+    """The output, activated; with deep supervision the list of outputs, finest first."""
+    found = [
+        layer(node.activation, place.at("activation" if number == 0 else f"supervision.{number - 1}.activation"), each)
+        for number, each in enumerate(logits)
+    ]
+    return found[0] if node.supervision is None else found
+
+
+class SegmentationModel(BlueprintModel):
+    """An encoder, a decoder and heads. Abstract: heirs say which network they are, and how it is spelled.
+
+    Output (batch, \\*size, num_classes) in float32, of the image's size; with deep supervision the list of them,
+    finest first, in training and after (:meth:`without_supervision` gives the model with the first alone).
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint | None,
+        /,
+        *,
+        model: str,
+        kind: type[Node],
+        spell: Spelling,
+        encoder: Any,
+        options: dict[str, Any],
+        input_shape: Sequence[int | None] | None,
+        input_tensor: Tensor | None,
+        include_rescaling: bool,
+        name: str | None,
+        dtype: Any,
+    ) -> None:
+        owner = type(self).__name__
+        if blueprint is None:
+            if encoder is not None:
+                _check_encoder(encoder)
+                if input_shape is None and input_tensor is None:
+                    input_shape = encoder.input_shape[1:]
+                include_rescaling = include_rescaling or encoder.include_rescaling
+            shape = need_input_shape(owner, input_shape, input_tensor)
+            blueprint = _blueprint(model, shape, encoder, options)
+            name = name or owner
+        elif options or encoder is not None:
+            given = [*options, *(["encoder"] if encoder is not None else [])]
+            raise BlueprintError(f"a blueprint and arguments {sorted(given)}", expected="one of the two")
+        expect(blueprint, (kind,), owner)
+        super().__init__(
+            blueprint,
+            spell=spell,
+            input_shape=input_shape,
+            input_tensor=input_tensor,
+            include_rescaling=include_rescaling,
+            name=name,
+            dtype=dtype,
+        )
+        if encoder is not None:
+            copy_encoder(encoder, self)
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """The outputs.
+
+        Raises:
+            ValueError: in training with batch norm, a batch whose deepest map holds one value a channel.
+        """
+        if training is True:
+            _check_batch(self.blueprint, inputs)
+        return super().call(inputs, training=training, mask=mask)
+
+    def without_supervision(self) -> keras.Model:
+        """A functional model with the final output alone; it shares this one's layers and weights."""
+        outputs = self.outputs[0]
+        return keras.Model(self.inputs, outputs, name=f"{self.name}_final")
+
+
+def _check_batch(blueprint: Blueprint, inputs: Any) -> None:
+    network: Any = blueprint.network
+    if not any(isinstance(leaf, Norm) and leaf.kind == "batch" for _, leaf in network.leaves()):
+        return
+    shape = getattr(inputs, "shape", None)
+    if shape is None or any(n is None for n in shape):
+        return  # open while a graph is traced
+    values = int(shape[0])
+    for size, step in zip(shape[1:-1], encoder_reduction(network.encoder), strict=True):
+        values *= -(-int(size) // step)
+    if values < 2:
+        raise ValueError(
+            f"a batch of shape {tuple(shape)} in training: its deepest map has one value a channel, and batch norm "
+            "needs at least 2; give a larger batch or size, or build the model with norm='instance'"
+        )
+
+
+def _check_encoder(encoder: Any) -> None:
+    if not isinstance(encoder, BlueprintModel):
+        raise BlueprintError(
+            f"an encoder that is a {type(encoder).__name__}",
+            expected="a residual model of resvox.keras",
+            fix="build it with resvox.keras.ResNetBackbone or resvox.keras.ResNet50, or give encoder_name=",
+        )
+
+
+def _blueprint(model: str, shape: Sequence[int | None], encoder: Any, options: dict[str, Any]) -> Blueprint:
+    if encoder is None:
+        return get_blueprint(model, input_shape=shape, **options)
+    if "encoder_name" in options:
+        raise BlueprintError(
+            f"encoder= and encoder_name={options['encoder_name']!r}", expected="exactly one of the two"
+        )
+    return segmenter_on(encoder.blueprint, model, **options)

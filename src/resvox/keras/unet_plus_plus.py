@@ -1,0 +1,98 @@
+"""The UNet++. The twin of ``torch/unet_plus_plus.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from resvox.blueprint import Blueprint, Node
+from resvox.blueprint import networks as net
+from resvox.blueprint.unet_plus_plus import grid, original, prune
+from resvox.keras.layers import Place, Tensor, cut_to, layer
+from resvox.keras.operations import registered
+from resvox.keras.resnet import pyramid
+from resvox.keras.segmentation import SegmentationModel, supervised
+from resvox.keras.tensors import copy_tensors
+from resvox.keras.unet import unet_decoder_block
+
+
+def unet_plus_plus_decoder(node: net.UNetPlusPlusDecoder, place: Place, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Maps [P1, ..., P<depth>] to the finest row: X(0, 0), which is P1, to X(0, N)."""
+    left = list(maps)
+    row = [left.pop()]
+    for number, blocks in enumerate(grid(node)):
+        below, row = row, [left.pop()]
+        for column, (block, lower) in enumerate(zip(blocks, below, strict=True)):
+            row.append(unet_decoder_block(block, place.at(f"rows.{number}.{column}"), lower, row))
+    return row
+
+
+def unet_plus_plus(node: net.UNetPlusPlus, place: Place, x: Tensor) -> tuple[Any, list[Tensor]]:
+    """Logits (batch, \\*size, num_classes) of the image's size, a list if supervised; and the encoder's maps."""
+    maps = pyramid(node.encoder, place.at("encoder"), x)
+    row = unet_plus_plus_decoder(node.decoder, place.at("decoder"), maps)
+    full = place.full_precision
+    heads: list[tuple[str, Node]] = [("head", node.head)]
+    if node.supervision is not None:
+        heads += [(f"supervision.{name}", head) for name, head in node.supervision.children()]
+    logits = []
+    for number, ((name, head), way) in enumerate(zip(heads, reversed(row), strict=False)):
+        bridge = place.at("decoder.bridge" if number == 0 else f"supervision.{number - 1}.bridge")
+        enlarged = cut_to(bridge, layer(node.decoder.bridge, bridge, way), x)
+        logits.append(layer(head, full.at(name), enlarged))
+    return supervised(node, full, logits), maps
+
+
+@registered
+class UNetPlusPlus(SegmentationModel):
+    """UNet++ (arXiv:1912.05074) on a residual encoder; any input size from 1 voxel up.
+
+    Takes, gives and raises what :class:`resvox.keras.UNet` does, and ``decoder_filter_order``.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint | None = None,
+        /,
+        *,
+        input_shape: Sequence[int | None] | None = None,
+        input_tensor: Tensor | None = None,
+        encoder: Any = None,
+        include_rescaling: bool = False,
+        name: str | None = None,
+        dtype: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            blueprint,
+            model="unet_plus_plus",
+            kind=net.UNetPlusPlus,
+            spell=unet_plus_plus,
+            encoder=encoder,
+            options=options,
+            input_shape=input_shape,
+            input_tensor=input_tensor,
+            include_rescaling=include_rescaling,
+            name=name,
+            dtype=dtype,
+        )
+
+    def pruned(self, level: int) -> UNetPlusPlus:
+        """The smaller network inside that ends at X(0, level), as a model of its own with copied weights.
+
+        It gives what deep supervision trained that node to give, for less: the paper's pruning.
+
+        Raises:
+            BlueprintError: no such level, or a model without deep supervision.
+        """
+        network: Any = self.blueprint.network
+        smaller, moved = prune(network, level)
+        model = UNetPlusPlus(
+            replace(self.blueprint, network=smaller),
+            input_shape=self.inputs[0].shape[1:],
+            include_rescaling=self.include_rescaling,
+            dtype=self.dtype_policy,
+        )
+        copy_tensors(self, model, lambda name: original(name, moved))
+        return model

@@ -1,0 +1,89 @@
+"""The UNet++. The twin of ``keras/unet_plus_plus.py``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resvox.blueprint import Blueprint
+from resvox.blueprint import networks as net
+from resvox.blueprint.unet_plus_plus import grid, original, prune
+from resvox.torch.layers import cut_to, layer
+from resvox.torch.segmentation import SegmentationModel, segmenter_blueprint
+from resvox.torch.unet import UNetDecoderBlock
+
+
+class Row(nn.ModuleList):
+    """The nodes of one resolution, X(i, 1), X(i, 2), ..."""
+
+    def forward(self, below: list[Tensor], skip: Tensor) -> list[Tensor]:
+        """The row below and X(i, 0) to X(i, 0), X(i, 1), ..."""
+        row = [skip]
+        for column, block in enumerate(self):
+            row.append(block(below[column], row))
+        return row
+
+
+class UNetPlusPlusDecoder(nn.Module):
+    """The grid, row by row, deep to shallow."""
+
+    def __init__(self, node: net.UNetPlusPlusDecoder, spatial_dims: int) -> None:
+        super().__init__()
+        self.rows = nn.ModuleList(Row(UNetDecoderBlock(block, spatial_dims) for block in row) for row in grid(node))
+        self.bridge = layer(node.bridge, spatial_dims)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps [P1, ..., P<depth>] to the finest row: X(0, 0), which is P1, to X(0, N)."""
+        row = [maps[-1]]
+        for number, each in enumerate(self.rows):
+            row = each(row, maps[len(maps) - 2 - number])
+        return row
+
+
+class UNetPlusPlus(SegmentationModel):
+    """UNet++ (arXiv:1912.05074) on a residual encoder; any input size from 1 voxel up.
+
+    Takes, gives and raises what :class:`resvox.torch.UNet` does, and ``decoder_filter_order``.
+    """
+
+    def __init__(
+        self, model: Blueprint | str = "unet_plus_plus", /, *, encoder: nn.Module | None = None, **arguments: Any
+    ) -> None:
+        blueprint = segmenter_blueprint(model, arguments, encoder, net.UNetPlusPlus, "UNetPlusPlus")
+        super().__init__(blueprint, {"decoder": UNetPlusPlusDecoder, "supervision": layer}, encoder)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_batch(x)
+        row = self.decoder(self.encoder(x))
+        logits = self.head(cut_to(self.decoder.bridge(row[-1]), x))
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
+            if self.supervised and self.training:
+                return self._supervise(logits, row, x)  # type: ignore[return-value]
+        return self.activation(logits)
+
+    @torch.jit.unused
+    def _supervise(self, logits: Tensor, row: list[Tensor], image: Tensor) -> list[Tensor]:
+        """The logits of X(0, N), X(0, N - 1), ..., X(0, 1)."""
+        full = [cut_to(self.decoder.bridge(way), image) for way in reversed(row[1:-1])]
+        earlier = [head(each) for head, each in zip(self.supervision, full, strict=True)]
+        return [self.activation(each) for each in (logits, *earlier)]
+
+    @torch.jit.unused
+    def pruned(self, level: int) -> UNetPlusPlus:
+        """The smaller network inside that ends at X(0, level), as a model of its own with copied weights.
+
+        It gives what deep supervision trained that node to give, for less: the paper's pruning.
+
+        Raises:
+            BlueprintError: no such level, or a model without deep supervision.
+        """
+        network: Any = self.blueprint.network
+        smaller, moved = prune(network, level)
+        model = UNetPlusPlus(replace(self.blueprint, network=smaller))
+        values = self.state_dict()
+        model.load_state_dict({name: values[original(name, moved)] for name in model.state_dict()}, strict=True)
+        return model.train(self.training)
+
