@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resvox.catalog import get_blueprint, list_models
     from resvox.factory import create_model
     from resvox.walk import Walkthrough, walkthrough
-    from resvox.weights import create_model_from, load_model, load_weights, save_model
+    from resvox.weights import create_model_from, export_weights, load_model, load_weights, save_model
 
 _HOMES = {
     "Blueprint": "resvox.blueprint",
@@ -28,6 +28,7 @@ _HOMES = {
     "load_model": "resvox.weights",
     "load_weights": "resvox.weights",
     "create_model_from": "resvox.weights",
+    "export_weights": "resvox.weights",
 }
 _ROOMS = (
     "blueprint",
@@ -52,6 +53,7 @@ __all__ = [
     "__version__",
     "create_model",
     "create_model_from",
+    "export_weights",
     "get_blueprint",
     "list_models",
     "load_model",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,11 +49,18 @@ def array_of(value: torch.Tensor) -> npt.NDArray[Any]:
     return array.float().numpy() if array.dtype == torch.bfloat16 else array.numpy()
 
 
+def pickled(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """A state dict as ``torch.save`` writes it."""
+    stream = io.BytesIO()
+    torch.save({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}, stream)
+    return stream.getvalue()
+
+
 def update(model: nn.Module, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     """Copy some tensors (already checked against the blueprint) into the model; the others stay."""
     own = model.state_dict(keep_vars=True)
     with torch.no_grad():
         for name, value in tensors.items():
-            own[name].copy_(torch.from_numpy(np.ascontiguousarray(value)))
+            own[name].copy_(torch.from_numpy(np.require(value, requirements=["C", "W"])))
             if name.endswith("running_mean"):
                 own[name.removesuffix("running_mean") + COUNTER].zero_()

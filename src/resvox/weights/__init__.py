@@ -1,5 +1,6 @@
 """WHERE numbers come from: model files, peers' checkpoints, and the names tensors have in them."""
 
+from resvox.weights.exporting import export_weights
 from resvox.weights.files import Header, read_header
 from resvox.weights.importers import PEERS
 from resvox.weights.loading import create_model_from, load_weights
@@ -12,6 +13,7 @@ __all__ = [
     "Header",
     "LoadReport",
     "create_model_from",
+    "export_weights",
     "load_model",
     "load_weights",
     "origin_of",

@@ -68,11 +68,11 @@ def write_file(
         "metadata": words,
     }
     data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata=header)
-    _replace(target, data)
+    replace_file(target, data)
     return target
 
 
-def _replace(target: Path, data: bytes) -> None:
+def replace_file(target: Path, data: bytes) -> None:
     """A temporary file beside the target, flushed to disk, then moved over it in one step."""
     temporary = ""
     try:

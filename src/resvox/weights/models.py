@@ -11,6 +11,7 @@ from resvox.blueprint import Blueprint
 from resvox.errors import WeightsError
 from resvox.factory import build, check_framework
 from resvox.weights.files import read_header, read_tensors, write_file
+from resvox.weights.provenance import ORIGIN, origin_of, remember
 
 
 def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> Path:
@@ -19,7 +20,8 @@ def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[st
     Args:
         model: a torch or Keras model that resvox built.
         path: where to; parent folders are made.
-        metadata: a JSON object kept beside the blueprint (preprocessing, labels...).
+        metadata: a JSON object kept beside the blueprint (preprocessing, labels...). Where the weights came from a
+            peer, ``weights_from`` says so.
 
     Returns:
         The path.
@@ -28,7 +30,9 @@ def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[st
         WeightsError: a model of another origin, or one whose tensors no longer are the blueprint's.
     """
     room, blueprint = room_of(model)
-    return write_file(path, room.tensors_of(model), blueprint, metadata)
+    origin = origin_of(model)
+    words = {**({ORIGIN: origin} if origin else {}), **(metadata or {})}
+    return write_file(path, room.tensors_of(model), blueprint, words)
 
 
 def load_model(path: str | os.PathLike[str], *, framework: str = "torch") -> Any:
@@ -43,6 +47,9 @@ def load_model(path: str | os.PathLike[str], *, framework: str = "torch") -> Any
     tensors = read_tensors(path, header.blueprint)
     model = build(header.blueprint, framework=framework)
     room_of(model)[0].fill(model, tensors)
+    origin = header.metadata.get(ORIGIN)
+    if isinstance(origin, dict):
+        remember(model, origin)
     return model
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 _ORIGINS: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
-KEY = "weights_from"
+ORIGIN = "weights_from"  # in the metadata of a model file
 
 
 def remember(model: Any, origin: dict[str, Any]) -> None:

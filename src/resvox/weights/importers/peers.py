@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from resvox.blueprint import Blueprint
 from resvox.errors import WeightsError
 from resvox.weights.architecture import Architecture
 from resvox.weights.importers import tables
@@ -172,6 +173,15 @@ def _medicai_unets(shapes: Shapes) -> list[Importer]:
         )
         for encoder in encoders
     ]
+
+
+def importers_of(peer: str, blueprint: Blueprint) -> list[Importer]:
+    """A peer's importers, those of its segmentation models for a blueprint of one."""
+    shapes = {}
+    if blueprint.task == "segmentation":
+        depth = sum(1 for name in blueprint.tensors() if re.fullmatch(r"decoder\.blocks\.\d+\.conv1\.weight", name))
+        shapes = {f"decoder_stage{depth}_conv_1_conv_{blueprint.spatial_dims}D/kernel": (1,)}
+    return [each for each in (*IMPORTERS, *_medicai_unets(shapes)) if each.peer == peer]
 
 
 def choose(found: list[Importer], shapes: Shapes, wrappers: tuple[str, ...], where: str) -> Importer:

@@ -1,0 +1,182 @@
+"""A source's tensors under our names, and what network they may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from resvox.blueprint import Blueprint
+from resvox.blueprint.leaves import Conv, Linear, TransposedConv
+from resvox.errors import BlueprintError, WeightsError
+from resvox.weights.architecture import Architecture, UnclearError, describe
+from resvox.weights.importers import PEERS, Importer, candidates, choose
+from resvox.weights.importers.table import KERNELS, NORMS
+from resvox.weights.sources import COUNTER, Source
+
+Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A source under our names.
+
+    Attributes:
+        importer: whose names they were; None for ours.
+        tensors: by our name, axes in PyTorch's order.
+        theirs: our name to the source's.
+        dropped: the source's names that are no part of the network, with the reason.
+        heads: the same for another head, dropped only when asked.
+        unknown: the source's names that nobody knows.
+        blueprints: what the source may compute; the first is what its peer does unless told otherwise. Empty where
+            names and shapes tell of no network.
+        unclear: why, then.
+    """
+
+    source: Source
+    importer: Importer | None
+    tensors: Arrays
+    theirs: dict[str, str]
+    dropped: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    blueprints: tuple[Blueprint, ...] = ()
+    unclear: str = ""
+
+    @property
+    def peer(self) -> str:
+        """What reports say."""
+        return self.importer.title if self.importer else "resvox"
+
+
+def name_source(source: Source, peer: str | None, model: Blueprint | None) -> Named:
+    """A source under our names, and what its network may be.
+
+    Raises:
+        WeightsError: nobody's names, or those of several peers that compute different things.
+    """
+    if peer is not None and peer not in PEERS:
+        raise WeightsError(f"peer={peer!r}", expected="one of " + ", ".join(PEERS))
+    tensors = {name: value for name, value in source.tensors.items() if not name.endswith(COUNTER)}
+    counters = dict.fromkeys(
+        (name for name in source.tensors if name.endswith(COUNTER)), "a step counter that nothing reads"
+    )
+    if source.blueprint is not None and peer in (None, "resvox"):
+        return _ours(source, tensors, counters, source.blueprint)
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    found = [] if peer == "resvox" else candidates(shapes, source.kind, peer)
+    if peer is None and not all(_is_known(found, name) for name in shapes) and _is_ours(source, tensors, model):
+        found = []
+    if not found:
+        if model is None or (peer is None and not _is_ours(source, tensors, model)):
+            raise WeightsError(
+                f"names that no peer uses, such as {', '.join(list(shapes)[:4])}",
+                expected="weights of " + ", ".join(PEERS),
+                fix="say peer=, or rename the tensors after resvox.get_blueprint(...).tensors()",
+                path=source.where,
+            )
+        return replace(_ours(source, tensors, counters, model), blueprints=())
+    importer = choose(found, shapes, source.wrappers, source.where)
+    return _translated(source, importer, tensors, counters)
+
+
+def _is_known(found: list[Importer], name: str) -> bool:
+    return any(each.table.ours(name) or each.head(name) or each.dropped(name) for each in found)
+
+
+def _is_ours(source: Source, tensors: Arrays, model: Blueprint | None) -> bool:
+    """Whether most names are those of the model itself."""
+    if model is None:
+        return False
+    own = set(_own_names(model, source.kind).values())
+    return sum(name in own for name in tensors) * 2 > len(tensors)
+
+
+def _own_names(blueprint: Blueprint, kind: str) -> dict[str, str]:
+    """Our names as a file of that kind of ours has them."""
+    names = list(blueprint.tensors())
+    return dict(zip(names, names, strict=True)) if kind == "torch" else keras_names(blueprint)
+
+
+def keras_names(blueprint: Blueprint) -> dict[str, str]:
+    """Our names to those of the Keras twin: ``layer1_0_conv1/kernel``."""
+    found = {}
+    for path, leaf in blueprint.network.leaves():
+        for last, spec in leaf.own_tensors():
+            plain = isinstance(leaf, (Conv, TransposedConv, Linear)) and bool(spec)
+            variable = (KERNELS if plain else NORMS)[last]
+            found[f"{path}.{last}"] = f"{path.replace('.', '_')}/{variable}"
+    return found
+
+
+def _ours(source: Source, tensors: Arrays, dropped: dict[str, str], blueprint: Blueprint) -> Named:
+    names = {theirs: ours for ours, theirs in _own_names(blueprint, source.kind).items()}
+    known = {names[name]: _torch_axes(value, source) for name, value in tensors.items() if name in names}
+    return Named(
+        source=source,
+        importer=None,
+        tensors=known,
+        theirs={ours: theirs for theirs, ours in names.items()},
+        dropped=dropped,
+        unknown=tuple(name for name in tensors if name not in names),
+        blueprints=(blueprint,),
+    )
+
+
+def _translated(source: Source, importer: Importer, tensors: Arrays, dropped: dict[str, str]) -> Named:
+    known: Arrays = {}
+    theirs: dict[str, str] = {}
+    heads: dict[str, str] = {}
+    unknown = []
+    for name, value in tensors.items():
+        found = importer.table.ours(name)
+        if importer.dropped(name):
+            dropped = {**dropped, name: importer.dropped(name) or ""}
+        elif importer.head(name):
+            heads[name] = importer.head(name) or ""
+        elif found is None or found[0] in known:
+            unknown.append(name)
+        else:
+            known[found[0]] = _linear(_torch_axes(value, source), found[1].shape, found[0])
+            theirs[found[0]] = name
+    named = Named(
+        source=source,
+        importer=importer,
+        tensors=known,
+        theirs=theirs,
+        dropped=dropped,
+        heads=heads,
+        unknown=tuple(unknown),
+    )
+    try:
+        found_network = describe({name: tuple(value.shape) for name, value in known.items()})
+        return replace(named, blueprints=blueprints_of(importer, found_network))
+    except (UnclearError, BlueprintError) as error:
+        return replace(named, unclear=str(error))
+
+
+def blueprints_of(importer: Importer, found: Architecture) -> tuple[Blueprint, ...]:
+    """What a peer builds with such tensors; those of its habits that our catalog cannot build are left out."""
+    first, *others = importer.habits(found)
+    blueprints = [found.blueprint(first)]
+    for habits in others:
+        try:
+            blueprints.append(found.blueprint(habits))
+        except BlueprintError:  # such as a group norm of 32 groups over 48 channels
+            continue
+    return tuple(blueprints)
+
+
+def _torch_axes(array: Array, source: Source) -> Array:
+    """Keras's (\\*kernel, in, out) as (out, in, \\*kernel)."""
+    return np.moveaxis(array, (-1, -2), (0, 1)) if source.kind == "keras" and array.ndim > 1 else array
+
+
+def _linear(array: Array, shape: str, name: str) -> Array:
+    """A linear layer that a peer keeps as a convolution of one voxel."""
+    if shape == "conv" and name.endswith("weight") and array.ndim > 2 and set(array.shape[2:]) == {1}:
+        return array.reshape(array.shape[:2])
+    return array
