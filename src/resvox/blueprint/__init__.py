@@ -7,6 +7,7 @@ from resvox.blueprint.node import Node, Sequence, TensorSpec
 from resvox.blueprint.recipe import ResNetRecipe
 from resvox.blueprint.resnet import resolve_resnet
 from resvox.blueprint.trace import Stage
+from resvox.blueprint.trans_unet import TransUNetRecipe, resolve_trans_unet
 from resvox.blueprint.unet import UNetRecipe, resolve_attention_unet, resolve_unet
 from resvox.blueprint.unet_plus_plus import resolve_unet_plus_plus
 
@@ -19,6 +20,7 @@ __all__ = [
     "Sequence",
     "Stage",
     "TensorSpec",
+    "TransUNetRecipe",
     "UNetRecipe",
     "activation_of",
     "output_activation_of",
@@ -26,6 +28,7 @@ __all__ = [
     "resolve_attention_unet",
     "resolve_dense",
     "resolve_resnet",
+    "resolve_trans_unet",
     "resolve_unet",
     "resolve_unet_plus_plus",
 ]

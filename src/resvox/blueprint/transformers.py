@@ -171,7 +171,7 @@ class VisionTransformer(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class QueryLevel(Node):
-    """Queries look at one map of the encoder, each only where its mask said that it belongs; then masks anew.
+    """Queries look at one map of the encoder, each only where its mask says that it belongs.
 
     ``conv`` and ``norm`` bring the map to the queries' channels; ``up`` brings the masks to its size (nearest, cut);
     a token whose mask logit is below 0 (probability below 0.5) is not attended (arXiv:2112.01527, arXiv:2310.07781).
@@ -185,13 +185,15 @@ class QueryLevel(Node):
     drop: Dropout | None
     norm2: LayerNorm
     mlp: Mlp
-    norm3: LayerNorm
-    dot: MaskProduct
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueryDecoder(Node):
-    """Learned queries, refined level by level from coarse to fine, vote for the class of every token."""
+    """Learned queries, refined level by level from coarse to fine, vote for the class of every token.
+
+    ``norm`` and ``dot`` give the masks before the first level and behind every one: a threshold passes no gradient, so
+    those between are learned by what the last ones learn.
+    """
 
     embedding: Queries
     norm: LayerNorm

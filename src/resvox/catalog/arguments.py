@@ -24,16 +24,18 @@ ALIASES = {
     "classifier_activation": "output_activation",
     "base_width": "width_per_group",
     "cardinality": "groups",
+    "img_size": "image_size",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """What goes in and what comes out."""
+    """What goes in and what comes out. ``size`` is that of ``input_shape``, ``None`` along an open axis."""
 
     spatial_dims: int
     in_channels: int
     num_classes: int
+    size: tuple[int | None, ...] | None = None
 
 
 def settle_aliases(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def settle_interface(
             raise BlueprintError(f"{name}={value!r}", expected=f"a whole number of at least {least}")
     if dims > 3:
         raise BlueprintError(f"spatial_dims={dims}", expected="2 or 3")
-    return Interface(spatial_dims=dims, in_channels=channels, num_classes=classes)
+    size = None if input_shape is None else tuple(input_shape[:-1])
+    return Interface(spatial_dims=dims, in_channels=channels, num_classes=classes, size=size)
 
 
 def _shape(value: object) -> tuple[int | None, ...]:

@@ -185,12 +185,15 @@ def segmenter_options(name: str) -> tuple[str, ...]:
     return (*ENCODER_OPTIONS, *SEGMENTERS[name].options, "encoder_name")
 
 
-def segmenter_on(encoder: Blueprint, name: str = "unet", **options: Any) -> Blueprint:
+def segmenter_on(
+    encoder: Blueprint, name: str = "unet", *, input_shape: Sequence[int | None] | None = None, **options: Any
+) -> Blueprint:
     """A segmentation model around an encoder that is there already, a classifier's too: its head is left out.
 
     Args:
         encoder: of a residual network.
         name: of the segmentation model.
+        input_shape: ``(*spatial, channels)``, as the encoder has it.
         **options: those of :func:`get_blueprint` for that name that concern its decoder, and ``encoder_depth``.
 
     Raises:
@@ -209,7 +212,7 @@ def segmenter_on(encoder: Blueprint, name: str = "unet", **options: Any) -> Blue
         spatial_dims=encoder.spatial_dims,
         in_channels=encoder.in_channels,
         num_classes=settled.pop("num_classes", None),
-        input_shape=None,
+        input_shape=input_shape,
         default_classes=1,
     )
     return _segmenter(known, interface, cut_encoder(network, depth), settled)

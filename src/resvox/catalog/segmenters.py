@@ -8,14 +8,18 @@ from typing import Any
 
 from resvox.blueprint import (
     NormChoice,
+    TransUNetRecipe,
     UNetRecipe,
     activation_of,
     output_activation_of,
+    per_axis,
     resolve_attention_unet,
+    resolve_trans_unet,
     resolve_unet,
     resolve_unet_plus_plus,
 )
 from resvox.blueprint.networks import Encoder, Segmenter
+from resvox.blueprint.trans_unet import IMAGE_SIZES
 from resvox.catalog.arguments import Interface
 from resvox.catalog.encoders import listed
 
@@ -79,6 +83,56 @@ def _unet_plus_plus(encoder: Encoder, interface: Interface, options: Mapping[str
     return resolve_unet_plus_plus(_recipe(encoder, interface, options), order)
 
 
+# what is handed to the recipe as it is
+_TRANSFORMER_OPTIONS = (
+    "num_vit_layers",
+    "num_heads",
+    "num_queries",
+    "embed_dim",
+    "mlp_dim",
+    "dropout_rate",
+    "deep_supervision",
+)
+TRANS_UNET_OPTIONS = (
+    "output_activation",
+    "encoder_depth",
+    "decoder_filters",
+    "decoder_interpolation",
+    "decoder_normalization",
+    "decoder_activation",
+    "image_size",
+    "patch_size",
+    *_TRANSFORMER_OPTIONS,
+)
+
+
+def _trans_unet(encoder: Encoder, interface: Interface, options: Mapping[str, Any]) -> Segmenter:
+    dims = interface.spatial_dims
+    norm = options.get("decoder_normalization")
+    patch = options.get("patch_size")
+    recipe = TransUNetRecipe(
+        encoder=encoder,
+        num_classes=interface.num_classes,
+        image_size=_image_size(interface, options.get("image_size")),
+        patch_size=None if patch is None else per_axis("patch_size", patch, dims),
+        filters=listed(options.get("decoder_filters", (256, 128, 64, 32, 16))),
+        interpolation=options.get("decoder_interpolation", "linear"),
+        norm=None if norm is None or norm is False else NormChoice.of(norm, "decoder_normalization"),
+        activation=activation_of(options.get("decoder_activation", "leaky_relu"), "decoder_activation"),
+        output_activation=output_activation_of(options.get("output_activation")),
+        **{name: options[name] for name in _TRANSFORMER_OPTIONS if name in options},
+    )
+    return resolve_trans_unet(recipe)
+
+
+def _image_size(interface: Interface, given: Any) -> tuple[int, ...]:
+    """The size asked for; else that of ``input_shape``, and along an axis that it leaves open the usual one."""
+    dims = interface.spatial_dims
+    if given is not None:
+        return per_axis("image_size", given, dims)
+    return tuple(n or IMAGE_SIZES[dims] for n in interface.size or (None,) * dims)
+
+
 SEGMENTERS: dict[str, SegmenterRow] = {
     row.name: row
     for row in (
@@ -97,6 +151,13 @@ SEGMENTERS: dict[str, SegmenterRow] = {
             options=UNET_OPTIONS,
             resolve=_attention_unet,
         ),
+        SegmenterRow(
+            name="trans_unet",
+            class_name="TransUNet",
+            family="unet",
+            options=TRANS_UNET_OPTIONS,
+            resolve=_trans_unet,
+        ),
     )
 }
 
@@ -106,4 +167,5 @@ SEGMENTER_ALIASES: dict[str, str] = {
     "unetpp": "unet_plus_plus",
     "attentionunet": "attention_unet",
     "attunet": "attention_unet",
+    "transunet": "trans_unet",
 }

@@ -20,6 +20,7 @@ from resvox.blueprint import networks as net
 from resvox.keras.dense import ResNet18_3D
 from resvox.keras.model import BlueprintModel
 from resvox.keras.resnet import ResNet, ResNetBackbone
+from resvox.keras.trans_unet import TransUNet
 from resvox.keras.unet import AttentionUNet, UNet
 from resvox.keras.unet_plus_plus import UNetPlusPlus
 from resvox.keras.variants import BUILDERS
@@ -30,12 +31,18 @@ __all__ = [
     "ResNet",
     "ResNet18_3D",
     "ResNetBackbone",
+    "TransUNet",
     "UNet",
     "UNetPlusPlus",
     "build",
     *BUILDERS,
 ]
-_SEGMENTERS: dict[type, Any] = {net.UNet: UNet, net.AttentionUNet: AttentionUNet, net.UNetPlusPlus: UNetPlusPlus}
+_SEGMENTERS: dict[type, Any] = {
+    net.UNet: UNet,
+    net.AttentionUNet: AttentionUNet,
+    net.UNetPlusPlus: UNetPlusPlus,
+    net.TransUNet: TransUNet,
+}
 
 
 def build(

@@ -133,4 +133,4 @@ def _blueprint(model: str, shape: Sequence[int | None], encoder: Any, options: d
         raise BlueprintError(
             f"encoder= and encoder_name={options['encoder_name']!r}", expected="exactly one of the two"
         )
-    return segmenter_on(encoder.blueprint, model, **options)
+    return segmenter_on(encoder.blueprint, model, input_shape=shape, **options)

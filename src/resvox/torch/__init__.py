@@ -8,6 +8,7 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
 from resvox.torch.dense import BasicBlock, ResNet18_3D
 from resvox.torch.resnet import PreActBackbone, PreActResNet, ResNet, ResNetBackbone
+from resvox.torch.trans_unet import TransUNet
 from resvox.torch.unet import AttentionUNet, UNet
 from resvox.torch.unet_plus_plus import UNetPlusPlus
 
@@ -19,13 +20,19 @@ __all__ = [
     "ResNet",
     "ResNet18_3D",
     "ResNetBackbone",
+    "TransUNet",
     "UNet",
     "UNetPlusPlus",
     "build",
 ]
 
 
-_SEGMENTERS = {net.UNet: UNet, net.AttentionUNet: AttentionUNet, net.UNetPlusPlus: UNetPlusPlus}
+_SEGMENTERS = {
+    net.UNet: UNet,
+    net.AttentionUNet: AttentionUNet,
+    net.UNetPlusPlus: UNetPlusPlus,
+    net.TransUNet: TransUNet,
+}
 
 
 def build(blueprint: Blueprint) -> nn.Module:

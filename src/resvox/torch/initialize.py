@@ -10,6 +10,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from resvox.blueprint import leaves as lf
+from resvox.blueprint import transformers as tf
 from resvox.blueprint.node import Node
 
 
@@ -74,6 +75,11 @@ def _fill(module: Any, leaf: Node) -> None:
             module.running_mean.zero_()
             module.running_var.fill_(1.0)
             module.num_batches_tracked.zero_()
+    elif isinstance(leaf, tf.LayerNorm):
+        module.weight.fill_(1.0)
+        module.bias.zero_()
+    elif isinstance(leaf, (tf.PositionEmbedding, tf.Queries)):
+        module.weight.normal_(0.0, tf.EMBEDDING_STD)
 
 
 def _fill_conv(module: Any, leaf: lf.Conv | lf.TransposedConv) -> None:

@@ -124,9 +124,10 @@ def _upsample(node: lf.Upsample, path: str, signal: Signal, tape: Tape) -> Signa
 @visits(lf.Linear)
 def _linear(node: lf.Linear, path: str, signal: Signal, tape: Tape) -> Signal:
     _check(signal, node.in_features, path)
-    flat = replace(signal, size=())  # what pooling left has no axes of space any more
+    # token by token; what pooling left has no axes of space any more
+    flat = signal if signal.tokens else replace(signal, size=())
     after = replace(flat, channels=node.out_features)
-    flops = 2 * node.in_features * node.out_features
+    flops = 2 * node.in_features * node.out_features * math.prod(flat.size)
     return tape.leaf(path, f"linear, {node.out_features}", node, flat, after, flops)
 
 

@@ -28,7 +28,7 @@ def _gate(node: net.AttentionGate, path: str, below: Signal, skip: Signal, tape:
     return out[0]
 
 
-def _decoder_block(
+def decoder_block(
     node: net.UNetDecoderBlock, path: str, signal: Signal, references: list[Signal], tape: Tape
 ) -> Signal:
     with tape.group(path, "decoder block", signal) as out:
@@ -49,10 +49,10 @@ def _unet(node: net.UNet | net.AttentionUNet, path: str, signal: Signal, tape: T
     x, ways = references.pop(), []
     for name, block in node.decoder.blocks.children():
         assert isinstance(block, net.UNetDecoderBlock)
-        x = _decoder_block(block, join(path, f"decoder.blocks.{name}"), x, [references.pop()], tape)
+        x = decoder_block(block, join(path, f"decoder.blocks.{name}"), x, [references.pop()], tape)
         ways.append(x)
     x = chain(node, ("head",), path, x, tape)
-    for (name, head), way in zip(_heads(node), reversed(ways[:-1]), strict=False):
+    for (name, head), way in zip(heads_of(node), reversed(ways[:-1]), strict=False):
         place = join(path, f"supervision.{name}")
         with tape.group(place, "deep supervision, cut to the input's size", way) as out:
             out.append(replace(chain(head, ("conv", "up"), place, way, tape), size=signal.size))
@@ -67,11 +67,11 @@ def _unet_plus_plus(node: net.UNetPlusPlus, path: str, signal: Signal, tape: Tap
         below, row = row, [maps.pop()]
         for column, (block, lower) in enumerate(zip(blocks, below, strict=True)):
             place = join(path, f"decoder.rows.{number}.{column}")
-            row.append(_decoder_block(block, place, lower, row, tape))
+            row.append(decoder_block(block, place, lower, row, tape))
     bridge = join(path, "decoder.bridge")
     x = replace(visit(node.decoder.bridge, bridge, row[-1], tape), size=signal.size)
     x = chain(node, ("head",), path, x, tape)
-    for (name, head), way in zip(_heads(node), reversed(row[1:-1]), strict=False):
+    for (name, head), way in zip(heads_of(node), reversed(row[1:-1]), strict=False):
         place = join(path, f"supervision.{name}")
         with tape.group(place, "deep supervision", way) as out:
             full = replace(visit(node.decoder.bridge, bridge, way, tape), size=signal.size)
@@ -79,5 +79,5 @@ def _unet_plus_plus(node: net.UNetPlusPlus, path: str, signal: Signal, tape: Tap
     return chain(node, ("activation",), path, x, tape)
 
 
-def _heads(node: net.Segmenter) -> list[tuple[str, Node]]:
+def heads_of(node: net.Segmenter) -> list[tuple[str, Node]]:
     return list((node.supervision or Sequence(items=())).children())

@@ -14,25 +14,29 @@ from resvox.blueprint.node import Node
 
 @dataclass(frozen=True, kw_only=True)
 class Signal:
-    """A feature map in thought: its channels and size, the stride and field of one of its voxels."""
+    """A feature map in thought: its channels and size, the stride and field of one of its voxels.
+
+    ``tokens``: whether its voxels stand in a row, as a transformer has them.
+    """
 
     channels: int
     size: Axes
     stride: tuple[Fraction, ...]
     receptive_field: Axes
+    tokens: bool = False
 
     @property
     def shape(self) -> Axes:
-        """(batch 1, channels, \\*size); a linear layer's signal has no size."""
-        return (1, self.channels, *self.size)
+        """(batch 1, channels, \\*size), or (batch 1, tokens, channels); a linear layer's signal has no size."""
+        return (1, math.prod(self.size), self.channels) if self.tokens else (1, self.channels, *self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One row of a walk: an operation or a group of them (then ``children`` holds its rows).
 
-    Shapes are (batch 1, channels, \\*size); ``stride`` and ``receptive_field`` are in voxels of the input;
-    ``activations`` counts the values written by the operations.
+    Shapes are (batch 1, channels, \\*size), of tokens (batch 1, tokens, channels); ``stride`` and ``receptive_field``
+    are in voxels of the input; ``activations`` counts the values written by the operations.
     """
 
     name: str
@@ -56,17 +60,19 @@ class Stage:
 
 @dataclass
 class Tape:
-    """Collects rows; a group's sums come from its rows."""
+    """Collects rows; a group's sums come from its rows. A layer that is used again has no parameters there."""
 
     rows: list[Stage] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
 
     def leaf(self, path: str, operation: str, node: Node, before: Signal, after: Signal, flops: int) -> Signal:
-        row = _row(path, operation, before, after)
+        row, first = _row(path, operation, before, after), path not in self.seen
+        self.seen.add(path)
         self.rows.append(
             replace(
                 row,
-                parameters=node.parameters,
-                statistics=node.statistics,
+                parameters=node.parameters if first else 0,
+                statistics=node.statistics if first else 0,
                 flops=flops,
                 activations=math.prod(after.shape),
             )

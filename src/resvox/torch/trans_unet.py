@@ -1,0 +1,84 @@
+"""The TransUNet. The twin of ``keras/trans_unet.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resvox.blueprint import Blueprint
+from resvox.blueprint import networks as net
+from resvox.torch.layers import cut_to, layer
+from resvox.torch.segmentation import SegmentationModel, SupervisionHead, segmenter_blueprint
+from resvox.torch.transformers import QueryDecoder, VisionTransformer
+from resvox.torch.unet import UNetDecoderBlock
+
+
+class TransDecoder(nn.Module):
+    """A transformer on the deepest map, queries that look for the classes, and the way up past the other maps."""
+
+    def __init__(self, node: net.TransDecoder, spatial_dims: int) -> None:
+        super().__init__()
+        self.vit = VisionTransformer(node.vit, spatial_dims)
+        self.queries = QueryDecoder(node.queries, spatial_dims)
+        self.up = layer(node.up, spatial_dims)
+        self.conv = layer(node.conv, spatial_dims)
+        self.bn = layer(node.bn, spatial_dims)
+        self.act = layer(node.act, spatial_dims)
+        self.blocks = nn.ModuleList(
+            UNetDecoderBlock(block, spatial_dims)
+            for block in node.blocks.items
+            if isinstance(block, net.UNetDecoderBlock)
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps [P1, ..., P<depth>] to what comes out at every level, from the deepest to P1."""
+        vit = self.vit(maps[-1])
+        x = torch.cat([vit, self.queries(vit, maps)], 1)
+        x = self.act(self.bn(self.conv(cut_to(self.up(x), maps[-1]))))
+        ways = [x]
+        for number, block in enumerate(self.blocks):
+            x = block(x, [maps[len(maps) - 2 - number]])
+            ways.append(x)
+        return ways
+
+
+_SPELL = {"decoder": TransDecoder, "supervision": SupervisionHead}
+
+
+class TransUNet(SegmentationModel):
+    """The hybrid of a residual encoder and a vision transformer (arXiv:2102.04306) with learnable queries that look
+    for the classes from coarse to fine (arXiv:2310.07781). Any input size from 1 voxel up.
+
+    Args:
+        model: a blueprint, or a name of the catalog with the arguments of :func:`resvox.create_model`.
+        encoder: a residual network of this package. Its blueprint, cut at ``encoder_depth``, becomes the encoder,
+            and its weights are copied.
+
+    Input (batch, channels, \\*size); output logits (batch, num_classes, \\*size) of the same size. In training
+    with ``deep_supervision=True`` a list of them, finest first.
+
+    Raises:
+        ValueError: in training with batch norm, a batch whose deepest map holds one value a channel.
+    """
+
+    def __init__(
+        self, model: Blueprint | str = "trans_unet", /, *, encoder: nn.Module | None = None, **arguments: Any
+    ) -> None:
+        super().__init__(segmenter_blueprint(model, arguments, encoder, net.TransUNet, "TransUNet"), _SPELL, encoder)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check_batch(x)
+        ways = self.decoder(self.encoder(x))
+        logits = cut_to(self.head(ways[-1]), x)
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
+            if self.supervised and self.training:
+                return self._supervise(logits, ways, x)  # type: ignore[return-value]
+        return self.activation(logits)
+
+    @torch.jit.unused
+    def _supervise(self, logits: Tensor, ways: list[Tensor], image: Tensor) -> list[Tensor]:
+        """The logits of every level, finest first."""
+        coarser = [head(way, image) for head, way in zip(self.supervision, reversed(ways[:-1]), strict=True)]
+        return [self.activation(each) for each in (logits, *coarser)]
