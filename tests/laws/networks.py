@@ -25,6 +25,16 @@ UNETS = [
     ("attention_unet", {"encoder_name": "resnet18vd", "encoder_depth": 4, "deep_supervision": True}),
     ("attention_unet", {"encoder_name": "resnet18", "strides": (1, 2, 2, 1, 2), "decoder_interpolation": "linear"}),
 ]  # fmt: skip
+TRANS_UNETS = [
+    ("trans_unet", {"encoder_name": "resnet18v2", "encoder_depth": 3, "deep_supervision": True, "num_classes": 1}),
+    ("trans_unet", {"encoder_name": "seresnet50", "strides": (1, 2, 2, 1, 2), "decoder_normalization": "group",
+                    "decoder_interpolation": "nearest", "dropout_rate": 0.0}),
+    ("trans_unet", {"encoder_name": "resnet10", "encoder_depth": 1, "patch_size": 4}),
+]  # fmt: skip
+SEGMENTATION = [*UNETS, *TRANS_UNETS]
+
+
+THIN_TRANSFORMER = {"num_vit_layers": 2, "num_heads": 4, "num_queries": 5, "embed_dim": 24, "mlp_dim": 32}
 
 
 def ids(value):
@@ -41,6 +51,7 @@ def thin_options(name, encoder=None):
             options |= {"groups": 4, "width_per_group": 32}
         if name in SEGMENTERS:
             options |= {"decoder_filters": (24, 16, 12, 8, 8), "num_classes": 3}
+            options |= THIN_TRANSFORMER if name == "trans_unet" else {}
         else:
             options |= {"num_classes": 5}
         return options

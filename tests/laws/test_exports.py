@@ -6,7 +6,7 @@ deepest map must have two.
 
 import pytest
 import torch
-from laws.networks import RESIDUAL_ROWS, ROWS, UNETS, ids, thin
+from laws.networks import RESIDUAL_ROWS, ROWS, SEGMENTATION, ids, thin
 
 from resvox.catalog import get_blueprint
 from resvox.torch import build
@@ -95,7 +95,7 @@ def test_every_row_exports(name, dims):
 
 @pytest.mark.laws
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize(("name", "options"), UNETS, ids=ids)
+@pytest.mark.parametrize(("name", "options"), SEGMENTATION, ids=ids)
 def test_every_way_of_a_unet_exports(name, options, dims):
     model = thin(name, dims, **options)
     check_export(model, dims)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from laws.checks import check_gradients
-from laws.networks import RESIDUAL_ROWS, ROWS, UNETS, ids, thin
+from laws.networks import RESIDUAL_ROWS, ROWS, SEGMENTATION, ids, thin
 
 from resvox.catalog import get_blueprint
 from resvox.torch import build
@@ -17,7 +17,7 @@ def test_gradient_reaches_every_parameter(name, dims):
     check_gradients(model, model.blueprint, SIZES[dims])
 
 
-@pytest.mark.parametrize(("name", "options"), UNETS, ids=ids)
+@pytest.mark.parametrize(("name", "options"), SEGMENTATION, ids=ids)
 def test_of_every_way_of_a_unet(name, options):
     model = thin(name, 2, **options)
     check_gradients(model, model.blueprint, SIZES[2])

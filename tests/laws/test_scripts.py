@@ -4,7 +4,7 @@ import io
 
 import pytest
 import torch
-from laws.networks import RESIDUAL, ROWS, UNETS, ids, outputs, thin
+from laws.networks import RESIDUAL, ROWS, SEGMENTATION, ids, outputs, thin
 
 from resvox.catalog import get_blueprint
 from resvox.torch import build
@@ -30,7 +30,7 @@ def test_every_row_scripts(name, dims):
     check_script(thin(name, dims), SIZES[dims])
 
 
-@pytest.mark.parametrize(("name", "options"), UNETS, ids=ids)
+@pytest.mark.parametrize(("name", "options"), SEGMENTATION, ids=ids)
 def test_every_way_of_a_unet_scripts(name, options):
     check_script(thin(name, 3, **options), SIZES[3])
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws.networks import ROWS, UNETS, ids, outputs, thin
+from laws.networks import ROWS, SEGMENTATION, ids, outputs, thin
 
 FLAT = st.tuples(st.integers(1, 40), st.integers(1, 40))
 DEEP = st.tuples(*[st.integers(1, 17)] * 3)
@@ -16,7 +16,7 @@ KINDS = [
     ("seresnet18", {"shortcut": "zero_pad"}),
     ("resnext50", {"norm": "instance"}),
     ("resnet18v2", {"norm": "group", "stem": "3x3"}),
-    *UNETS,
+    *SEGMENTATION,
     ("resnet18_3d", {}),
 ]
 
@@ -48,6 +48,20 @@ def test_one_voxel_and_a_line(name, dims):
     model = thin(name, dims)
     for size in ((1,) * dims, (1, 33, 1)[-dims:]):
         check_size(model, dims, size)
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize(("name", "options"), SEGMENTATION, ids=ids)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_two_hundred_sizes(name, options, dims):
+    model = thin(name, dims, **options)
+
+    @settings(max_examples=200, deadline=None)
+    @given(size=st.tuples(*[st.integers(1, 40)] * dims))
+    def holds(size):
+        check_size(model, dims, size)
+
+    holds()
 
 
 def test_every_small_size_of_a_unet():

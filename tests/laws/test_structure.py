@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from laws.checks import check_counts, check_names, check_walk
-from laws.networks import ROWS, UNETS, ids, thin, thin_blueprint
+from laws.networks import ROWS, SEGMENTATION, ids, thin, thin_blueprint
 from torch import nn
 
 from resvox.blueprint import Sequence
@@ -32,7 +32,7 @@ def test_every_row_has_the_tensors_shapes_and_operations_of_its_blueprint(name, 
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize(("name", "options"), UNETS, ids=ids)
+@pytest.mark.parametrize(("name", "options"), SEGMENTATION, ids=ids)
 def test_every_way_of_a_unet_does(name, options, dims):
     blueprint = get_blueprint(name, spatial_dims=dims, **options)
     model = hollow(blueprint)
