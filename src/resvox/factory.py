@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from resvox.blueprint import Blueprint
-from resvox.catalog import get_blueprint
+from resvox.catalog import get_blueprint, resolve_name
+from resvox.catalog.segmenters import SEGMENTERS
 from resvox.errors import BlueprintError
 
 FRAMEWORKS = ("torch", "keras")
@@ -33,7 +34,8 @@ def create_model(
         input_shape: ``(*spatial, channels)``, Keras's habit; settles dims and channels. An explicit number that
             disagrees is an error.
         **options: of the model, such as ``encoder_name=``, ``encoder_depth=``, ``norm=``, ``strides=``,
-            ``output_stride=``. Unknown ones are refused by name. ``activation=`` names that of the hidden layers,
+            ``output_stride=``, or ``encoder=``, a residual model around which a segmenter is built with a copy of its
+            weights. Unknown ones are refused by name. ``activation=`` names that of the hidden layers,
             or with ``"softmax"`` or ``"sigmoid"`` that of the output; else outputs are logits.
 
     Raises:
@@ -45,15 +47,34 @@ def create_model(
         >>> model = resvox.create_model("unet", encoder_name="resnet18", spatial_dims=3, in_channels=1)
     """
     check_framework(framework)
-    blueprint = get_blueprint(
-        name,
-        spatial_dims=spatial_dims,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        input_shape=input_shape,
-        **options,
-    )
+    interface = {"spatial_dims": spatial_dims, "in_channels": in_channels, "num_classes": num_classes}
+    if options.get("encoder") is not None:
+        return _around(name, framework, input_shape, {**interface, **options})
+    options.pop("encoder", None)
+    blueprint = get_blueprint(name, input_shape=input_shape, **interface, **options)
     return build(blueprint, framework=framework, input_shape=input_shape)
+
+
+def _around(name: str, framework: str, input_shape: Sequence[int | None] | None, arguments: dict[str, Any]) -> Any:
+    """A segmentation model on an encoder that is there already; what its encoder settles may be said again."""
+    given = {key: value for key, value in arguments.items() if value is not None}
+    encoder = given.pop("encoder")
+    blueprint = getattr(encoder, "blueprint", None)
+    for key in ("spatial_dims", "in_channels"):
+        said, known = given.pop(key, None), getattr(blueprint, key, None)
+        if said is not None and known is not None and said != known:
+            raise BlueprintError(f"{key}={said} and an encoder with {key}={known}", expected="two that agree")
+    known_name = resolve_name(name)
+    if known_name not in SEGMENTERS:
+        raise BlueprintError(f"encoder= for {name!r}", expected="a segmentation model: " + ", ".join(SEGMENTERS))
+    class_name = SEGMENTERS[known_name].class_name
+    if framework == "keras":
+        import resvox.keras as builders
+
+        return getattr(builders, class_name)(encoder=encoder, input_shape=input_shape, **given)
+    import resvox.torch as torch_builders
+
+    return getattr(torch_builders, class_name)(encoder=encoder, **given)
 
 
 def build(blueprint: Blueprint, *, framework: str = "torch", input_shape: Sequence[int | None] | None = None) -> Any:

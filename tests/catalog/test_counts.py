@@ -16,11 +16,13 @@ TORCHVISION = {
     "wide_resnet101": 126_886_696,
 }
 # parameters and statistics together, as Keras's count_params() has them
-UNET = [
-    ({}, 42_688_179),
-    ({"encoder_depth": 4}, 14_822_755),
-    ({"encoder_depth": 3}, 7_070_915),
-    ({"decoder_block_type": "transpose"}, 49_148_579),
+SEGMENTERS = [
+    ("unet", {}, 42_688_179),
+    ("unet", {"encoder_depth": 4}, 14_822_755),
+    ("unet", {"encoder_depth": 3}, 7_070_915),
+    ("unet", {"decoder_block_type": "transpose"}, 49_148_579),
+    ("unet_plus_plus", {}, 61_975_043),
+    ("attention_unet", {}, 42_951_767),
 ]
 
 
@@ -29,9 +31,9 @@ def test_classifiers_have_torchvisions_number_of_parameters(name):
     assert get_blueprint(name).parameters == TORCHVISION[name]
 
 
-@pytest.mark.parametrize(("options", "total"), UNET)
-def test_unets_have_the_documented_number_of_weights(options, total):
-    blueprint = get_blueprint("unet", encoder_name="resnet18", input_shape=(96, 96, 96, 4), num_classes=3, **options)
+@pytest.mark.parametrize(("name", "options", "total"), SEGMENTERS)
+def test_segmenters_have_the_documented_number_of_weights(name, options, total):
+    blueprint = get_blueprint(name, encoder_name="resnet18", input_shape=(96, 96, 96, 4), num_classes=3, **options)
     assert blueprint.parameters + blueprint.statistics == total
 
 

@@ -101,8 +101,8 @@ REFUSED = {
     "mm.UNet(encoder_name='resnet18', input_shape=(8, 8, 1), decoder_filtres=(8,) * 5)": (
         "BlueprintError: unknown option decoder_filtres= for unet"
     ),
-    "mm.UNet(encoder_name='resnet18', input_shape=(8, 8, 1), deep_supervision=True)": (
-        "BlueprintError: unknown option deep_supervision="
+    "mm.UNet(encoder_name='resnet18', input_shape=(8, 8, 1), pyramid=True)": (
+        "BlueprintError: unknown option pyramid="
     ),
     "mm.ResNet18(input_shape=(8, 8, 1), pooling='foo')": "BlueprintError: pooling='foo'",
     "mm.ResNet18(input_shape=(8, 8, 1), num_classes=3, classifier_activation='x')": (
@@ -115,7 +115,9 @@ REFUSED = {
     "mm.create_model('resnet18_3d')": "UnknownModelError: 'resnet18_3d' in medicai.models",
     "mm.create_model('resnet19', input_shape=(8, 8, 1))": "UnknownModelError: unknown model 'resnet19'",
     "mm.list_models(family='resnets')": "UnknownModelError: unknown family 'resnets'",
-    "from medicai.models import AttentionUNet": "ImportError: AttentionUNet is not in resvox's drop-in yet",
+    "mm.UNetPlusPlus(input_shape=(8, 8, 1))": "BlueprintError: encoder=None and encoder_name=None",
+    "mm.AttentionUNet(encoder_name='resnet18')": "BlueprintError: AttentionUNet without input_shape",
+    "mm.UNet(encoder_name='resnet18', input_shape=(8, 8, 1), head_upsample=1.5)": "BlueprintError: head_upsample=1.5",
     "mm.TransUNet": "ImportError: TransUNet is not in resvox's drop-in yet",
     "mm.DenseNet121": "AttributeError: module 'medicai.models' has no attribute 'DenseNet121': this one is resvox's",
     "medicai.transforms": "AttributeError: module 'medicai' has no attribute 'transforms': this one is resvox's",
@@ -162,3 +164,30 @@ def test_the_names_load_no_more_than_they_need(run_program, tmp_path):
         "import medicai.models as mm; print(set(mm.__all__) <= set(dir(mm)), all(hasattr(mm, n) for n in mm.__all__))"
     )
     assert run_program(listed, cwd=tmp_path) == "True True\n"
+
+
+SEGMENTERS = """
+import numpy as np, keras, medicai.models as mm
+
+thin = {"num_blocks": [1, 1, 1, 1], "num_filters": [8, 8, 8, 8], "conv_filters": [8]}
+x = np.random.default_rng(0).normal(size=(1, 21, 16, 1)).astype("float32")
+for name in ("UNet", "UNetPlusPlus", "AttentionUNet"):
+    encoder = mm.ResNetBackbone(input_shape=(21, 16, 1), block_type="basic_block", **thin)
+    around = getattr(mm, name)(encoder=encoder, decoder_filters=(8, 8, 8, 8, 4), num_classes=2)
+    by_name = mm.create_model(name, encoder_name="resnet10", input_shape=(21, 16, 1), encoder_depth=3, name="mine",
+                              decoder_filters=(8, 8, 4), widths=(8, 8, 8, 8), stem_width=8, num_classes=2,
+                              classifier_activation="softmax", head_upsample=2)
+    for model, size, kind in ((around, (21, 16), "sigmoid"), (by_name, (42, 32), "softmax")):
+        before = keras.ops.convert_to_numpy(model(x))
+        model.save("model.keras")
+        loaded = keras.models.load_model("model.keras")
+        assert np.array_equal(before, keras.ops.convert_to_numpy(loaded(x)))
+        assert before.shape == (1, *size, 2), before.shape
+        assert (abs(before.sum(-1) - 1).max() < 1e-5) == (kind == "softmax")
+    assert around.name == f"{name}2D" and loaded.name == "mine"
+print("same")
+"""
+
+
+def test_the_segmenters_by_name_and_by_encoder_come_back_from_their_files(run_program, tmp_path):
+    assert run_program(SEGMENTERS, cwd=tmp_path).splitlines()[-1] == "same"

@@ -1,5 +1,7 @@
 """The laws: each takes a model and its blueprint and raises AssertionError where they disagree."""
 
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -35,7 +37,7 @@ def check_walk(model, blueprint, size):
         )
     device = next(model.parameters()).device
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), counter, supervising(model):
         model(torch.zeros(1, blueprint.in_channels, *size, device=device))
     for handle in handles:
         handle.remove()
@@ -45,6 +47,16 @@ def check_walk(model, blueprint, size):
     assert [name for name, _, _ in seen] == [name for name, _, _ in told]
     assert seen == told
     assert counter.get_total_flops() == blueprint.flops(size)
+
+
+@contextmanager
+def supervising(model):
+    """The model, not its layers, in training where it has heads for that: they run then, and norms stay as they are."""
+    before, model.training = model.training, model.training or getattr(model, "supervised", False)
+    try:
+        yield
+    finally:
+        model.training = before
 
 
 def operations(model):

@@ -23,11 +23,11 @@ def attention_gate(node: net.AttentionGate, place: Place, skip: Tensor, below: T
 
 def unet_decoder_block(node: net.UNetDecoderBlock, place: Place, below: Tensor, references: Sequence[Tensor]) -> Tensor:
     """One level up: enlarge, cut to the size of what it meets, join, convolve."""
-    x = cut_to(place, layer(node.up, place.at("up"), below), references[0])
+    skip = references[0]
+    if node.gate is not None:
+        skip = attention_gate(node.gate, place.at("gate"), skip, below)
+    x = cut_to(place, layer(node.up, place.at("up"), below), skip)
     if node.joins:
-        skip = references[0]
-        if node.gate is not None:
-            skip = attention_gate(node.gate, place.at("gate"), skip, below)
         x = concatenate(place, x, skip, *references[1:])
     return through(node, ("conv1", "bn1", "act1", "conv2", "bn2", "act2"), place, x)
 

@@ -30,22 +30,16 @@ class AttentionGate(nn.Module):
         return skip * cut_to(self.up(weight), skip)
 
 
-class NoGate(nn.Module):
-    """A skip as it is."""
-
-    def forward(self, skip: Tensor, below: Tensor) -> Tensor:
-        return skip
-
-
 class UNetDecoderBlock(nn.Module):
     """One level up: enlarge, cut to the size of what it meets, join, convolve."""
 
-    __constants__ = ("joins",)
+    __constants__ = ("gated", "joins")
 
     def __init__(self, node: net.UNetDecoderBlock, spatial_dims: int) -> None:
         super().__init__()
         self.joins = node.joins
-        self.gate = AttentionGate(node.gate, spatial_dims) if node.gate else NoGate()
+        self.gated = node.gate is not None
+        self.gate = AttentionGate(node.gate, spatial_dims) if node.gate else nn.Identity()
         self.up = layer(node.up, spatial_dims)
         self.conv1 = layer(node.conv1, spatial_dims)
         self.bn1 = layer(node.bn1, spatial_dims)
@@ -55,9 +49,12 @@ class UNetDecoderBlock(nn.Module):
         self.act2 = layer(node.act2, spatial_dims)
 
     def forward(self, below: Tensor, references: list[Tensor]) -> Tensor:
-        x = cut_to(self.up(below), references[0])
+        skip = references[0]
+        if self.gated:
+            skip = self.gate(skip, below)
+        x = cut_to(self.up(below), skip)
         if self.joins:
-            x = torch.cat([x, self.gate(references[0], below)] + references[1:], 1)  # noqa: RUF005 (TorchScript)
+            x = torch.cat([x, skip] + references[1:], 1)  # noqa: RUF005 (TorchScript)
         x = self.act1(self.bn1(self.conv1(x)))
         return self.act2(self.bn2(self.conv2(x)))
 

@@ -67,8 +67,10 @@ class UNetPlusPlus(SegmentationModel):
     @torch.jit.unused
     def _supervise(self, logits: Tensor, row: list[Tensor], image: Tensor) -> list[Tensor]:
         """The logits of X(0, N), X(0, N - 1), ..., X(0, 1)."""
-        full = [cut_to(self.decoder.bridge(way), image) for way in reversed(row[1:-1])]
-        earlier = [head(each) for head, each in zip(self.supervision, full, strict=True)]
+        ways = reversed(row[1:-1])
+        earlier = [
+            head(cut_to(self.decoder.bridge(way), image)) for head, way in zip(self.supervision, ways, strict=True)
+        ]
         return [self.activation(each) for each in (logits, *earlier)]
 
     @torch.jit.unused
@@ -86,4 +88,3 @@ class UNetPlusPlus(SegmentationModel):
         values = self.state_dict()
         model.load_state_dict({name: values[original(name, moved)] for name in model.state_dict()}, strict=True)
         return model.train(self.training)
-

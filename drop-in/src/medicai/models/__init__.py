@@ -10,11 +10,19 @@ from typing import Any
 
 from medicai.models.registry import create_model, list_models
 from medicai.models.residual import CLASSIFIERS, ResNetBackbone
-from medicai.models.unet import UNet
+from medicai.models.segmentation import AttentionUNet, UNet, UNetPlusPlus
 
-__all__ = ["ResNetBackbone", "UNet", "create_model", "list_models", *CLASSIFIERS]
+__all__ = [
+    "AttentionUNet",
+    "ResNetBackbone",
+    "UNet",
+    "UNetPlusPlus",
+    "create_model",
+    "list_models",
+    *CLASSIFIERS,
+]
 
-_TO_COME = ("UNetPlusPlus", "AttentionUNet", "TransUNet")
+_TO_COME = ("TransUNet",)
 
 
 def __getattr__(name: str) -> Any:

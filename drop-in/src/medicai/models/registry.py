@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import resvox
 from medicai.models.residual import CLASSIFIERS
-from medicai.models.unet import UNet
+from medicai.models.segmentation import AttentionUNet, UNet, UNetPlusPlus
 from resvox.catalog import VARIANTS, ModelList, resolve_name
+from resvox.catalog.segmenters import SEGMENTERS
 from resvox.errors import UnknownModelError
-from resvox.keras import BlueprintModel
 
-_BUILDERS = {**{row.name: CLASSIFIERS[row.class_name] for row in VARIANTS}, "unet": UNet}
+if TYPE_CHECKING:
+    import keras
+
+_BUILDERS = {
+    **{row.name: CLASSIFIERS[row.class_name] for row in VARIANTS},
+    "unet": UNet,
+    "unet_plus_plus": UNetPlusPlus,
+    "attention_unet": AttentionUNet,
+}
 
 
 def list_models(family: str | None = None) -> ModelList:
@@ -29,7 +37,7 @@ def list_models(family: str | None = None) -> ModelList:
     return ModelList(name for names in found for name in names)
 
 
-def create_model(name: str, **arguments: Any) -> BlueprintModel:
+def create_model(name: str, **arguments: Any) -> keras.Model:
     """The model of a name, such as ``"resnet50"``, ``"resnet50v2"``, ``"resnet50_v2"`` or ``"unet"``.
 
     Args:
@@ -41,5 +49,7 @@ def create_model(name: str, **arguments: Any) -> BlueprintModel:
     """
     known = resolve_name(name)
     if known not in _BUILDERS:
-        raise UnknownModelError(f"{name!r} in medicai.models", expected="a residual network or 'unet'")
+        raise UnknownModelError(
+            f"{name!r} in medicai.models", expected="a residual network or one of " + ", ".join(SEGMENTERS)
+        )
     return _BUILDERS[known](**arguments)
