@@ -176,7 +176,7 @@ def test_options_reach_the_workflow(call, monkeypatch):
     )  # fmt: skip
     del seen["on_plan"]
     assert seen == {
-        "dataset": Path("data"), "out": Path("run"), "model": "unet", "encoder": "resnet34", "steps": 9,
+        "dataset": Path("data"), "out": Path("run"), "task": None, "model": "unet", "encoder": "resnet34", "steps": 9,
         "minutes": 2.5, "patch_size": (16, 32, 48), "spacing_mm": (3.0, 1.0, 1.0), "batch_size": 4, "plan": None,
         "plan_only": False, "resume": True, "overwrite": False, "device": "cpu", "processes": 2,
         "precision": "bf16-mixed", "seed": 5, "workers": 1,

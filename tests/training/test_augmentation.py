@@ -16,6 +16,10 @@ def plan_of(**changes):
     return Plan(**{"patch_size": PATCH, "strides": (1, 1, 1, 1, 1), "spacing_mm": (1.0, 1.0, 1.0), **changes})
 
 
+def augmentation_of(plan):
+    return Augmentation(plan, plan.patch_size)
+
+
 def pair(size):
     label = torch.zeros(1, *size, dtype=torch.uint8)
     label[:, : size[0] // 2, 2 : size[1] // 2, 3:] = 1
@@ -23,7 +27,7 @@ def pair(size):
 
 
 def test_none_changes_nothing():
-    augment = Augmentation(plan_of(augmentation="none", mirror_axes=(0, 1, 2)))
+    augment = augmentation_of(plan_of(augmentation="none", mirror_axes=(0, 1, 2)))
     rng = np.random.default_rng(0)
     assert augment.source_size(rng) == PATCH
     image, label = pair(PATCH)
@@ -34,7 +38,7 @@ def test_none_changes_nothing():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_only_the_axes_of_the_plan_are_mirrored(axis):
-    augment = Augmentation(plan_of(augmentation="light", mirror_axes=(axis,)))
+    augment = augmentation_of(plan_of(augmentation="light", mirror_axes=(axis,)))
     image, label = pair(PATCH)
     seen = set()
     for seed in range(20):
@@ -45,7 +49,7 @@ def test_only_the_axes_of_the_plan_are_mirrored(axis):
 
 
 def test_rotation_keeps_image_and_label_together():
-    augment = Augmentation(plan_of(augmentation="default"))
+    augment = augmentation_of(plan_of(augmentation="default"))
     augment.intensity = []
     rotated = 0
     for seed in range(30):
@@ -64,7 +68,7 @@ def test_rotation_keeps_image_and_label_together():
 
 
 def test_thick_slices_are_rotated_in_their_plane_alone():
-    augment = Augmentation(plan_of(augmentation="default", spacing_mm=(5.0, 1.0, 1.0)))
+    augment = augmentation_of(plan_of(augmentation="default", spacing_mm=(5.0, 1.0, 1.0)))
     augment.intensity = []
     rotations = augment.affine.rand_affine.rand_affine_grid.rotate_range
     assert rotations[0] > 0
@@ -73,7 +77,7 @@ def test_thick_slices_are_rotated_in_their_plane_alone():
 
 def test_images_of_two_dimensions():
     plan = Plan(spatial_dims=2, patch_size=(16, 16), strides=(1,) * 5, augmentation="default", mirror_axes=(0, 1))
-    augment = Augmentation(plan)
+    augment = Augmentation(plan, plan.patch_size)
     for seed in range(10):
         rng = np.random.default_rng(seed)
         size = augment.source_size(rng)

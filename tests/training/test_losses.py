@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 
+from resvox.errors import PlanError
 from resvox.training import Plan
-from resvox.training.losses import SegmentationLoss
+from resvox.training.losses import ClassificationLoss, RegressionLoss, SegmentationLoss, deep_supervision_weights
 from resvox.training.schedule import learning_rate, make_optimizer
 
 
@@ -65,3 +66,55 @@ def test_weight_decay_is_for_kernels_only(name):
         "1.bias": 0.0,
     }
     assert math.isclose(optimizer.param_groups[0]["lr"], 1e-3)
+
+
+class TwoLevels(torch.nn.Module):
+    """A network as deep supervision trains it: a list while it trains, one answer otherwise."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.fine = torch.nn.Conv3d(channels, outputs, 3, padding=1)
+        self.coarse = torch.nn.Conv3d(channels, outputs, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        fine = self.fine(image)
+        return [fine, self.coarse(image)] if self.training else fine
+
+
+def test_a_network_that_answers_with_a_list_learns_at_every_level():
+    torch.manual_seed(0)
+    network = TwoLevels(1, 3)
+    image, label = torch.randn(2, 1, 6, 6, 6), torch.randint(0, 3, (2, 6, 6, 6))
+    loss = SegmentationLoss("dice_ce")
+    total = loss(network(image), label)
+    expected = (2 * loss(network.fine(image), label) + loss(network.coarse(image), label)) / 3
+    assert total.item() == pytest.approx(expected.item(), rel=1e-5)
+    total.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+    network.eval()
+    assert loss(network(image), label).item() == pytest.approx(loss(network.fine(image), label).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_weights_of_levels_halve_and_add_up_to_one(count):
+    weights = deep_supervision_weights(count)
+    assert sum(weights) == pytest.approx(1)
+    assert all(b == pytest.approx(a / 2) for a, b in itertools.pairwise(weights))
+
+
+def test_values_are_compared_at_every_level():
+    torch.manual_seed(0)
+    target, fine, coarse = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8), torch.randn(2, 1, 4, 4)
+    smaller = torch.nn.functional.avg_pool2d(target, 2)  # halving by linear interpolation is the mean of four
+    for kind, distance in (("l1", torch.abs), ("mse", torch.square)):
+        expected = (2 * distance(fine - target).mean() + distance(coarse - smaller).mean()) / 3
+        assert RegressionLoss(kind)([fine, coarse], target) == pytest.approx(float(expected), rel=1e-5)
+    with pytest.raises(PlanError, match="loss='l3'; expected l1 or mse or huber"):
+        RegressionLoss("l3")
+
+
+def test_classes_are_weighed_by_their_weights():
+    logits, target = torch.randn(4, 2), torch.tensor([0, 0, 0, 1])
+    each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    weighed = (each * torch.tensor([2 / 3, 2 / 3, 2 / 3, 2.0])).sum() / 4
+    assert ClassificationLoss(class_weights=[2 / 3, 2.0])(logits, target) == pytest.approx(float(weighed), rel=1e-5)

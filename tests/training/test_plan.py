@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resvox.errors import PlanError
-from resvox.training import Plan
+from resvox.training import ClassificationPlan, Plan, RegressionPlan, load_plan
 
 
 @st.composite
@@ -42,6 +42,7 @@ def plans(draw: st.DrawFn) -> Plan:
         spacing_mm=draw(st.one_of(st.none(), st.tuples(*[st.floats(0.01, 20)] * dims))),
         normalization=draw(st.tuples(*[normalization] * channels)),
         patch_size=tuple(total * draw(st.integers(1, 5)) for total in totals),
+        deep_supervision=draw(st.booleans()),
         foreground_fraction=draw(st.floats(0, 1)),
         mirror_axes=draw(st.sampled_from([(), (0,), (1, 0)])),
         learning_rate=draw(st.floats(1e-7, 10)),
@@ -105,6 +106,8 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
         ({"orientation": "XYZ"}, ["XYZ"]),
         ({"spatial_dims": 4}, ["spatial_dims=4"]),
         ({"max_minutes": 0}, ["max_minutes=0"]),
+        ({"deep_supervision": 1}, ["deep_supervision=1", "true or false"]),
+        ({"task": "classification"}, ["task='classification' in a plan for segmentation"]),
     ],
 )
 def test_contradictions_are_refused_in_clear_words(values, words, tmp_path):
@@ -138,3 +141,61 @@ def test_changes_keep_the_other_notes():
 def test_total_stride_counts_the_levels_in_use():
     plan = Plan(strides=((1, 2, 2), 2, 2, 2, 2), encoder_depth=3, decoder_filters=(32, 16, 8))
     assert plan.total_stride == (4, 8, 8)
+
+
+def test_a_plan_of_any_task_is_read_by_its_task(tmp_path):
+    for plan in (
+        Plan(),
+        ClassificationPlan(spatial_dims=2, image_size=(8, 8)),
+        RegressionPlan(outputs=2, target_mean=(0, 1), target_std=(1, 2)),
+    ):
+        again = load_plan(plan.save(tmp_path / "plan.yaml"))
+        assert type(again) is type(plan)
+        assert again == plan
+    (tmp_path / "plan.yaml").write_text("steps: 100")  # one of before there were tasks
+    assert type(load_plan(tmp_path / "plan.yaml")) is Plan
+    (tmp_path / "plan.yaml").write_text("task: detection")
+    with pytest.raises(
+        PlanError, match=r"plan.yaml: task='detection'; expected one of segmentation, classification, reg"
+    ):
+        load_plan(tmp_path / "plan.yaml")
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "words"),
+    [
+        (
+            ClassificationPlan,
+            {"image_size": [8, 8, 8], "spatial_dims": 2},
+            ["image_size=(8, 8, 8)", "2 positive numbers"],
+        ),
+        (ClassificationPlan, {"norm": "batch", "batch_size": 1}, ["norm='batch' with batch_size=1"]),
+        (ClassificationPlan, {"class_balance": "weight"}, ["did you mean 'weights'?"]),
+        (ClassificationPlan, {"num_classes": 1}, ["num_classes=1", "at least 2"]),
+        (ClassificationPlan, {"label_smoothing": 1.0}, ["label_smoothing=1.0", "a fraction"]),
+        (ClassificationPlan, {"patch_size": [8, 8]}, ["unknown field 'patch_size'"]),
+        (RegressionPlan, {"target_std": [0.0]}, ["target_std=(0.0,)", "above 0"]),
+        (RegressionPlan, {"outputs": 2}, ["with outputs=2", "one mean"]),
+        (RegressionPlan, {"crop": "nonzero"}, ["crop='nonzero'", "one of none"]),
+        (RegressionPlan, {"patch_size": [30, 64, 64]}, ["use patch_size (32, 64, 64)"]),
+    ],
+)
+def test_contradictions_of_other_tasks(cls, values, words):
+    plain = {"spatial_dims": 2, "image_size": (8, 8)} if cls is ClassificationPlan else {}
+    with pytest.raises(PlanError) as caught:
+        cls.from_dict({**plain, **values})
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_model_gets_the_decisions_that_it_takes():
+    options = Plan(model="unet_plus_plus", encoder="resnet50vd", deep_supervision=True).model_options()
+    assert options["encoder_name"] == "resnet50vd"
+    assert options["decoder_filter_order"] == "deepest_first"
+    assert options["deep_supervision"] is True
+    plan = RegressionPlan(model="resnet18_3d", encoder_depth=1, strides=(2, 1, 1, 1, 1))
+    options = plan.model_options()
+    assert options["stride"] == 2
+    assert "encoder_name" not in options
+    with pytest.raises(PlanError, match="deep_supervision=True with model='resnet18_3d'"):
+        plan.with_changes(deep_supervision=True).model_options()

@@ -36,6 +36,23 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+class Task(str, Enum):
+    """What is learned, and so what is predicted and compared."""
+
+    segmentation = "segmentation"
+    classification = "classification"
+    regression = "regression"
+
+
+class Split(str, Enum):
+    """A part of a dataset."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+    all = "all"
+
+
 class TrainPrecision(str, Enum):
     """Precisions of training."""
 

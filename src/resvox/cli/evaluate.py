@@ -7,19 +7,27 @@ from typing import Annotated
 
 import typer
 
-from resvox.cli.app import OUTPUT, Debug, examples, verb
+from resvox.cli.app import DATA, OUTPUT, Debug, Split, Task, examples, verb
 
 
 @verb(
     examples(
         "resvox evaluate out/ Dataset001_Liver/labelsTs --labels Dataset001_Liver/dataset.json",
         "resvox evaluate prediction.nii.gz reference.nii.gz --tolerance-mm 2 -o metrics.json",
+        "resvox evaluate out/predictions.csv digits.npz",
+        "resvox evaluate doses/ Dataset002_Dose/targetsTs --task regression",
     )
 )
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A label map, or a folder of them.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="A label map, a folder of them, or a table of classes.")
+    ],
     references: Annotated[
-        Path, typer.Argument(metavar="REFERENCES", help="The true label map, or a folder of the same names.")
+        Path,
+        typer.Argument(
+            metavar="REFERENCES",
+            help="The true label map, or a folder of the same names; for classes what was predicted.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the scores as JSON.", rich_help_panel=OUTPUT)
@@ -29,10 +37,19 @@ def evaluate(
         Path | None,
         typer.Option(help="A dataset.json or model that names them (default: beside the references, or the values)."),
     ] = None,
+    task: Annotated[
+        Task | None, typer.Option(help="What is compared (default: label maps, or classes where there is a table).")
+    ] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Of a .csv or .npz (default: test, where there is one).", rich_help_panel=DATA)
+    ] = None,
     tolerance_mm: Annotated[float, typer.Option(min=0.0, help="How far off a boundary may be in surface Dice.")] = 1.0,
     debug: Debug = False,
 ) -> None:
-    """Score label maps against references: Dice, HD95 and surface Dice of each label.
+    """Score predictions against references.
+
+    Label maps: Dice, HD95 and surface Dice of each label. Classes: accuracy, AUC and the confusion matrix. Volumes of
+    values: MAE, RMSE, PSNR and SSIM.
 
     Folders are matched by case name. A reference without a prediction is reported, and the exit code is 1.
     """
@@ -40,7 +57,14 @@ def evaluate(
     from resvox.viewer import terminal
 
     result = workflow.evaluate(
-        predictions, references, labels=labels, tolerance_mm=tolerance_mm, json_path=out, csv_path=csv
+        predictions,
+        references,
+        task=task.value if task else None,
+        labels=labels,
+        tolerance_mm=tolerance_mm,
+        split=split.value if split else None,
+        json_path=out,
+        csv_path=csv,
     )
     terminal.show_scores(result)
     if not result.ok:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resvox.cli.app import DATA, MODEL, RUN, Debug, Device, DeviceOption, TrainPrecision, examples, numbers, verb
+from resvox.cli.app import DATA, MODEL, RUN, Debug, Device, DeviceOption, Task, TrainPrecision, examples, numbers, verb
 
 
 @verb(
@@ -17,26 +17,44 @@ from resvox.cli.app import DATA, MODEL, RUN, Debug, Device, DeviceOption, TrainP
         "resvox train Dataset001_Liver -o runs/liver --plan-only",
         "resvox train Dataset001_Liver -o runs/liver --plan runs/liver/plan.yaml",
         "resvox train Dataset001_Liver -o runs/liver --resume",
+        "resvox train digits.npz -o runs/digits --task classification",
+        "resvox train Dataset002_Dose -o runs/dose --task regression --model resnet18_3d",
     )
 )
 def train(
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="Folder with dataset.json (MSD, nnU-Net), or a CSV manifest.")
+        Path,
+        typer.Argument(
+            metavar="DATASET",
+            help="Folder with dataset.json (MSD, nnU-Net), or a CSV manifest; folders of classes, or an .npz.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
+    task: Annotated[
+        Task | None,
+        typer.Option(help="What is learned (default: the plan's, or segmentation).", rich_help_panel=MODEL),
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Segmentation model (default: unet).", rich_help_panel=MODEL)
+        str | None,
+        typer.Option(help="See resvox models --task (default: unet, or resnet18 for classes).", rich_help_panel=MODEL),
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="Its encoder (default: resnet18).", rich_help_panel=MODEL)] = None,
     patch_size: Annotated[
         Any,
-        typer.Option(parser=numbers(int), metavar="D,H,W", help="Voxels of a patch.", rich_help_panel=DATA),
+        typer.Option(
+            parser=numbers(int),
+            metavar="D,H,W",
+            help="Voxels of a patch, or of a whole image for classes.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     spacing: Annotated[
         Any,
         typer.Option(parser=numbers(float), metavar="D,H,W", help="Target spacing in mm.", rich_help_panel=DATA),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Patches a step.", rich_help_panel=DATA)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Patches or images a step.", rich_help_panel=DATA)
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.", rich_help_panel=RUN)] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after so many minutes.", rich_help_panel=RUN)
@@ -62,7 +80,7 @@ def train(
     ] = 0,
     debug: Debug = False,
 ) -> None:
-    """Train a segmentation model on labelled scans.
+    """Train a model: for label maps, for the class of a whole image, or for a volume of values.
 
     Reads the dataset, draws a plan from what the data are like, shows it and trains. RUN/model.safetensors holds the
     network, its weights, the preprocessing and the labels.
@@ -73,6 +91,7 @@ def train(
     result = workflow.train(
         dataset,
         out,
+        task=task.value if task else None,
         model=model,
         encoder=encoder,
         steps=steps,

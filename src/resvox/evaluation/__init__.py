@@ -1,19 +1,27 @@
-"""Evaluation: how well a predicted label map agrees with its reference.
+"""Evaluation: how well a prediction agrees with its reference, be it a label map, a class or a volume of values.
 
 Cheap to import: MONAI and torch are loaded when the first surface is measured.
 """
 
+from resvox.evaluation.classes import ClassScores, score_classes
 from resvox.evaluation.files import score_files
 from resvox.evaluation.label_maps import unknown_values
 from resvox.evaluation.scores import LabelScore, score_case
 from resvox.evaluation.table import LabelSummary, ScoreRow, ScoreTable
+from resvox.evaluation.values import ValueScore, ValueTable, score_value_files, score_values
 
 __all__ = [
+    "ClassScores",
     "LabelScore",
     "LabelSummary",
     "ScoreRow",
     "ScoreTable",
+    "ValueScore",
+    "ValueTable",
     "score_case",
+    "score_classes",
     "score_files",
+    "score_value_files",
+    "score_values",
     "unknown_values",
 ]

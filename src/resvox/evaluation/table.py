@@ -107,7 +107,7 @@ class ScoreTable:
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write :meth:`to_dict` as JSON, at once or not at all; what is not defined is ``null``."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        return _write_text(Path(path), text + "\n")
+        return write_text(Path(path), text + "\n")
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write one row for every case and label, at once or not at all; undefined numbers are left empty."""
@@ -117,7 +117,7 @@ class ScoreTable:
         for row in self:
             values = row.score.to_dict().values()
             writer.writerow([row.case, row.label, *("" if v is None else v for v in values), row.score.outcome])
-        return _write_text(Path(path), text.getvalue())
+        return write_text(Path(path), text.getvalue())
 
     def table(self, *, title: str = "") -> Table:
         """A ``rich.table.Table``: the rows, then the means over cases, then the mean over labels."""
@@ -156,7 +156,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(defined) / len(defined) if defined else None
 
 
-def _write_text(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
     """Beside its place, then moved there: a reader, or a kill, never meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

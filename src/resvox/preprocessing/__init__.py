@@ -7,8 +7,10 @@ from resvox.preprocessing.pipeline import Preprocessing
 from resvox.preprocessing.prepared import Prepared
 from resvox.preprocessing.reorient import Reorient
 from resvox.preprocessing.respace import Respace, respaced
+from resvox.preprocessing.whole import FITS, prepare_whole
 
 __all__ = [
+    "FITS",
     "Crop",
     "Normalization",
     "Pad",
@@ -19,5 +21,6 @@ __all__ = [
     "Window",
     "ZScore",
     "nonzero_box",
+    "prepare_whole",
     "respaced",
 ]

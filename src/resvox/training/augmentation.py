@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from monai.transforms import (
 )
 from monai.transforms.transform import Randomizable
 
-from resvox.training.plan import Plan
+from resvox.training.training_plan import TrainingPlan
 
 AFFINE_SHARE = {"none": 0.0, "light": 0.0, "default": 0.3}
 ROTATION = math.radians(15)
@@ -31,13 +32,17 @@ class Augmentation:
 
     Strength "light" leaves out what resamples; "none" does nothing. Axes that the plan does not name in
     ``mirror_axes`` are never mirrored. Rotation turns only planes whose two spacings are alike.
+
+    Args:
+        size: voxels of what comes out.
+        target: ``"nearest"`` for label maps, ``"bilinear"`` for values: how a target moves with its image.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.patch_size = plan.patch_size
+    def __init__(self, plan: TrainingPlan, size: Sequence[int], *, target: str = "nearest") -> None:
+        self.patch_size = tuple(size)
         self.mirror_axes = plan.mirror_axes if plan.augmentation != "none" else ()
         self.affine_share = AFFINE_SHARE[plan.augmentation]
-        self.affine = _affine(plan)
+        self.affine = _affine(plan, self.patch_size, target)
         self.intensity = _intensity(plan.augmentation, plan.spatial_dims)
 
     def source_size(self, rng: np.random.Generator) -> tuple[int, ...]:
@@ -47,20 +52,24 @@ class Augmentation:
         return tuple(size + 2 * math.ceil(0.15 * size) for size in self.patch_size)
 
     def __call__(
-        self, image: torch.Tensor, label: torch.Tensor, rng: np.random.Generator
+        self, image: torch.Tensor, target: torch.Tensor | None, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """image (channels, *size) float32 and label (1, *size) to the same of patch size."""
+        """image (channels, *size) float32 and target (any, *size) to the same of patch size.
+
+        Without a target (a class has no place) the second answer is the image.
+        """
+        parts: dict[Any, Any] = {"image": image} if target is None else {"image": image, "target": target}
         if tuple(image.shape[1:]) != self.patch_size:
             _seed(self.affine, rng)
-            moved = self.affine({"image": image, "label": label})
-            image, label = _plain(moved["image"]), _plain(moved["label"])
+            parts = {name: _plain(part) for name, part in self.affine(parts).items()}
         axes = [axis + 1 for axis in self.mirror_axes if rng.random() < 0.5]
         if axes:
-            image, label = image.flip(axes), label.flip(axes)
+            parts = {name: part.flip(axes) for name, part in parts.items()}
+        image = parts["image"]
         for transform in self.intensity:
             _seed(transform, rng)
             image = _plain(transform(image))
-        return image.contiguous(), label.contiguous()
+        return image.contiguous(), parts.get("target", image).contiguous()
 
 
 def _seed(transform: Randomizable, rng: np.random.Generator) -> None:
@@ -71,18 +80,19 @@ def _plain(tensor: Any) -> torch.Tensor:
     return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
 
 
-def _affine(plan: Plan) -> RandAffined:
+def _affine(plan: TrainingPlan, size: tuple[int, ...], target: str) -> RandAffined:
     spacing = plan.spacing_mm or (1.0,) * plan.spatial_dims
     # MONAI's order: the rotation about axis 0 turns the plane (1, 2)
     planes = [(0, 1)] if plan.spatial_dims == 2 else [(1, 2), (0, 2), (0, 1)]
     ratios = [max(spacing[a], spacing[b]) / min(spacing[a], spacing[b]) for a, b in planes]
     return RandAffined(
-        keys=("image", "label"),
+        keys=("image", "target"),
+        allow_missing_keys=True,
         prob=1.0,
         rotate_range=[ROTATION if ratio <= LARGEST_RATIO else 0.0 for ratio in ratios],
         scale_range=[SCALING] * plan.spatial_dims,
-        spatial_size=plan.patch_size,
-        mode=("bilinear", "nearest"),
+        spatial_size=size,
+        mode=("bilinear", target),
         padding_mode="zeros",
     )
 

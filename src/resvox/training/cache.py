@@ -88,12 +88,13 @@ def cache_key(case: Case, dataset: Dataset, preprocessing: Preprocessing) -> str
     """Changes with the preprocessing, the label values, and the size or date of any of the case's files."""
     assert case.label is not None
     said = [LAYOUT, preprocessing.to_dict(), list(dataset.labels.values()), dataset.channel_names]
-    stamps = [_stamp(path) for path in (*case.images, case.label)]
+    stamps = [stamp(path) for path in (*case.images, case.label)]
     text = json.dumps([said, stamps], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _stamp(path: Path) -> list[Any]:
+def stamp(path: Path) -> list[Any]:
+    """What changes when a file, or one in a folder of DICOM slices, does."""
     files: Iterable[Path] = sorted(path.iterdir()) if path.is_dir() else [path]  # a folder is a DICOM series
     return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
@@ -114,12 +115,13 @@ def _write(case: Case, dataset: Dataset, preprocessing: Preprocessing, target: P
         np.save(temporary / "voxels.npy", voxels)
         facts = {"id": case.id, "shape": label.shape, "voxels_of": voxels_of}
         (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        _put_in_place(temporary, target)
+        put_in_place(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _put_in_place(temporary: Path, target: Path) -> None:
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Move a finished folder to its name, unless another process was faster."""
     try:
         os.rename(temporary, target)
     except OSError:

@@ -105,7 +105,8 @@ class Dataset:
         chosen = tuple(case for case in labelled if case.split == "validation")
         reason = "the dataset names its validation cases"
         if not chosen and len(labelled) > 1:
-            chosen = _draw([case for case in labelled if case.split is None], fraction, seed)
+            drawn = draw_ids([case.id for case in labelled if case.split is None], fraction, seed)
+            chosen = tuple(case for case in labelled if case.id in drawn)
             reason = f"{len(chosen)} of {len(labelled)} cases drawn for validation by id and seed {seed}"
         train = tuple(case for case in labelled if case not in chosen)
         if not train:
@@ -155,12 +156,13 @@ def names_a_side(names: Sequence[str], words: Sequence[str]) -> bool:
     return False
 
 
-def _draw(candidates: list[Case], fraction: float, seed: int) -> tuple[Case, ...]:
-    # A hash per id, not a shuffle of the list: adding a case later moves as few others as possible.
-    if not candidates:
-        return ()
-    ranked = sorted(candidates, key=lambda c: hashlib.sha256(f"{seed}:{c.id}".encode()).hexdigest())
-    return tuple(ranked[: max(1, round(fraction * len(ranked)))])
+def draw_ids(ids: Sequence[str], fraction: float, seed: int) -> list[str]:
+    """A ``fraction`` of the ids, one at least where there are some.
+
+    A hash per id, not a shuffle of the list: adding a case later moves as few others as possible.
+    """
+    ranked = sorted(ids, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest())
+    return ranked[: max(1, round(fraction * len(ranked)))]
 
 
 def _check_cases(dataset: Dataset) -> None:

@@ -48,7 +48,7 @@ def draw_plan(
     Raises:
         PlanError: an unknown field, or a change that contradicts the data or another change.
     """
-    device = _device(device)
+    device = choose_device(device)
     drawn: dict[str, Any] = {
         "model": model,
         "encoder": encoder,
@@ -58,7 +58,7 @@ def draw_plan(
         "encoder_depth": 5,
     }
     notes = {"num_classes": "labels: " + ", ".join(f"{v} {n}" for n, v in fingerprint.labels.items())}
-    for rule in (_spacing, _normalization, _patch_and_strides, _batch, _length, _mirroring):
+    for rule in (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, _mirroring):
         settled = {**drawn, **changes}
         values, reasons = rule(fingerprint, settled, device)
         drawn.update(values)
@@ -72,7 +72,7 @@ def draw_plan(
 Drawn = tuple[dict[str, Any], dict[str, str]]
 
 
-def _spacing(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+def draw_spacing(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
     orientation = settled.get("orientation", fingerprint.orientation)
     order = axis_order(fingerprint, orientation)
     spacings = np.array([case.spacing_mm for case in fingerprint.cases])[:, order]
@@ -89,7 +89,7 @@ def _spacing(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) 
     return {"orientation": orientation, "spacing_mm": spacing}, {"spacing_mm": reason, "orientation": why}
 
 
-def _normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+def draw_normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
     chosen = [_channel_normalization(channel) for channel in fingerprint.intensities]
     reasons = "; ".join(
         f"{c.channel}: {reason}" for c, (_, reason) in zip(fingerprint.intensities, chosen, strict=True)
@@ -112,7 +112,7 @@ def _channel_normalization(channel: Intensities) -> tuple[dict[str, Any], str]:
     )
 
 
-def _patch_and_strides(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+def draw_patch_and_strides(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
     order = axis_order(fingerprint, settled["orientation"])
     spacing = settled["spacing_mm"] or tuple(fingerprint.median_spacing_mm[axis] for axis in order)
     canonical = [0.0] * len(order)
@@ -172,13 +172,13 @@ def draw_strides(
     return tuple(strides)
 
 
-def _batch(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+def draw_batch(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
     budget = PATCH_VOXELS[(device, fingerprint.spatial_dims)] * (2 if fingerprint.spatial_dims == 3 else 8)
     batch = max(2, min(16, budget // math.prod(settled["patch_size"])))
     return {"batch_size": batch}, {"batch_size": "what fits beside the patch, from 2 to 16"}
 
 
-def _length(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+def draw_length(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
     steps = int(settled.get("steps", STEPS[device]))
     interval = min(steps, max(25, steps // 40))
     values = {
@@ -231,7 +231,8 @@ def axis_order(fingerprint: Fingerprint, orientation: str | None) -> tuple[int, 
     return tuple(CANONICAL.index(letter) for letter in letters)
 
 
-def _device(device: str) -> str:
+def choose_device(device: str) -> str:
+    """What "auto" means here: "cuda" or "cpu"."""
     if device == "auto":
         import torch
 

@@ -127,7 +127,7 @@ def take_fingerprint(
         orientation=CANONICAL if dataset.spatial_dims == 3 else None,
         cases=tuple(facts),
         intensities=tuple(
-            _intensities(name, channel) for name, channel in zip(dataset.channel_names, pooled, strict=True)
+            intensities(name, channel) for name, channel in zip(dataset.channel_names, pooled, strict=True)
         ),
     )
 
@@ -165,7 +165,8 @@ def _foreground_values(case: Case, image: Volume, label: Volume, samples: int) -
     return channels[:, inside].astype(np.float64)
 
 
-def _intensities(name: str, values: np.ndarray[Any, Any]) -> Intensities:
+def intensities(name: str, values: np.ndarray[Any, Any]) -> Intensities:
+    """The numbers of one channel's values."""
     low, high = np.percentile(values, (0.5, 99.5))
     return Intensities(
         channel=name,

@@ -21,8 +21,8 @@ ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", 
 def read_folder(folder: Path) -> Dataset:
     """Read a folder with `dataset.json` in MSD's or nnU-Net v2's dialect."""
     source = folder / "dataset.json"
-    described = _read_json(source)
-    channel_names = _channel_names(described, source)
+    described = read_json(source)
+    channel_names = read_channel_names(described, source)
     labels = _labels(described, source)
     if "training" in described:
         train = _listed_cases(described["training"], folder, len(channel_names), source)
@@ -61,8 +61,8 @@ def read_manifest(path: Path) -> Dataset:
         raise DatasetError("no rows", expected="one row a case", path=path)
     cases = tuple(_manifest_case(row, image_columns, path, line) for line, row in enumerate(rows, start=2))
     beside = path.with_name("dataset.json")
-    described = _read_json(beside) if beside.is_file() else {}
-    names = _channel_names(described, beside) if described else None
+    described = read_json(beside) if beside.is_file() else {}
+    names = read_channel_names(described, beside) if described else None
     spatial_dims, count = _first_look(cases[0], len(names) if names else None)
     return Dataset(
         name=path.stem,
@@ -79,12 +79,18 @@ def case_id(path: Path) -> str:
     return re.sub(r"_\d{4}$", "", _without_ending(path.name))
 
 
-def _read_json(source: Path) -> dict[str, Any]:
+def read_json(source: Path) -> dict[str, Any]:
+    """The object in a `dataset.json`.
+
+    Raises:
+        DatasetError: no such file, or something else in it.
+    """
     if not source.is_file():
         raise DatasetError(
             "no dataset.json",
             expected="the MSD or nnU-Net layout: dataset.json, imagesTr, labelsTr",
-            fix="write dataset.json, or pass a CSV manifest with the columns image,label,split",
+            fix="write dataset.json, or pass a CSV manifest with the columns image,label,split; "
+            "for folders of classes, --task classification",
             path=source.parent,
         )
     try:
@@ -96,7 +102,12 @@ def _read_json(source: Path) -> dict[str, Any]:
     return described
 
 
-def _channel_names(described: Mapping[str, Any], source: Path) -> tuple[str, ...]:
+def read_channel_names(described: Mapping[str, Any], source: Path) -> tuple[str, ...]:
+    """One name a channel, in order.
+
+    Raises:
+        DatasetError: none are given.
+    """
     for key in ("channel_names", "modality"):
         named = described.get(key)
         if isinstance(named, dict) and named:

@@ -34,7 +34,7 @@ class SegmentationLoss(nn.Module):
 
     def forward(self, output: torch.Tensor | Sequence[torch.Tensor], label: torch.Tensor) -> torch.Tensor:
         outputs = [output] if isinstance(output, torch.Tensor) else list(output)
-        weights = [0.5**k for k in range(len(outputs))]
+        weights = deep_supervision_weights(len(outputs))
         target = label.unsqueeze(1)
         total = torch.zeros((), device=label.device)
         for weight, logits in zip(weights, outputs, strict=True):
@@ -42,8 +42,59 @@ class SegmentationLoss(nn.Module):
             if logits.shape[2:] != target.shape[2:]:
                 sized = F.interpolate(target.float(), size=logits.shape[2:], mode="nearest-exact").long()
             # float32 whatever the precision of the network: sums over a patch overflow half precision
-            total = total + weight / sum(weights) * self.single(logits.float(), sized)
+            total = total + weight * self.single(logits.float(), sized)
         return total
+
+
+def deep_supervision_weights(count: int) -> list[float]:
+    """1, 1/2, 1/4, ... over their sum: what each of ``count`` outputs counts, finest first (Isensee et al. 2021)."""
+    weights = [0.5**k for k in range(count)]
+    return [weight / sum(weights) for weight in weights]
+
+
+class RegressionLoss(nn.Module):
+    """Loss of values (batch, outputs, *spatial) against target values of the same shape.
+
+    ``l1``: mean absolute difference; ``mse``: mean square; ``huber``: the one far from, the other near to the target.
+    A list of outputs, finest first, is deep supervision as in `SegmentationLoss`; targets come to a coarser size by
+    linear interpolation.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        kinds = {"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.SmoothL1Loss}
+        if kind not in kinds:
+            raise PlanError(f"loss={kind!r}", expected=" or ".join(kinds))
+        self.single = kinds[kind]()
+
+    def forward(self, output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+        outputs = [output] if isinstance(output, torch.Tensor) else list(output)
+        linear = "trilinear" if target.ndim == 5 else "bilinear"
+        total = torch.zeros((), device=target.device)
+        for weight, values in zip(deep_supervision_weights(len(outputs)), outputs, strict=True):
+            sized = target
+            if values.shape[2:] != target.shape[2:]:
+                sized = F.interpolate(target, size=values.shape[2:], mode=linear, align_corners=False)
+            total = total + weight * self.single(values.float(), sized)
+        return total
+
+
+class ClassificationLoss(nn.Module):
+    """Cross-entropy of logits (batch, classes) against class indices (batch).
+
+    Args:
+        class_weights: of each class, None for none; the loss is their weighted mean, as in `torch.nn.CrossEntropyLoss`.
+        label_smoothing: share of the certainty that is spread over all classes (Szegedy et al. 2016).
+    """
+
+    def __init__(self, *, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.single = nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing)
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        loss: torch.Tensor = self.single(output.float(), target)
+        return loss
 
 
 class _CrossEntropy(nn.Module):

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from resvox.errors import PlanError
 from resvox.training.plan_checks import check_patch
 from resvox.training.training_plan import TrainingPlan, said
 
@@ -20,6 +21,9 @@ class PatchPlan(TrainingPlan):
         (256, 128, 64, 32, 16),
         "width of each decoder stage, deepest first (those beyond encoder_depth are left out)",
         "network",
+    )
+    deep_supervision: bool = said(
+        False, "learn from coarser levels too, each half as much as the finer one, where the model can", "network"
     )
     patch_size: tuple[int, ...] = said((64, 64, 64), "voxels of a training patch and of the inference window", "sight")
     batch_size: int = said(2, "patches a step, over all processes together", "sight")
@@ -42,6 +46,12 @@ class PatchPlan(TrainingPlan):
         from resvox.catalog import options_of
 
         taken = options_of(self.model)
+        if self.deep_supervision and "deep_supervision" not in taken:
+            raise PlanError(
+                f"deep_supervision=True with model={self.model!r}",
+                expected="a model with several levels to learn from",
+                fix="set deep_supervision to false",
+            )
         decided = {
             "encoder_name": self.encoder,
             "encoder_depth": self.encoder_depth,
@@ -49,6 +59,9 @@ class PatchPlan(TrainingPlan):
             "strides": self.strides,
             "stride": self.strides[0],  # of a network that halves its input once
             "norm": self.norm,
+            "image_size": self.patch_size,  # of a transformer, whose tokens have places
+            "decoder_filter_order": "deepest_first",  # as decoder_filters says it
+            "deep_supervision": self.deep_supervision,
         }
         return {
             "spatial_dims": self.spatial_dims,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from resvox.training.training_plan import TrainingPlan
 
 STAGES = 5  # of a ResNet encoder: stem, pooling, and the last three residual stages stride
+FLOATS = ("spacing_mm", "target_mean", "target_std")  # fields of several numbers that need not be whole
 CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("batch", "instance", "group"),
     "crop": ("none", "nonzero"),
@@ -32,6 +33,8 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     if value is None and type(None) in options:
         return None
     try:
+        if bool in options:
+            return _truth(value)
         if int in options and not isinstance(value, bool) and float(value) == int(float(value)):
             return int(float(value))
         if float in options and not isinstance(value, bool) and math.isfinite(float(value)):
@@ -45,12 +48,18 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     raise PlanError(f"{name}={value!r}", expected=_type_name(hint), fix=f"correct {name}")
 
 
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def _coerce_items(name: str, items: tuple[Any, ...]) -> tuple[Any, ...]:
     if name == "normalization":
         if not all(isinstance(item, Mapping) for item in items):
             raise TypeError
         return tuple(dict(item) for item in items)
-    number = float if name == "spacing_mm" else int
+    number = float if name in FLOATS else int
     nested = name == "strides"
 
     def convert(item: Any) -> Any:
@@ -65,7 +74,7 @@ def _coerce_items(name: str, items: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _type_name(hint: Any) -> str:
     text = str(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) else hint.__name__
-    plain = {"int": "a whole number", "float": "a number", "str": "text"}
+    plain = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
     return plain.get(text, text.replace("collections.abc.", "").replace("typing.", ""))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def read_labelled(case: Case, dataset: Dataset) -> tuple[Volume, Volume]:
     _check_channels(case, dataset, image)
     if label.channels != 1 or label.array.ndim != label.spatial_dims:
         raise DatasetError(f"a label map of {label.channels} channels", expected="one value a voxel", path=case.label)
-    _check_grids(case, image.grid, label.grid)
+    check_grids(case.images[0], image.grid, case.label, label.grid, what="label map", how="nearest neighbour")
     # On the image's own grid: headers that differ by rounding would be refused later on.
     return image, Volume.on_grid(_whole_values(case, dataset, label.array), image.grid)
 
@@ -47,19 +48,26 @@ def _check_channels(case: Case, dataset: Dataset, image: Volume) -> None:
         )
 
 
-def _check_grids(case: Case, image: Grid, label: Grid) -> None:
-    if tuple(image.shape) != tuple(label.shape):
-        difference = f"sizes {tuple(image.shape)} and {tuple(label.shape)}"
+def check_grids(
+    image_path: Path, image: Grid, target_path: Path, target: Grid, *, what: str = "target", how: str = "linear"
+) -> None:
+    """Refuse what was to lie on the grid of an image and does not.
+
+    Raises:
+        DatasetError: naming both files and what differs.
+    """
+    if tuple(image.shape) != tuple(target.shape):
+        difference = f"sizes {tuple(image.shape)} and {tuple(target.shape)}"
     else:
-        apart = np.abs(_corners_mm(image) - _corners_mm(label)).max() / min(image.spacing_mm)
+        apart = np.abs(_corners_mm(image) - _corners_mm(target)).max() / min(image.spacing_mm)
         if apart <= GRID_TOLERANCE:
             return
         difference = f"positions up to {apart:.2g} voxels apart"
     raise DatasetError(
-        f"image and label map {case.label} lie on different grids: {difference}",
+        f"image and {what} {target_path} lie on different grids: {difference}",
         expected="the same size, spacing, origin and direction",
-        fix="resample the label map onto its image (nearest neighbour)",
-        path=case.images[0],
+        fix=f"resample the {what} onto its image ({how})",
+        path=image_path,
     )
 
 

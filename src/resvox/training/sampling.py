@@ -28,7 +28,7 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
     def __init__(self, cases: Sequence[PreparedCase], plan: Plan) -> None:
         self.cases = tuple(cases)
         self.plan = plan
-        self.augmentation = Augmentation(plan)
+        self.augmentation = Augmentation(plan, plan.patch_size)
 
     def __getitem__(self, number: int) -> Sample:
         plan = self.plan
@@ -58,9 +58,13 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
             voxels = case.voxels(index)
             flat = int(voxels[int(rng.integers(len(voxels)))])
             return tuple(int(place) for place in np.unravel_index(flat, case.shape))
-        # Uniform over the patches that fit, not over voxels: borders are not seen more often than the middle.
-        starts = [int(rng.integers(max(1, n - p + 1))) for n, p in zip(case.shape, self.plan.patch_size, strict=True)]
-        return tuple(start + p // 2 for start, p in zip(starts, self.plan.patch_size, strict=True))
+        return any_centre(case.shape, self.plan.patch_size, rng)
+
+
+def any_centre(shape: Sequence[int], patch: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+    """Uniform over the patches that fit, not over voxels: borders are not seen more often than the middle."""
+    starts = [int(rng.integers(max(1, n - p + 1))) for n, p in zip(shape, patch, strict=True)]
+    return tuple(start + p // 2 for start, p in zip(starts, patch, strict=True))
 
 
 def cut_patch(

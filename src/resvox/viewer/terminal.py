@@ -6,7 +6,7 @@ import os
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,12 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from resvox.training import Dataset, Plan
+    from resvox.training.training_plan import TrainingPlan
     from resvox.workflow import CaseOutcome, DemoResult, EvaluateResult, PredictResult
     from resvox.workflow.train import TrainResult
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+LEARNED = {  # by task: in words, and where a dataset has it
+    "segmentation": ("labels", "foreground"),
+    "classification": ("classes", "classes"),
+    "regression": ("values", "target_names"),
+}
+MOST_ANSWERS = 50  # of a classifier, one line each
 
 
 def line(text: str, *, style: str = "", stderr: bool = False) -> None:
@@ -32,12 +38,13 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def show_plan(dataset: Dataset, plan: Plan) -> None:
+def show_plan(dataset: Any, plan: TrainingPlan) -> None:
     """What was found and decided, each decision with its reason."""
     if not is_first_process():
         return
-    labels = ", ".join(dataset.foreground)
-    line(f"{dataset.name}: {len(dataset.cases)} cases, {', '.join(dataset.channel_names)}; labels: {labels}")
+    what, attribute = LEARNED[plan.task]
+    learned = ", ".join(getattr(dataset, attribute))
+    line(f"{dataset.name}: {len(dataset.cases)} cases, {', '.join(dataset.channel_names)}; {what}: {learned}")
     table = Table(box=None, padding=(0, 2), show_header=False)
     table.add_column(style="bold")
     table.add_column()
@@ -47,23 +54,33 @@ def show_plan(dataset: Dataset, plan: Plan) -> None:
     out.print(table)
 
 
-def _decisions(plan: Plan) -> dict[str, str]:
-    def times(values: tuple[float, ...] | None) -> str:
+def _decisions(plan: TrainingPlan) -> dict[str, str]:
+    """What a plan decides, in the order in which it is shown; of other tasks' fields those that the plan has."""
+    told = plan.to_dict()
+
+    def times(name: str) -> str:
+        values = told[name]
         return "as in the files" if values is None else " x ".join(f"{value:g}" for value in values)
 
     length = f"{plan.steps}"
     if plan.max_minutes is not None:
         length += f", at most {plan.max_minutes:g} minutes"
-    return {
-        "model": f"{plan.model} with {plan.encoder}, {plan.encoder_depth} stages",
-        "strides": ", ".join("x".join(map(str, stride)) for stride in plan.axis_strides[: plan.encoder_depth]),
-        "spacing_mm": times(plan.spacing_mm),
-        "patch_size": times(plan.patch_size),
+    has_encoder = "encoder_name" in plan.model_options()
+    encoder = f" with {told['encoder']}, {told['encoder_depth']} stages" if has_encoder else ""
+    strides = plan.axis_strides[: told.get("encoder_depth", 5)]
+    shown = {
+        "model": f"{plan.model}{encoder}",
+        "strides": ", ".join("x".join(map(str, stride)) for stride in strides),
+        "spacing_mm": times("spacing_mm"),
+        **{name: times(name) for name in ("patch_size", "image_size") if name in told},
+        **{name: str(told[name]) for name in ("fit",) if name in told},
         "batch_size": str(plan.batch_size),
         "normalization": ", ".join(_normalization(dict(each)) for each in plan.normalization),
         "mirror_axes": ", ".join(map(str, plan.mirror_axes)) or "none",
+        **{name: str(told[name]) for name in ("class_balance",) if name in told},
         "steps": length,
     }
+    return shown
 
 
 def _normalization(values: dict[str, object]) -> str:
@@ -79,7 +96,10 @@ def show_trained(result: TrainResult, dataset: Path) -> None:
         folder = result.plan_path.parent
         line(f"Wrote {result.plan_path}. Edit it, then: resvox train {dataset} -o {folder} --plan {result.plan_path}")
         return
-    line(f"Best mean Dice {result.fit.best_dice:.3f} after {result.fit.seconds:.0f} s", style="bold")
+    best = result.fit.best_score
+    told = "-" if best is None else f"{best:.3f}"
+    name = "mean Dice" if result.fit.title == "Dice" else result.fit.title
+    line(f"Best {name} {told} after {result.fit.seconds:.0f} s", style="bold")
     line(f"Wrote {result.fit.model_path}. Now: resvox predict {result.fit.run_folder} INPUT... -o OUT")
 
 
@@ -88,6 +108,7 @@ class PredictDisplay:
 
     def __init__(self, *, debug: bool) -> None:
         self.debug = debug
+        self._total = 0
         self._bars = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -111,6 +132,7 @@ class PredictDisplay:
 
     def start(self, cases: int) -> None:
         """The number of cases is known."""
+        self._total = cases
         self._bars.update(self._cases, total=cases)
 
     def windows(self, case: str, done: int, total: int) -> None:
@@ -124,6 +146,9 @@ class PredictDisplay:
             if self.debug and outcome.error is not None:
                 line("".join(traceback.format_exception(outcome.error)).rstrip(), stderr=True)
             line(f"error: {outcome.reason}", style="red", stderr=True)
+        elif outcome.answer:
+            if self._total <= MOST_ANSWERS:  # a table of thousands is for reading in its file
+                line(outcome.answer)
         elif outcome.status == "written":
             line(f"{outcome.path}  {sum(outcome.seconds.values()):.1f} s")
         elif outcome.status == "elsewhere":

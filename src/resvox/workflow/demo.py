@@ -146,9 +146,14 @@ def _predict(data: DemoData, model: Path, out: Path, *, device: str) -> tuple[Pr
 
 
 def _evaluate(data: DemoData, prediction: Path, json_path: Path) -> ScoreTable:
+    from resvox.evaluation import ScoreTable
     from resvox.workflow.evaluate import evaluate
 
-    return evaluate(prediction, data.reference, labels=data.labels, tolerance_mm=3.0, json_path=json_path).scores
+    found = evaluate(
+        prediction, data.reference, task="segmentation", labels=data.labels, tolerance_mm=3.0, json_path=json_path
+    )
+    assert isinstance(found.scores, ScoreTable)
+    return found.scores
 
 
 def _commands(data: DemoData, out: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Label maps against references: one file against one, or two folders matched by case name."""
+"""Predictions against references: label maps, volumes of values, or a table of classes."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resvox.errors import EvaluationError, ResvoxError
+from resvox.workflow.evaluate_classes import evaluate_classes, is_class_table
 
 if TYPE_CHECKING:
-    from resvox.evaluation import LabelScore, ScoreTable
+    from resvox.evaluation import ClassScores, ScoreTable, ValueTable
 
 LABEL_MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult:
-    """The scores, and what could not be scored.
+    """The scores (of label maps, classes or values), and what could not be scored.
 
     ``missing`` are references without a prediction, ``extra`` predictions without a reference, ``failed`` one
     line a case that could not be compared, ``remarks`` what was odd about one that was.
     """
 
-    scores: ScoreTable
+    scores: ScoreTable | ClassScores | ValueTable
     labels: Mapping[str, int]
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
@@ -43,30 +44,96 @@ def evaluate(
     predictions: str | os.PathLike[str],
     references: str | os.PathLike[str],
     *,
+    task: str | None = None,
     labels: Mapping[str, int] | str | os.PathLike[str] | None = None,
     tolerance_mm: float = 1.0,
+    split: str | None = None,
     json_path: str | os.PathLike[str] | None = None,
     csv_path: str | os.PathLike[str] | None = None,
     on_case: Callable[[str, int, int], object] | None = None,
 ) -> EvaluateResult:
-    """Dice, 95th percentile Hausdorff distance (mm) and surface Dice of every label of every case.
+    """How well predictions agree with their references.
+
+    Segmentation: Dice, 95th percentile Hausdorff distance (mm) and surface Dice of every label of every case.
+    Classification: accuracy, AUC, confusion matrix. Regression: MAE, RMSE, PSNR and SSIM of every case.
 
     Args:
-        predictions, references: two label map files, or two folders of them with the same case names.
+        predictions, references: two label map files, or two folders of them with the same case names. Classes:
+            a ``predictions.csv`` or its folder, against an ``.npz``, a manifest, or folders of the classes.
+        task: "segmentation", "classification" or "regression"; None takes classification where there is a
+            table of classes, else segmentation.
         labels: ``{name: value}``, or a ``dataset.json``, a model file or a run folder that knows them. By
             default a ``dataset.json`` beside the references is used, else every value found in them.
         tolerance_mm: how far a boundary may be off and still count in surface Dice.
+        split: of a manifest or ``.npz``: "train", "validation", "test" or "all"; None takes test where there is one.
         json_path, csv_path: also write the scores there; JSON is case -> label -> metrics.
         on_case: called with (case, number done, total) before each case.
 
     Raises:
         EvaluationError: nothing to compare, or labels that cannot be found.
     """
+    from resvox.training.tasks import check_task
+
+    ours, theirs = Path(predictions), Path(references)
+    task = check_task(task or ("classification" if is_class_table(ours) else "segmentation"))
+    if task == "classification":
+        scores, missing, extra = evaluate_classes(ours, theirs, split=split)
+        index = {name: number for number, name in enumerate(scores.classes)}
+        result = EvaluateResult(scores=scores, labels=index, missing=missing, extra=extra)
+    elif task == "regression":
+        result = _values(ours, theirs, on_case)
+    else:
+        result = _label_maps_of(ours, theirs, labels, tolerance_mm, on_case)
+    if json_path is not None:
+        result.scores.to_json(json_path)
+    if csv_path is not None:
+        result.scores.to_csv(csv_path)
+    return result
+
+
+def _label_maps_of(
+    predictions: Path,
+    references: Path,
+    labels: Mapping[str, int] | str | os.PathLike[str] | None,
+    tolerance_mm: float,
+    on_case: Callable[[str, int, int], object] | None,
+) -> EvaluateResult:
     from resvox.evaluation import ScoreTable, score_files
 
-    pairs, missing, extra = match(Path(predictions), Path(references))
+    pairs, missing, extra = match(predictions, references)
     known = find_labels(labels, [reference for _, reference in pairs.values()])
-    scores: dict[str, dict[str, LabelScore]] = {}
+
+    def score(prediction: Path, reference: Path) -> Any:
+        return score_files(prediction, reference, known, tolerance_mm=tolerance_mm)
+
+    scores, failed, remarks = _score_pairs(pairs, score, on_case)
+    return EvaluateResult(
+        scores=ScoreTable(scores, tolerance_mm=tolerance_mm),
+        labels=known,
+        missing=missing,
+        extra=extra,
+        failed=failed,
+        remarks=remarks,
+    )
+
+
+def _values(predictions: Path, references: Path, on_case: Callable[[str, int, int], object] | None) -> EvaluateResult:
+    from resvox.evaluation import ValueTable, score_value_files
+
+    pairs, missing, extra = match(predictions, references)
+    scores, failed, remarks = _score_pairs(pairs, score_value_files, on_case)
+    return EvaluateResult(
+        scores=ValueTable(scores), labels={}, missing=missing, extra=extra, failed=failed, remarks=remarks
+    )
+
+
+def _score_pairs(
+    pairs: Mapping[str, tuple[Path, Path]],
+    score: Callable[[Path, Path], Any],
+    on_case: Callable[[str, int, int], object] | None,
+) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """Scores by case, a line for each that could not be compared, and what was odd about others."""
+    scores: dict[str, Any] = {}
     failed: list[str] = []
     remarks: list[str] = []
     for number, (case, (prediction, reference)) in enumerate(pairs.items()):
@@ -75,25 +142,16 @@ def evaluate(
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
-                scores[case] = score_files(prediction, reference, known, tolerance_mm=tolerance_mm)
+                scores[case] = score(prediction, reference)
             remarks += [str(each.message) for each in caught if each.category is UserWarning]
         except (ResvoxError, OSError) as error:
             failed.append(str(error))
     if not scores:
-        raise EvaluationError(f"none of {len(pairs)} cases could be compared; the first: {failed[0]}", path=predictions)
-    table = ScoreTable(scores, tolerance_mm=tolerance_mm)
-    if json_path is not None:
-        table.to_json(json_path)
-    if csv_path is not None:
-        table.to_csv(csv_path)
-    return EvaluateResult(
-        scores=table,
-        labels=known,
-        missing=missing,
-        extra=extra,
-        failed=tuple(failed),
-        remarks=tuple(remarks),
-    )
+        first = next(iter(pairs.values()))[0]
+        raise EvaluationError(
+            f"none of {len(pairs)} cases could be compared; the first: {failed[0]}", path=first.parent
+        )
+    return scores, tuple(failed), tuple(remarks)
 
 
 def match(predictions: Path, references: Path) -> tuple[dict[str, tuple[Path, Path]], tuple[str, ...], tuple[str, ...]]:
@@ -170,6 +228,7 @@ def _values_in(references: list[Path]) -> dict[str, int]:
             raise EvaluationError(
                 "not a label map (many different or fractional values)",
                 expected="whole numbers, one a label",
+                fix="compare values with --task regression",
                 path=path,
             )
         values.update(int(value) for value in found)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
+from resvox.workflow.train_tasks import draw_for, fields_for, read_for
 
 if TYPE_CHECKING:
-    from resvox.training import Dataset, FitResult, Plan
+    from resvox.training import FitResult
+    from resvox.training.training_plan import TrainingPlan
 
 PLAN_FILE = "plan.yaml"
 
@@ -20,7 +22,7 @@ PLAN_FILE = "plan.yaml"
 class TrainResult:
     """The plan that was used, its file, and what training gave (None where only a plan was asked for)."""
 
-    plan: Plan
+    plan: TrainingPlan
     plan_path: Path
     fit: FitResult | None
 
@@ -29,6 +31,7 @@ def train(
     dataset: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    task: str | None = None,
     model: str | None = None,
     encoder: str | None = None,
     steps: int | None = None,
@@ -36,7 +39,7 @@ def train(
     patch_size: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
     batch_size: int | None = None,
-    plan: str | os.PathLike[str] | Plan | None = None,
+    plan: str | os.PathLike[str] | TrainingPlan | None = None,
     plan_only: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -46,16 +49,19 @@ def train(
     seed: int | None = None,
     workers: int = 0,
     progress: bool = True,
-    on_plan: Callable[[Dataset, Plan], object] | None = None,
+    on_plan: Callable[[Any, TrainingPlan], object] | None = None,
 ) -> TrainResult:
-    """Train a segmentation model; ``out/model.safetensors`` holds all that `predict` needs.
+    """Train a model; ``out/model.safetensors`` holds all that `predict` needs.
 
     Args:
-        dataset: a folder in MSD or nnU-Net layout, or a CSV manifest (columns image, label, split).
+        dataset: for segmentation a folder in MSD or nnU-Net layout, or a CSV manifest (columns image, label,
+            split); for the other tasks see `read_classification` and `read_regression`.
         out: the folder of the run: plan.yaml, metrics.csv, checkpoints, model.safetensors.
-        model, encoder: names of `resvox.list_models(task="segmentation")` and of a backbone.
+        task: "segmentation", "classification" or "regression"; None takes the plan's, else segmentation.
+        model, encoder: names of `resvox.list_models(task=...)` and, for those that take one, of a backbone.
         steps, minutes: when to stop, whichever comes first.
-        patch_size: voxels (D, H, W); spacing_mm: target spacing (D, H, W); batch_size: patches a step.
+        patch_size: voxels (D, H, W), for classes the size of the whole image; spacing_mm: target spacing (D, H, W);
+            batch_size: patches or images a step.
         plan: a plan or its YAML file, instead of one drawn from the data; other arguments change it.
         plan_only: write ``out/plan.yaml`` for editing and stop there.
         resume: go on from the last checkpoint of ``out``; overwrite: begin anew where a run is.
@@ -67,10 +73,12 @@ def train(
     Raises:
         DatasetError: data that cannot be used. PlanError: a plan that contradicts itself or the data.
     """
-    from resvox.training import read_dataset
+    from resvox.training.tasks import check_task
 
     out = Path(out)
-    described = read_dataset(dataset)
+    written = _written_plan(plan, out, resume=resume)
+    task = check_task(task or (written.task if written is not None else "segmentation"))
+    described = read_for(task, dataset)
     given = {
         "model": model,
         "encoder": encoder,
@@ -83,7 +91,11 @@ def train(
         "seed": seed,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    settled = _plan(described, out, plan, changes, resume=resume, device=device)
+    changes = fields_for(task, changes)
+    if written is None:
+        settled = draw_for(task, described, device=device, changes=changes)
+    else:
+        settled = _changed(written, task, changes)
     if on_plan is not None:
         on_plan(described, settled)
     if plan_only:
@@ -103,33 +115,34 @@ def train(
         accelerator=device,
         workers=workers,
         progress=progress,
-        colours=label_colours(described.labels),
+        colours=label_colours(described.labels) if task == "segmentation" else {},
     )
     return TrainResult(plan=settled, plan_path=out / PLAN_FILE, fit=result)
 
 
-def _plan(
-    dataset: Dataset,
-    out: Path,
-    plan: str | os.PathLike[str] | Plan | None,
-    changes: dict[str, Any],
-    *,
-    resume: bool,
-    device: str,
-) -> Plan:
-    from resvox.training import Plan, draw_plan, take_fingerprint
+def _written_plan(
+    plan: str | os.PathLike[str] | TrainingPlan | None, out: Path, *, resume: bool
+) -> TrainingPlan | None:
+    """The plan that was handed in, or the one of the run that goes on; None where one is to be drawn."""
+    from resvox.training.plan import load_plan
+    from resvox.training.training_plan import TrainingPlan
 
     if plan is None and resume and (out / PLAN_FILE).is_file():
         plan = out / PLAN_FILE
-    if plan is None:
-        return draw_plan(take_fingerprint(dataset), device=device, **changes)
-    loaded = plan if isinstance(plan, Plan) else Plan.load(plan)
-    if "steps" in changes and loaded.warmup_steps >= changes["steps"]:
+    return plan if plan is None or isinstance(plan, TrainingPlan) else load_plan(plan)
+
+
+def _changed(written: TrainingPlan, task: str, changes: dict[str, Any]) -> TrainingPlan:
+    if written.task != task:
+        raise PlanError(
+            f"task {task} with a plan for {written.task}", expected=f"a plan for {task}", fix="leave --task out"
+        )
+    if "steps" in changes and written.warmup_steps >= changes["steps"]:
         changes = {**changes, "warmup_steps": changes["steps"] // 20}
-    return loaded.with_changes(**changes) if changes else loaded
+    return written.with_changes(**changes) if changes else written
 
 
-def _write_plan(plan: Plan, out: Path, *, overwrite: bool) -> Path:
+def _write_plan(plan: TrainingPlan, out: Path, *, overwrite: bool) -> Path:
     path = out / PLAN_FILE
     if path.exists() and not overwrite:
         raise PlanError(

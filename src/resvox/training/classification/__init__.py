@@ -1,0 +1,1 @@
+"""Classification: one answer for a whole image, 2D or 3D."""

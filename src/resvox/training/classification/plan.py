@@ -1,0 +1,64 @@
+"""The plan of a classification: every decision, in one YAML file with comments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from resvox.errors import PlanError
+from resvox.training.plan_checks import check_fraction, check_least, check_per_axis
+from resvox.training.training_plan import TrainingPlan, said
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationPlan(TrainingPlan):
+    """Every decision of a classification's training; drawn by `draw_classification_plan`.
+
+    Raises:
+        PlanError: a value out of range, a choice that is not one, or two fields that contradict each other.
+    """
+
+    TASK: ClassVar[str] = "classification"
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "loss": ("ce",),
+        "fit": ("resize", "crop"),
+        "class_balance": ("none", "weights", "sampling"),
+    }
+
+    task: str = said("classification", "what is learned", "task")
+    num_classes: int = said(2, "classes", "data")
+    model: str = said("resnet18", "a classification model of `resvox models`", "network")
+    stem: str | None = said(None, "7x7, deep, or 3x3 for small images; null is the model's own", "network")
+    image_size: tuple[int, ...] = said(
+        (64, 64, 64), "voxels of what the network sees, which is the whole image", "sight"
+    )
+    fit: str = said("resize", "how an image gets there: resize it, or crop and pad around its middle", "sight")
+    batch_size: int = said(32, "images a step, over all processes together", "sight")
+    class_balance: str = said("none", "none; weights in the loss; or sampling, every class equally often")
+    loss: str = said("ce", "ce, cross-entropy")
+    label_smoothing: float = said(0.0, "share of the certainty that is spread over all classes")
+
+    def check_own(self) -> None:
+        """Two classes at least, one size an axis, batches that batch norm can use."""
+        check_least(self, {"num_classes": 2})
+        check_fraction(self, "label_smoothing")
+        check_per_axis(self, "image_size")
+        if self.norm == "batch" and self.batch_size == 1:
+            raise PlanError(
+                "norm='batch' with batch_size=1",
+                expected="several images a step, or a norm that needs none",
+                fix="set norm to instance or group, or batch_size to 2 or more",
+            )
+
+    def model_options(self) -> dict[str, Any]:
+        """The keyword arguments for `resvox.create_model(plan.model, ...)`."""
+        stem = {} if self.stem is None else {"stem": self.stem}
+        return {
+            "spatial_dims": self.spatial_dims,
+            "in_channels": self.in_channels,
+            "num_classes": self.num_classes,
+            "strides": self.strides,
+            "norm": self.norm,
+            **stem,
+        }

@@ -1,0 +1,1 @@
+"""Dense regression: a volume of values for a volume of intensities."""

@@ -1,0 +1,106 @@
+"""Scans and their targets read, checked, and prepared once: memory-mapped by every process that trains."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resvox.errors import DatasetError
+from resvox.training.cache import put_in_place, stamp
+from resvox.training.reading import check_grids
+from resvox.training.regression.dataset import RegressionCase, RegressionDataset
+from resvox.training.regression.plan import RegressionPlan
+from resvox.volumes import InputCase, Volume, read_case
+
+LAYOUT = 1  # raise it when the files in a folder change their meaning
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedPair:
+    """A prepared scan and its values in a folder: `image.npy`, `target.npy`. Arrays are read-only memory maps."""
+
+    id: str
+    folder: Path
+
+    @property
+    def image(self) -> np.ndarray[Any, Any]:
+        """(channels, *spatial) float32."""
+        return np.load(self.folder / "image.npy", mmap_mode="r")
+
+    @property
+    def target(self) -> np.ndarray[Any, Any]:
+        """(outputs, *spatial) float32, in the units of the files."""
+        return np.load(self.folder / "target.npy", mmap_mode="r")
+
+
+def read_pair(case: RegressionCase, dataset: RegressionDataset) -> tuple[Volume, Volume]:
+    """A case's scan (channels, *spatial) and values (outputs, *spatial), both float32, on one grid.
+
+    Raises:
+        DatasetError: grids that differ, or another number of dimensions.
+        VolumeError: a file that cannot be read, or holds other channels, NaN or infinite numbers.
+    """
+    image = read_case(InputCase(id=case.id, paths=case.images, channels=len(dataset.channel_names)))
+    target = read_case(InputCase(id=case.id, paths=case.targets, channels=len(dataset.target_names)))
+    if image.spatial_dims != dataset.spatial_dims:
+        raise DatasetError(
+            f"case {case.id!r}: {image.spatial_dims} dimensions",
+            expected=f"{dataset.spatial_dims} dimensions",
+            path=case.images[0],
+        )
+    check_grids(case.images[0], image.grid, case.targets[0], target.grid)
+    return image, Volume.on_grid(target.array, image.grid)
+
+
+def prepare_pairs(
+    cases: Sequence[RegressionCase],
+    dataset: RegressionDataset,
+    plan: RegressionPlan,
+    folder: Path,
+    *,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[PreparedPair]:
+    """The cases out of the cache, prepared first where they are not there; ``progress``: (done, in all, id)."""
+    prepared = []
+    for done, case in enumerate(cases, start=1):
+        name = re.sub(r"[^\w.-]", "_", case.id)
+        target = folder / f"{name}-{_key(case, plan)}"
+        if not (target / "facts.json").is_file():
+            _write(case, dataset, plan, target)
+        prepared.append(PreparedPair(id=case.id, folder=target))
+        if progress is not None:
+            progress(done, len(cases), case.id)
+    return prepared
+
+
+def _key(case: RegressionCase, plan: RegressionPlan) -> str:
+    said = [LAYOUT, "regression", plan.preprocessing().to_dict()]
+    stamps = [stamp(path) for path in (*case.images, *case.targets)]
+    return hashlib.sha256(json.dumps([said, stamps], sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _write(case: RegressionCase, dataset: RegressionDataset, plan: RegressionPlan, target: Path) -> None:
+    image, values = read_pair(case, dataset)
+    prepared = plan.preprocessing().apply(image)
+    array = values.with_channel_axis()
+    for step in prepared.steps:  # as its image: blurred first where it loses resolution
+        array = step.forward(array, "image")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        np.save(temporary / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
+        np.save(temporary / "target.npy", np.ascontiguousarray(array, dtype=np.float32))
+        (temporary / "facts.json").write_text(json.dumps({"id": case.id}), encoding="utf-8")
+        put_in_place(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

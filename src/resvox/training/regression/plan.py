@@ -1,0 +1,45 @@
+"""The plan of a dense regression: every decision, in one YAML file with comments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from resvox.errors import PlanError
+from resvox.training.patch_plan import PatchPlan
+from resvox.training.plan_checks import check_least, check_patch
+from resvox.training.training_plan import said
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionPlan(PatchPlan):
+    """Every decision of a dense regression's training; drawn by `draw_regression_plan`.
+
+    Raises:
+        PlanError: a value out of range, a choice that is not one, or two fields that contradict each other.
+    """
+
+    TASK: ClassVar[str] = "regression"
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"loss": ("l1", "mse", "huber"), "crop": ("none",)}
+
+    task: str = said("regression", "what is learned", "task")
+    outputs: int = said(1, "values for each voxel", "data")
+    model: str = said("unet", "a regression or segmentation model of `resvox models`", "network")
+    target_mean: tuple[float, ...] = said((0.0,), "of each value; the network learns (value - mean) / std", "sight")
+    target_std: tuple[float, ...] = said((1.0,), "of each value", "sight")
+    loss: str = said("l1", "l1, mse or huber, of (value - mean) / std")
+
+    def check_own(self) -> None:
+        """See `check_patch`; and one mean and one deviation a value."""
+        check_least(self, {"outputs": 1, "encoder_depth": 1})
+        if not len(self.target_mean) == len(self.target_std) == self.outputs or min(self.target_std) <= 0:
+            raise PlanError(
+                f"target_mean={self.target_mean}, target_std={self.target_std} with outputs={self.outputs}",
+                expected="one mean, and one deviation above 0, for each value",
+            )
+        check_patch(self)
+
+    def model_options(self) -> dict[str, Any]:
+        """The keyword arguments for `resvox.create_model(plan.model, ...)`."""
+        return self.network_options(self.outputs)

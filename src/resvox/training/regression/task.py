@@ -1,0 +1,115 @@
+"""Dense regression as a task: scans and volumes of values, mean absolute error."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from resvox.inference import TorchEngine, sliding_window_inference
+from resvox.training.batches import Sample
+from resvox.training.logs import ProgressDisplay
+from resvox.training.losses import RegressionLoss
+from resvox.training.regression.cache import PreparedPair, prepare_pairs
+from resvox.training.regression.dataset import RegressionDataset
+from resvox.training.regression.plan import RegressionPlan
+from resvox.training.regression.samples import ValuePatches
+from resvox.training.steps import Job, State
+from resvox.training.task import Cases, Task, Validation, refuse_mismatch
+from resvox.training.validation import LARGEST_OVERLAP, PRECISIONS
+
+
+class Regression(Task):
+    """Scans and volumes of values; the score is the mean absolute error in deviations of each value, the lower
+    the better. What is shown is the error in the units of the files.
+    """
+
+    shown: ClassVar[str] = "mae"
+    title: ClassVar[str] = "MAE"
+
+    def check(self, dataset: RegressionDataset, plan: RegressionPlan) -> None:
+        """Dims, channels and values are the dataset's."""
+        refuse_mismatch(
+            dataset,
+            ("spatial_dims", plan.spatial_dims, dataset.spatial_dims),
+            ("in_channels", plan.in_channels, len(dataset.channel_names)),
+            ("outputs", plan.outputs, len(dataset.target_names)),
+        )
+
+    def columns(self, dataset: RegressionDataset) -> tuple[str, ...]:
+        """Mean absolute and root mean square error over the values, and of each."""
+        each = [f"{error}_{name}" for name in dataset.target_names for error in ("mae", "rmse")]
+        return ("mae", "rmse", *each)
+
+    def prepare(self, fabric: Fabric, job: Job, display: ProgressDisplay) -> Cases:
+        """Cached pairs."""
+        split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
+        display.say(f"cases to train {len(split.train)}, to validate {len(split.validation)}: {split.reason}")
+        everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
+        mine = everyone[fabric.global_rank :: fabric.world_size]
+        prepare_pairs(mine, job.dataset, job.plan, job.run.cache, progress=display.preparing)
+        fabric.barrier()
+        prepared = {case.id: case for case in prepare_pairs(everyone, job.dataset, job.plan, job.run.cache)}
+        return Cases(
+            train=[prepared[case.id] for case in split.train],
+            validation=[prepared[case.id] for case in split.validation],
+        )
+
+    def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
+        """Patches."""
+        return ValuePatches(cases.train, job.plan)
+
+    def loss(self, cases: Cases, job: Job) -> nn.Module:
+        """The plan's."""
+        return RegressionLoss(job.plan.loss)
+
+    def validate(self, cases: Cases, job: Job, state: State) -> Validation:
+        """Whole volumes, window by window, on the prepared grid; the cases are shared among the processes."""
+        plan, fabric, names = job.plan, state.fabric, job.dataset.target_names
+        sums = torch.zeros(3, plan.outputs, dtype=torch.float64, device=fabric.device)
+        for case in cases.validation[fabric.global_rank :: fabric.world_size]:
+            difference = _predicted(case, job, state) - case.target
+            flat = torch.from_numpy(difference.reshape(plan.outputs, -1).astype(np.float64)).to(fabric.device)
+            sums += torch.stack([flat.abs().mean(1), flat.square().mean(1).sqrt(), torch.ones_like(flat[:, 0])])
+        if fabric.world_size > 1:
+            sums = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        mae, rmse = (sums[:2] / sums[2]).tolist()
+        columns: dict[str, float | None] = {"mae": float(np.mean(mae)), "rmse": float(np.mean(rmse))}
+        for index, name in enumerate(names):
+            columns.update({f"mae_{name}": mae[index], f"rmse_{name}": rmse[index]})
+        return Validation(score=-float(np.mean(np.array(mae) / plan.target_std)), columns=columns)
+
+    def metadata(self, job: Job, best: dict[str, float | None]) -> dict[str, Any]:
+        """Names and units of the values, and the window."""
+        plan = job.plan
+        return {
+            "task": "regression",
+            "target_names": list(job.dataset.target_names),
+            "target_mean": list(plan.target_mean),
+            "target_std": list(plan.target_std),
+            "inference": {
+                "roi_size": list(plan.patch_size),
+                "overlap": plan.overlap,
+                "mirror_axes": list(plan.mirror_axes),
+            },
+            "training": {"scores": best},
+        }
+
+
+def _predicted(case: PreparedPair, job: Job, state: State) -> np.ndarray[Any, Any]:
+    """(outputs, *spatial) in the units of the files."""
+    plan = job.plan
+    values = sliding_window_inference(
+        np.asarray(case.image),
+        TorchEngine(state.module, device=state.fabric.device, precision=PRECISIONS[job.precision]),
+        roi_size=plan.patch_size,
+        overlap=min(plan.overlap, LARGEST_OVERLAP),
+        sw_batch_size=plan.batch_size,
+    )
+    column = (-1, *[1] * plan.spatial_dims)
+    std, mean = (np.asarray(each, np.float32).reshape(column) for each in (plan.target_std, plan.target_mean))
+    answer: np.ndarray[Any, Any] = values * std + mean
+    return answer
