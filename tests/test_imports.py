@@ -26,7 +26,7 @@ MAY_CALL = {
     "weights": {"errors", "_version", "blueprint", "catalog", "torch", "keras", "factory"},
     "volumes": {"errors"},
     "preprocessing": {"errors", "volumes"},
-    "inference": {"errors", "volumes", "preprocessing", "weights"},
+    "inference": {"errors", "torch", "volumes", "preprocessing", "weights"},
     "evaluation": {"errors", "volumes", "preprocessing"},
     "training": {"errors", "blueprint", "catalog", "factory", "weights", "volumes", "preprocessing", "inference",
                  "evaluation"},

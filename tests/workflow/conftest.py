@@ -71,7 +71,7 @@ class ThresholdEngine:
 
 @pytest.fixture
 def threshold_engine(monkeypatch):
-    monkeypatch.setattr("resvox.inference.TorchEngine", ThresholdEngine, raising=False)
+    monkeypatch.setattr("resvox.inference.engines.make_engine", ThresholdEngine, raising=False)
 
 
 @pytest.fixture

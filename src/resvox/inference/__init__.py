@@ -8,26 +8,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resvox.inference.engines import Engine
+from resvox.inference.ensemble import EnsembleEngine
 from resvox.inference.reduction import labels_from_logits, probabilities_from_logits
+from resvox.inference.restoring import Restorer, can_restore
 from resvox.inference.sliding_window import sliding_window_inference
+from resvox.inference.streaming import FinishedSlice, WindowCount, stream_sliding_window
 
 if TYPE_CHECKING:
+    from resvox.inference.engines.choosing import make_engine
     from resvox.inference.engines.torch_engine import TorchEngine
 
 __all__ = [
     "Engine",
+    "EnsembleEngine",
+    "FinishedSlice",
+    "Restorer",
     "TorchEngine",
+    "WindowCount",
+    "can_restore",
     "labels_from_logits",
+    "make_engine",
     "probabilities_from_logits",
     "sliding_window_inference",
+    "stream_sliding_window",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name == "TorchEngine":
-        from resvox.inference.engines.torch_engine import TorchEngine
+    if name in ("TorchEngine", "make_engine"):
+        import resvox.inference.engines
 
-        return TorchEngine
+        return getattr(resvox.inference.engines, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

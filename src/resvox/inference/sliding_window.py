@@ -58,36 +58,73 @@ def sliding_window_inference(
         InferenceError: arguments that do not fit, or a predictor whose answer has a wrong type, shape, number
             of classes or a value that is not finite.
     """
-    image_size = _spatial_size(array)
-    roi, overlaps = _check_window(roi_size, overlap, image_size)
-    _check_batch_size(sw_batch_size)
-    weights = importance_map(roi, mode=mode, sigma_scale=sigma_scale)
-    predict = mirrored(_checked(predictor), mirror_axes, len(image_size))
-
-    pads = padding(image_size, roi)
-    padded = _pad(array, pads, padding_mode, cval)
-    starts = window_starts(padded.shape[1:], roi, overlaps)
-
+    scan = WindowedScan(
+        array,
+        predictor,
+        roi_size=roi_size,
+        overlap=overlap,
+        mode=mode,
+        sigma_scale=sigma_scale,
+        sw_batch_size=sw_batch_size,
+        padding_mode=padding_mode,
+        cval=cval,
+        mirror_axes=mirror_axes,
+    )
     blend = None
     report = progress or (lambda done, total: None)
-    report(0, len(starts))
-    for first, batch in _batches(starts, sw_batch_size):
-        logits = predict(_cut(padded, batch, roi))
+    report(0, len(scan.starts))
+    done = 0
+    for batch, logits in scan.answers(scan.starts):
         if blend is None:
-            blend = _Blend(logits.shape[1], padded.shape[1:], weights)
+            blend = _Blend(logits.shape[1], scan.padded.shape[1:], scan.weights)
         for start, window in zip(batch, logits, strict=True):
             blend.add(start, window)
-        report(first + len(batch), len(starts))
+        done += len(batch)
+        report(done, len(scan.starts))
     assert blend is not None  # there is at least one window
-    return _crop(blend.mean(), pads)
+    return _crop(blend.mean(), scan.pads)
+
+
+class WindowedScan:
+    """A padded volume, where its windows lie and how each counts; arguments as in `sliding_window_inference`.
+
+    Raises:
+        InferenceError: arguments that do not fit.
+    """
+
+    def __init__(
+        self,
+        array: np.ndarray,
+        predictor: Predictor,
+        *,
+        roi_size: int | Sequence[int | None],
+        overlap: float | Sequence[float],
+        mode: str,
+        sigma_scale: float | Sequence[float],
+        sw_batch_size: int,
+        padding_mode: str,
+        cval: float,
+        mirror_axes: Sequence[int],
+    ) -> None:
+        image_size = _spatial_size(array)
+        self.roi, overlaps = _check_window(roi_size, overlap, image_size)
+        _check_batch_size(sw_batch_size)
+        self.batch_size = sw_batch_size
+        self.weights = importance_map(self.roi, mode=mode, sigma_scale=sigma_scale)
+        self.predict = mirrored(_checked(predictor), mirror_axes, len(image_size))
+        self.pads = padding(image_size, self.roi)
+        self.padded = _pad(array, self.pads, padding_mode, cval)
+        self.starts = window_starts(self.padded.shape[1:], self.roi, overlaps)
+
+    def answers(self, starts: Sequence[tuple[int, ...]]) -> Iterator[tuple[Sequence[tuple[int, ...]], np.ndarray]]:
+        """Batches of starts and their logits (batch, classes, *roi), valid until the next ones are asked for."""
+        for first in range(0, len(starts), self.batch_size):
+            batch = starts[first : first + self.batch_size]
+            yield batch, self.predict(_cut(self.padded, batch, self.roi))
 
 
 class _Blend:
-    """The weighted mean of windows: one sum for every class, one sum of weights.
-
-    Windows come sorted along the first axis (:func:`window_starts`), so a version that holds only the slab
-    which later windows still touch can take this one's place without a change to the loop.
-    """
+    """The weighted mean of windows: one sum for every class, one sum of weights, over the whole volume."""
 
     def __init__(self, classes: int, image_size: Sequence[int], weights: np.ndarray) -> None:
         self.weights = weights
@@ -110,12 +147,7 @@ class _Blend:
         return self.sums
 
 
-def _batches(starts: list[tuple[int, ...]], size: int) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
-    for first in range(0, len(starts), size):
-        yield first, starts[first : first + size]
-
-
-def _cut(array: np.ndarray, starts: list[tuple[int, ...]], roi: tuple[int, ...]) -> np.ndarray:
+def _cut(array: np.ndarray, starts: Sequence[tuple[int, ...]], roi: tuple[int, ...]) -> np.ndarray:
     """The windows at ``starts``, ``(batch, channels, *roi)`` float32; only these are copied."""
     windows = np.empty((len(starts), array.shape[0], *roi), np.float32)
     for index, start in enumerate(starts):

@@ -6,18 +6,21 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from resvox.errors import ResvoxError, VolumeError
+from resvox.workflow.model_files import Paths
+from resvox.workflow.pipeline import Stages, run_stages, timed_call
 from resvox.workflow.run_log import RunLog
 
 if TYPE_CHECKING:
+    from resvox.preprocessing import Prepared
     from resvox.volumes import InputCase
     from resvox.workflow.claims import Claims
-    from resvox.workflow.segmenter import Segmenter
+    from resvox.workflow.segmenter import Segmentation, Segmenter
 
 Inputs = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -28,7 +31,7 @@ class CaseOutcome:
     """What became of one input.
 
     ``status``: "written", "present" (its label map was there already), "elsewhere" (another process is doing it)
-    or "failed". ``reason`` is one line and names the file.
+    or "failed". ``reason`` is one line and names the file. ``skipped`` of ``windows`` were empty.
     """
 
     id: str
@@ -36,15 +39,19 @@ class CaseOutcome:
     path: Path | None = None
     reason: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    windows: int = 0
+    skipped: int = 0
+    answer: str = ""  # what a classifier said, in words
     error: Exception | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictResult:
-    """Every input's outcome, in order."""
+    """Every input's outcome, in order, and the engine that made them."""
 
     cases: tuple[CaseOutcome, ...]
     out: Path
+    engine: str = ""
 
     def with_status(self, status: str) -> tuple[CaseOutcome, ...]:
         """The outcomes with one status."""
@@ -57,11 +64,17 @@ class PredictResult:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds a stage, summed over the cases that were written."""
+        """Seconds a stage, summed over the cases that were written; stages of several cases overlap."""
         total: Counter[str] = Counter()
         for case in self.with_status("written"):
             total.update(case.seconds)
         return dict(total)
+
+    @property
+    def skipped(self) -> tuple[int, int]:
+        """Windows that were passed over as empty, and all windows, of the cases that were written."""
+        written = self.with_status("written")
+        return sum(case.skipped for case in written), sum(case.windows for case in written)
 
     def __str__(self) -> str:
         words = {
@@ -75,36 +88,50 @@ class PredictResult:
 
 
 def predict(
-    model: str | os.PathLike[str],
+    model: Paths,
     inputs: Inputs,
     out: str | os.PathLike[str],
     *,
     mirror: bool = False,
     overlap: float | None = None,
+    engine: str = "auto",
     device: str = "auto",
     precision: str = "auto",
+    resample: str = "logits",
+    skip_empty: bool = False,
+    memory_gb: float = 2.5,
+    series: str | None = None,
+    processes: int = 1,
     probabilities: bool = False,
     overwrite: bool = False,
     suffix: str = "",
+    split: str | None = None,
     on_start: Callable[[int], object] | None = None,
     on_windows: Callable[[str, int, int], object] | None = None,
     on_case: Callable[[CaseOutcome], object] | None = None,
+    on_note: Callable[[str], object] | None = None,
 ) -> PredictResult:
     """Write ``out/<case>.nii.gz`` for every input, on the grid of the input; 2D pictures give ``<case>.png``.
 
     A label map is written at once or not at all, so one that is there is done: a second run does what is
     missing. Several processes may work on one folder; claim files keep them from doing a case twice. An input
-    that cannot be used is an outcome with a reason, not an exception; the others are done.
+    that cannot be used is an outcome with a reason, not an exception; the others are done. While one case is in the
+    network, the next one is read and the last one is written.
 
     Args:
-        model: a ``model.safetensors``, or the folder of a training run.
+        model: a ``model.safetensors``, the folder of a training run, an exported network, or several of these, whose
+            logits are averaged.
         inputs: image files, folders of them, folders of DICOM series.
-        mirror, overlap, device, precision: see `Segmenter`.
+        mirror, overlap, engine, device, precision, resample, skip_empty, memory_gb: see `Segmenter`.
+        series: of a DICOM folder that holds several: its UID or its number.
+        processes: that share the work; with several GPUs each takes the next one.
         probabilities: also write ``<case>_probabilities.nii.gz``, (classes, *spatial) float32.
         overwrite: do again what is there.
         suffix: put behind the case's name.
+        split: of manifests and ``.npz`` files, for a classifier: see `predict_classes`.
         on_start, on_windows, on_case: called with the number of cases; with (case, windows done, windows); with
             each outcome.
+        on_note: called with a line of text where an engine is given up or memory runs out; a warning by default.
 
     Returns:
         The outcomes. One line of JSON a case (stage times, model, versions) is added to ``out/predict.jsonl``.
@@ -112,27 +139,106 @@ def predict(
     Raises:
         WeightsError: a model that cannot be used. InferenceError: a device or option that cannot be.
     """
+    from resvox.workflow.other_tasks import predict_other, task_of_model
+
+    task = task_of_model(model)
+    if task != "segmentation":
+        assert isinstance(model, (str, os.PathLike))
+        asked = {
+            "mirror": mirror, "overlap": overlap, "engine": engine, "resample": resample, "skip_empty": skip_empty,
+            "series": series, "processes": processes, "probabilities": probabilities, "suffix": suffix, "split": split,
+        }  # fmt: skip
+        return predict_other(
+            task, model, inputs, out, asked, device=device, precision=precision, overwrite=overwrite,
+            on_start=on_start, on_windows=on_windows, on_case=on_case,
+        )  # fmt: skip
+    choices: dict[str, Any] = {
+        "mirror": mirror,
+        "overlap": overlap,
+        "engine": engine,
+        "device": device,
+        "precision": precision,
+        "resample": resample,
+        "skip_empty": skip_empty,
+        "memory_gb": memory_gb,
+    }
+    options = SegmentOptions(
+        model=model,
+        inputs=inputs,
+        out=Path(out),
+        choices=choices,
+        series=series,
+        probabilities=probabilities,
+        overwrite=overwrite,
+        suffix=suffix,
+    )
+    heard = Heard(on_start=on_start, on_windows=on_windows, on_case=on_case, on_note=on_note)
+    if processes > 1:
+        from resvox.workflow.processes import predict_in_processes
+
+        return predict_in_processes(options, heard, processes)
+    return segment_cases(options, heard)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions:
+    """What `predict` was asked for, in a form that another process can be given; ``choices`` are the Segmenter's."""
+
+    model: Paths
+    inputs: Inputs
+    out: Path
+    choices: Mapping[str, Any]
+    series: str | None = None
+    probabilities: bool = False
+    overwrite: bool = False
+    suffix: str = ""
+    done_since: float | None = None  # of an overwriting run that several processes share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """Who hears of what happens."""
+
+    on_start: Callable[[int], object] | None = None
+    on_windows: Callable[[str, int, int], object] | None = None
+    on_case: Callable[[CaseOutcome], object] | None = None
+    on_note: Callable[[str], object] | None = None
+
+
+def segment_cases(options: SegmentOptions, heard: Heard) -> PredictResult:
+    """The segmentation of every input, in this process."""
     from resvox.workflow.claims import Claims
     from resvox.workflow.segmenter import Segmenter
 
-    out = Path(out)
-    segmenter = Segmenter(model, device=device, precision=precision, mirror=mirror, overlap=overlap)
-    cases = _cases_outside(out, inputs, segmenter.channels)
-    if on_start is not None:
-        on_start(len(cases))
+    out = options.out
+    segmenter = Segmenter(options.model, notify=heard.on_note, **options.choices)
+    cases = _cases_outside(out, options.inputs, segmenter.channels, options.series)
+    if heard.on_start is not None:
+        heard.on_start(len(cases))
     out.mkdir(parents=True, exist_ok=True)
     outcomes: list[CaseOutcome] = []
     with Claims(out) as claims:
         # What a process beside this one has just done again is not done a third time.
-        log = RunLog(out, segmenter, done_since=claims.clock() if overwrite else 0.0)
-        for case in cases:
-            job = _Job(segmenter, case, out / output_name(case, suffix), probabilities, on_windows)
-            outcome = _attempt(job, claims, log)
+        since = options.done_since if options.done_since is not None else claims.clock() if options.overwrite else 0.0
+        log = RunLog(out, segmenter, done_since=since)
+        jobs = [
+            _Job(segmenter, case, out / output_name(case, options.suffix), options.probabilities, heard.on_windows)
+            for case in cases
+        ]
+        stages = Stages(
+            admit=lambda job: _admit(job, claims, log),
+            read=_Job.read,
+            compute=_Job.compute,
+            write=_Job.write,
+            fail=_failed,
+            close=lambda job: claims.release(job.target.name),
+        )
+        for case, outcome in zip(cases, run_stages(jobs, stages), strict=True):
             log.add(case, outcome)
             outcomes.append(outcome)
-            if on_case is not None:
-                on_case(outcome)
-    return PredictResult(cases=tuple(outcomes), out=out)
+            if heard.on_case is not None:
+                heard.on_case(outcome)
+    return PredictResult(cases=tuple(outcomes), out=out, engine=segmenter.engine_words)
 
 
 def output_name(case: InputCase, suffix: str) -> str:
@@ -141,12 +247,12 @@ def output_name(case: InputCase, suffix: str) -> str:
     return f"{case.id}{suffix}{'.png' if picture else '.nii.gz'}"
 
 
-def _cases_outside(out: Path, inputs: Inputs, channels: int) -> list[InputCase]:
+def _cases_outside(out: Path, inputs: Inputs, channels: int, series: str | None) -> list[InputCase]:
     """The cases of the inputs, without the label maps of an earlier run that lie in a folder inside of them."""
     from resvox.volumes import find_cases
 
     named = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    cases = find_cases(named, channels=channels)
+    cases = find_cases(named, channels=channels, series=series)
     place = out.resolve()
     if any(place == Path(each).resolve() or place in Path(each).resolve().parents for each in named):
         return cases  # named themselves: predictions can be inputs on purpose
@@ -154,7 +260,7 @@ def _cases_outside(out: Path, inputs: Inputs, channels: int) -> list[InputCase]:
     if len(kept) == len(cases):
         return cases
     # Found anew, for a label map of the same name as a scan has made both names longer.
-    return find_cases([path for case in kept for path in case.paths], channels=channels)
+    return find_cases([path for case in kept for path in case.paths], channels=channels, series=series)
 
 
 @dataclass(frozen=True)
@@ -165,41 +271,61 @@ class _Job:
     probabilities: bool
     on_windows: Callable[[str, int, int], object] | None
 
-    def run(self) -> dict[str, float]:
-        """Read, segment, write; the seconds of each."""
-        from resvox.volumes import read_case, write_label_map, write_volume
+    def read(self) -> tuple[Prepared, dict[str, float]]:
+        """The scan as the network sees it, and the seconds of reading and preparing."""
+        from resvox.volumes import read_case
 
-        start = time.perf_counter()
-        volume = read_case(self.case)
-        seconds = {"read": time.perf_counter() - start}
+        seconds: dict[str, float] = {}
+        volume = timed_call(seconds, "read", lambda: read_case(self.case))
+        prepared = timed_call(seconds, "preprocess", lambda: self.segmenter.prepare(volume))
+        return prepared, seconds
+
+    def compute(self, read: tuple[Prepared, dict[str, float]]) -> tuple[Segmentation, dict[str, float]]:
+        """The label map, and the seconds so far."""
+        prepared, seconds = read
         watch = self.on_windows
         progress = (lambda done, total: watch(self.case.id, done, total)) if watch else None
-        made = self.segmenter.segment(volume, probabilities=self.probabilities, progress=progress)
+        made = self.segmenter.segment_prepared(prepared, probabilities=self.probabilities, progress=progress)
+        return made, {**seconds, **made.seconds}
+
+    def write(self, made: tuple[Segmentation, dict[str, float]]) -> CaseOutcome:
+        """Files; the label map last, for its presence says that all is done."""
+        from resvox.volumes import write_label_map, write_volume
+
+        done, seconds = made
         start = time.perf_counter()
-        if made.probabilities is not None:  # before the label map: its presence says that all is done
+        if done.probabilities is not None:
             name = self.target.name.removesuffix(".nii.gz").removesuffix(".png")
-            write_volume(made.probabilities, self.target.with_name(f"{name}_probabilities.nii.gz"))
-        write_label_map(made.label_map, self.target)
-        return {**seconds, **made.seconds, "write": time.perf_counter() - start}
+            write_volume(done.probabilities, self.target.with_name(f"{name}_probabilities.nii.gz"))
+        write_label_map(done.label_map, self.target)
+        seconds["write"] = time.perf_counter() - start
+        return CaseOutcome(
+            id=self.case.id,
+            status="written",
+            path=self.target,
+            seconds=seconds,
+            windows=done.windows,
+            skipped=done.skipped,
+        )
 
 
-def _attempt(job: _Job, claims: Claims, log: RunLog) -> CaseOutcome:
+def _admit(job: _Job, claims: Claims, log: RunLog) -> CaseOutcome | None:
+    """What there is to say of a case that is not to be done now; None where it is, and then it is claimed."""
     name, target = job.case.id, job.target
-    try:
-        _refuse_own_input(job)
-        if log.is_done(target):
-            return CaseOutcome(id=name, status="present", path=target, reason=log.remark(job.case, target))
-        if not claims.take(target.name):
-            return CaseOutcome(id=name, status="elsewhere", reason=claims.holder(target.name))
-        try:
-            if log.is_done(target):  # finished by another process between the look and the claim
-                return CaseOutcome(id=name, status="present", path=target)
-            _sweep(target)
-            return CaseOutcome(id=name, status="written", path=target, seconds=job.run())
-        finally:
-            claims.release(target.name)
-    except Exception as error:  # the batch goes on; the error is kept in the outcome and shown
-        return CaseOutcome(id=name, status="failed", reason=one_line(error, job.case.paths[0]), error=error)
+    _refuse_own_input(job)
+    if log.is_done(target):
+        return CaseOutcome(id=name, status="present", path=target, reason=log.remark(job.case, target))
+    if not claims.take(target.name):
+        return CaseOutcome(id=name, status="elsewhere", path=target, reason=claims.holder(target.name))
+    if log.is_done(target):  # finished by another process between the look and the claim
+        claims.release(target.name)
+        return CaseOutcome(id=name, status="present", path=target)
+    _sweep(target)
+    return None
+
+
+def _failed(job: _Job, error: Exception) -> CaseOutcome:
+    return CaseOutcome(id=job.case.id, status="failed", reason=one_line(error, job.case.paths[0]), error=error)
 
 
 def _refuse_own_input(job: _Job) -> None:

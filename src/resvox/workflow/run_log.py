@@ -14,6 +14,7 @@ from resvox.errors import VolumeError
 if TYPE_CHECKING:
     from resvox.volumes import InputCase
     from resvox.workflow.predict import CaseOutcome
+    from resvox.workflow.regressor import Regressor
     from resvox.workflow.segmenter import Segmenter
 
 NAME = "predict.jsonl"
@@ -28,7 +29,7 @@ class RunLog:
         done_since: a label map older than this (seconds, the folder's clock) is to be done again.
     """
 
-    def __init__(self, folder: Path, segmenter: Segmenter, *, done_since: float = 0.0) -> None:
+    def __init__(self, folder: Path, segmenter: Segmenter | Regressor, *, done_since: float = 0.0) -> None:
         self.path = folder / NAME
         self.segmenter = segmenter
         self.done_since = done_since
@@ -70,8 +71,11 @@ class RunLog:
             "inputs": [str(Path(path).resolve()) for path in case.paths],
             "seconds": {stage: round(spent, 4) for stage, spent in outcome.seconds.items()},
             "model": self._model(),
+            "engine": str(getattr(self.segmenter.engine, "name", "")),
             "device": str(self.segmenter.engine.device),
             "precision": self.segmenter.engine.precision,
+            "windows": outcome.windows,
+            "skipped": outcome.skipped,
             "resvox": __version__,
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
-import numpy as np
+from resvox.inference.engines.protocol import Engine
 
 if TYPE_CHECKING:
+    from resvox.inference.engines.choosing import engine_of_file, make_engine
     from resvox.inference.engines.torch_engine import TorchEngine
 
-__all__ = ["Engine", "TorchEngine"]
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """Anything that answers a batch of windows; a plain function will do.
-
-    ``(batch, channels, *roi)`` float32 in, ``(batch, classes, *roi)`` float32 logits out, both numpy.
-    """
-
-    def __call__(self, windows: np.ndarray, /) -> np.ndarray: ...
+__all__ = ["Engine", "TorchEngine", "engine_of_file", "make_engine"]
 
 
 def __getattr__(name: str) -> object:
@@ -27,4 +18,8 @@ def __getattr__(name: str) -> object:
         from resvox.inference.engines.torch_engine import TorchEngine
 
         return TorchEngine
+    if name in ("engine_of_file", "make_engine"):
+        import resvox.inference.engines.choosing as choosing
+
+        return getattr(choosing, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,10 @@
+"""What this machine computes on."""
+
+from __future__ import annotations
+
+import torch
+
+
+def gpu_count() -> int:
+    """CUDA devices that this process may use."""
+    return torch.cuda.device_count()

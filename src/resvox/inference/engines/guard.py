@@ -1,0 +1,120 @@
+"""The accuracy guard: the fastest engine whose labels are those of float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from resvox.errors import InferenceError
+from resvox.inference.engines.protocol import Engine
+
+TOLERANCE = 1e-3  # share of a window's voxels that may get another label
+Making = Callable[[], Engine]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison came to: the engine's place among the candidates, and the share of labels it changed."""
+
+    index: int
+    changed: float
+
+
+class GuardedEngine:
+    """Tries candidates from the fastest on, and compares with a reference on the first window that holds foreground.
+
+    A candidate that changes more than `TOLERANCE` of that window's labels is not used: the next one answers the same
+    window. Until such a window is met, the first candidate answers, and every answer so far was background alone.
+
+    Args:
+        candidates: (words for it, what makes it), fastest first. One that cannot be made is passed over, and said.
+        reference: makes the engine that is trusted, plain float32 torch; it is also the last resort.
+        verdict: of an earlier comparison of the same network on this machine; then nothing is compared.
+        on_verdict: called with what the comparison came to.
+        notify: called with a line of text where a candidate is given up.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[tuple[str, Making]],
+        reference: Making,
+        *,
+        verdict: Verdict | None = None,
+        on_verdict: Callable[[Verdict], object] | None = None,
+        notify: Callable[[str], object],
+    ) -> None:
+        self._candidates = [*candidates, ("plain torch in float32", reference)]
+        self._reference = reference
+        self._on_verdict = on_verdict or (lambda verdict: None)
+        self._notify = notify
+        self._index = verdict.index if verdict else 0
+        self.changed = verdict.changed if verdict else None
+        self._made = self._next()
+
+    @property
+    def name(self) -> str:
+        """Of the engine in use."""
+        return str(getattr(self._made, "name", type(self._made).__name__))
+
+    @property
+    def device(self) -> str:
+        """Of the engine in use."""
+        return str(getattr(self._made, "device", "cpu"))
+
+    @property
+    def precision(self) -> str:
+        """Of the engine in use."""
+        return str(getattr(self._made, "precision", "float32"))
+
+    def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        answer = self._made(windows)
+        if self.changed is not None:
+            return answer
+        labels = _labels(answer)
+        if not labels.any():
+            return answer
+        return self._settle(windows, labels, answer)
+
+    def _settle(self, windows: np.ndarray, labels: np.ndarray, answer: np.ndarray) -> np.ndarray:
+        if self._index == len(self._candidates) - 1:
+            self.changed = 0.0
+            return answer
+        answer = answer.copy()  # an engine may reuse its memory
+        trusted = self._reference()(windows)
+        expected = _labels(trusted)
+        while True:
+            changed = float(np.mean(labels != expected))
+            if changed <= TOLERANCE:
+                self.changed = changed
+                self._on_verdict(Verdict(self._index, changed))
+                return answer
+            words = self._candidates[self._index][0]
+            self._notify(f"{words} would change {100 * changed:.2f} % of the labels of a window; not used")
+            self._index += 1
+            self._made = self._next()
+            if self._index == len(self._candidates) - 1:
+                self.changed = 0.0
+                self._on_verdict(Verdict(self._index, 0.0))
+                return trusted
+            answer = self._made(windows).copy()
+            labels = _labels(answer)
+
+    def _next(self) -> Engine:
+        while self._index < len(self._candidates) - 1:
+            words, make = self._candidates[self._index]
+            try:
+                return make()
+            except (InferenceError, ImportError) as error:
+                self._notify(f"no {words}: {error}")
+                self._index += 1
+        return self._candidates[-1][1]()
+
+
+def _labels(logits: np.ndarray) -> np.ndarray:
+    """(batch, *roi): the class of each voxel, as `labels_from_logits` decides."""
+    if logits.shape[1] == 1:
+        positive: np.ndarray = logits[:, 0] > 0
+        return positive
+    return logits.argmax(axis=1)

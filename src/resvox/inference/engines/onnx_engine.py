@@ -1,0 +1,56 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from resvox.errors import InferenceError
+from resvox.inference.threads import usable_threads
+
+
+class OnnxEngine:
+    """Answers windows with an ``.onnx`` file in float32.
+
+    Args:
+        path: of the file; its first input takes (batch, channels, *roi), its first output are logits.
+        device: ``"auto"`` is CUDA where ONNX Runtime was built with it, else the CPU.
+
+    Raises:
+        InferenceError: a file that ONNX Runtime does not read, or a device that it does not have.
+    """
+
+    name = "onnxruntime"
+    precision = "float32"
+
+    def __init__(self, path: str | os.PathLike[str], *, device: str = "auto") -> None:
+        import onnxruntime
+
+        there = onnxruntime.get_available_providers()
+        has_cuda = "CUDAExecutionProvider" in there
+        if device not in ("auto", "cpu") and not (str(device).startswith("cuda") and has_cuda):
+            raise InferenceError(
+                f"device={str(device)!r} with ONNX Runtime, which has {', '.join(there)}",
+                expected="'auto' or 'cpu'" + (" or 'cuda'" if has_cuda else ""),
+                fix="pip install onnxruntime-gpu" if str(device).startswith("cuda") else "",
+            )
+        self.device = "cuda" if has_cuda and device != "cpu" else "cpu"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = usable_threads()
+        providers = (
+            ["CUDAExecutionProvider", "CPUExecutionProvider"] if self.device == "cuda" else ["CPUExecutionProvider"]
+        )
+        try:
+            self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
+        except Exception as error:  # its errors share no base
+            raise InferenceError(
+                f"not read by ONNX Runtime ({str(error).splitlines()[0]})", expected="an ONNX network", path=path
+            ) from error
+        self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[0].name
+
+    def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        windows = np.ascontiguousarray(windows, np.float32)
+        answer: np.ndarray = self._session.run([self._output], {self._input: windows})[0]
+        return answer

@@ -1,0 +1,179 @@
+"""OpenVINO on the processor: compiled for one window, once; the compiled network is kept on disk."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resvox.errors import InferenceError
+from resvox.inference.engines.cache import key_of, read_cached, write_cached
+from resvox.inference.threads import usable_threads
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+SMALL = 32  # voxels: the side of an example
+
+
+class OpenVinoEngine:
+    """Answers windows of one size on the CPU.
+
+    Args:
+        make: gives the network as OpenVINO reads it (`from_torch`, `from_file`); called only where no compiled one is
+            in the cache.
+        roi_size: the window.
+        in_channels: of the window.
+        precision: ``"float32"`` or ``"bfloat16"``.
+        fingerprint: names the network, so that its compiled form can be kept and found; None keeps nothing.
+
+    The answer of a call is valid until the next call.
+
+    Raises:
+        InferenceError: a precision that this processor does not compute in, or a network that OpenVINO refuses.
+    """
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        *,
+        roi_size: Sequence[int],
+        in_channels: int,
+        precision: str = "float32",
+        fingerprint: str | None = None,
+    ) -> None:
+        import openvino
+
+        core = openvino.Core()
+        if precision not in PRECISIONS or (precision == "bfloat16" and not computes_in_bfloat16()):
+            raise InferenceError(
+                f"precision={precision!r} with OpenVINO on this processor",
+                expected="'float32'" + (" or 'bfloat16'" if computes_in_bfloat16() else ""),
+            )
+        self.precision = precision
+        self.shape = (1, in_channels, *roi_size)
+        options = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": usable_threads(),
+        }
+        name = ""
+        if fingerprint is not None:
+            name = key_of("openvino", openvino.__version__, fingerprint, self.shape, sorted(options.items())) + ".ov"
+        compiled = _imported(core, read_cached(name), options) if name else None
+        self.was_cached = compiled is not None
+        if compiled is None:
+            compiled = _compiled(core, make, self.shape, options)
+            if name:
+                write_cached(name, _bytes_of(compiled))
+        self._request = compiled.create_infer_request()
+        self._tensor = openvino.Tensor
+
+    def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        windows = np.ascontiguousarray(windows, np.float32)
+        if windows.shape[1:] != self.shape[1:]:
+            raise InferenceError(
+                f"windows of shape {windows.shape} for a network compiled for {self.shape}",
+                expected="the window that the engine was made for",
+            )
+        if len(windows) == 1:
+            return self._one(windows)
+        # One at a time: on a processor a window fills all cores, and a batch is only more memory.
+        return np.concatenate([self._one(windows[index : index + 1]).copy() for index in range(len(windows))])
+
+    def _one(self, window: np.ndarray) -> np.ndarray:
+        self._request.set_input_tensor(0, self._tensor(window, shared_memory=True))
+        self._request.infer()
+        answer: np.ndarray = self._request.get_output_tensor(0).data
+        return answer
+
+
+def from_torch(module: torch.nn.Module, roi_size: Sequence[int], in_channels: int) -> Any:
+    """A torch module as OpenVINO reads it, folded and merged for a window (`resvox.inference.engines.folding`)."""
+    import torch
+
+    from resvox.inference.engines.folding import folded
+
+    # A small window where it divides as the large one does: the trace notes operations, not sizes.
+    sides = (side if side % SMALL else SMALL for side in roi_size)
+    return converted(folded(module.cpu(), roi_size=roi_size), torch.zeros(1, in_channels, *sides))
+
+
+def converted(module: torch.nn.Module, example: torch.Tensor) -> Any:
+    """A torch module in eval mode as an OpenVINO network of open sizes.
+
+    By OpenVINO's reader of TorchScript itself: its `convert_model` traces twice, optimizes what compiling optimizes
+    again (10 times the seconds, measured), and reports each use to its makers over the network.
+    """
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer about sizes that it takes for constants, torch about TorchScript
+        traced = torch.jit.trace(module, example, check_trace=False)
+        reader = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced, example_input=example)  # must outlive its reading
+        return reader.convert(reader.load(decoder))
+
+
+def from_file(path: str | os.PathLike[str]) -> Any:
+    """A network of an ``.xml`` (OpenVINO) or ``.onnx`` file."""
+    import openvino
+
+    return openvino.Core().read_model(Path(path))
+
+
+def is_installed() -> bool:
+    """Whether OpenVINO can be imported."""
+    import importlib.util
+
+    return importlib.util.find_spec("openvino") is not None
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself, as OpenVINO sees it."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _compiled(core: Any, make: Callable[[], Any], shape: tuple[int, ...], options: dict[str, Any]) -> Any:
+    try:
+        network = make()
+        network.reshape(list(shape))
+        return core.compile_model(network, "CPU", options)
+    except Exception as error:  # OpenVINO's own errors share no base
+        raise InferenceError(
+            f"OpenVINO does not take this network ({_first_line(error)})",
+            expected="one made of operations that it knows",
+            fix="engine='torch'",
+        ) from error
+
+
+def _imported(core: Any, data: bytes | None, options: dict[str, Any]) -> Any | None:
+    if data is None:
+        return None
+    try:
+        return core.import_model(io.BytesIO(data), "CPU", options)
+    except RuntimeError:  # damaged, or of another build of OpenVINO: it is made again, and replaced
+        return None
+
+
+def _bytes_of(compiled: Any) -> bytes:
+    stream = io.BytesIO()
+    compiled.export_model(stream)
+    return stream.getvalue()
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

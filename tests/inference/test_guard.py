@@ -1,0 +1,101 @@
+"""The fastest engine whose labels are those of float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from resvox.errors import InferenceError
+from resvox.inference.engines.guard import GuardedEngine, Verdict
+
+
+class Says:
+    """An engine whose second class wins in the given share of voxels."""
+
+    def __init__(self, share, name="fast"):
+        self.share, self.name, self.precision, self.device = share, name, "bfloat16", "cpu"
+        self.calls = 0
+
+    def __call__(self, windows):
+        self.calls += 1
+        logits = np.zeros((len(windows), 2, *windows.shape[2:]), np.float32)
+        logits[:, 1] = np.where(windows[:, 0] < self.share, 1, -1)
+        return logits
+
+
+def ramp(shift=0.0):
+    return (np.linspace(0, 1, 1000, endpoint=False) + shift).reshape(1, 1, 10, 10, 10).astype(np.float32)
+
+
+def guarded(*engines, reference, **options):
+    notes, verdicts = [], []
+    made = GuardedEngine(
+        [(engine.name, lambda engine=engine: engine) for engine in engines],
+        lambda: reference,
+        on_verdict=verdicts.append,
+        notify=notes.append,
+        **options,
+    )
+    return made, notes, verdicts
+
+
+def test_an_engine_that_agrees_is_kept_and_compared_once():
+    fast, plain = Says(0.5), Says(0.5, "plain")
+    made, notes, verdicts = guarded(fast, reference=plain)
+    for _ in range(3):
+        made(ramp())
+    assert (fast.calls, plain.calls, notes) == (3, 1, [])
+    assert verdicts == [Verdict(0, 0.0)]
+    assert (made.name, made.precision, made.changed) == ("fast", "bfloat16", 0.0)
+
+
+@pytest.mark.parametrize(("share", "used"), [(0.501, "close"), (0.502, "plain")])
+def test_a_thousandth_of_the_labels_is_the_limit(share, used):
+    made, _, _ = guarded(Says(share, "close"), reference=Says(0.5, "plain"))
+    made(ramp())
+    assert made.name == used
+
+
+def test_the_next_candidate_answers_the_window_that_the_first_got_wrong():
+    wrong, right = Says(0.6, "wrong"), Says(0.5, "right")
+    made, notes, verdicts = guarded(wrong, right, reference=Says(0.5, "plain"))
+    answer = made(ramp())
+    assert (answer[:, 1] > 0).mean() == 0.5
+    assert notes == ["wrong would change 10.00 % of the labels of a window; not used"]
+    assert verdicts == [Verdict(1, 0.0)]
+    made(ramp())
+    assert (wrong.calls, right.calls) == (1, 2)
+
+
+def test_where_none_agrees_the_reference_itself_answers():
+    made, notes, verdicts = guarded(Says(0.9), Says(0.1), reference=Says(0.5, "plain"))
+    assert (made(ramp())[:, 1] > 0).mean() == 0.5
+    assert len(notes) == 2
+    assert verdicts == [Verdict(2, 0.0)]
+    assert made.name == "plain"
+
+
+def test_windows_of_background_alone_settle_nothing():
+    plain = Says(0.9, "plain")
+    made, _, _ = guarded(Says(0.5), reference=plain)
+    made(ramp(shift=2))
+    assert (plain.calls, made.changed) == (0, None)
+    made(ramp())
+    assert (plain.calls, made.name) == (1, "plain")
+
+
+def test_an_earlier_verdict_is_believed():
+    plain = Says(0.9, "plain")
+    made, _, _ = guarded(Says(0.1, "a"), Says(0.2, "b"), reference=plain, verdict=Verdict(1, 0.0005))
+    made(ramp())
+    assert (plain.calls, made.name, made.changed) == (0, "b", 0.0005)
+
+
+def test_an_engine_that_cannot_be_made_is_passed_over_and_said():
+    def broken():
+        raise InferenceError("no such processor")
+
+    notes = []
+    made = GuardedEngine([("this one", broken)], lambda: Says(0.5, "plain"), notify=notes.append)
+    assert made.name == "plain"
+    assert notes == ["no this one: no such processor"]
