@@ -94,7 +94,8 @@ def test_the_table_of_models(models):
     assert heads == ["Segmentor", "Backbone Family", "Variants"]
     cells = [[cell.strip() for cell in line.split("│")[1:4]] for line in table.splitlines() if line.startswith("│")]
     assert cells[0][1] == "resnet"
-    assert "• unet" in {row[0] for row in cells}
+    models = {"• attention_unet", "• trans_unet", "• unet", "• unet_plus_plus"}
+    assert models <= {row[0] for row in cells}
     wanted = ("18", "34", "50", "101", "152", "50v2", "101v2", "152v2", "50vd", "200vd")
     assert {f"• resnet{name}" for name in wanted} <= {row[2] for row in cells}
 

@@ -118,7 +118,9 @@ REFUSED = {
     "mm.UNetPlusPlus(input_shape=(8, 8, 1))": "BlueprintError: encoder=None and encoder_name=None",
     "mm.AttentionUNet(encoder_name='resnet18')": "BlueprintError: AttentionUNet without input_shape",
     "mm.UNet(encoder_name='resnet18', input_shape=(8, 8, 1), head_upsample=1.5)": "BlueprintError: head_upsample=1.5",
-    "mm.TransUNet": "ImportError: TransUNet is not in resvox's drop-in yet",
+    "mm.TransUNet(encoder_name='resnet18', input_shape=(8, 8, 1), num_layers=2)": (
+        "BlueprintError: unknown option num_layers= for trans_unet"
+    ),
     "mm.DenseNet121": "AttributeError: module 'medicai.models' has no attribute 'DenseNet121': this one is resvox's",
     "medicai.transforms": "AttributeError: module 'medicai' has no attribute 'transforms': this one is resvox's",
 }
@@ -171,12 +173,15 @@ import numpy as np, keras, medicai.models as mm
 
 thin = {"num_blocks": [1, 1, 1, 1], "num_filters": [8, 8, 8, 8], "conv_filters": [8]}
 x = np.random.default_rng(0).normal(size=(1, 21, 16, 1)).astype("float32")
-for name in ("UNet", "UNetPlusPlus", "AttentionUNet"):
+few = {"num_vit_layers": 1, "num_heads": 2, "num_queries": 4, "embed_dim": 16, "mlp_dim": 16}
+for name in ("UNet", "UNetPlusPlus", "AttentionUNet", "TransUNet"):
+    options = few if name == "TransUNet" else {}
     encoder = mm.ResNetBackbone(input_shape=(21, 16, 1), block_type="basic_block", **thin)
-    around = getattr(mm, name)(encoder=encoder, decoder_filters=(8, 8, 8, 8, 4), num_classes=2)
+    around = getattr(mm, name)(encoder=encoder, decoder_filters=(8, 8, 8, 8, 4), num_classes=2,
+                                classifier_activation="sigmoid", **options)
     by_name = mm.create_model(name, encoder_name="resnet10", input_shape=(21, 16, 1), encoder_depth=3, name="mine",
                               decoder_filters=(8, 8, 4), widths=(8, 8, 8, 8), stem_width=8, num_classes=2,
-                              classifier_activation="softmax", head_upsample=2)
+                              classifier_activation="softmax", head_upsample=2, **options)
     for model, size, kind in ((around, (21, 16), "sigmoid"), (by_name, (42, 32), "softmax")):
         before = keras.ops.convert_to_numpy(model(x))
         model.save("model.keras")

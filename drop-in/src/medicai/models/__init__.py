@@ -10,11 +10,12 @@ from typing import Any
 
 from medicai.models.registry import create_model, list_models
 from medicai.models.residual import CLASSIFIERS, ResNetBackbone
-from medicai.models.segmentation import AttentionUNet, UNet, UNetPlusPlus
+from medicai.models.segmentation import AttentionUNet, TransUNet, UNet, UNetPlusPlus
 
 __all__ = [
     "AttentionUNet",
     "ResNetBackbone",
+    "TransUNet",
     "UNet",
     "UNetPlusPlus",
     "create_model",
@@ -22,18 +23,13 @@ __all__ = [
     *CLASSIFIERS,
 ]
 
-_TO_COME = ("TransUNet",)
-
 
 def __getattr__(name: str) -> Any:
     if name in CLASSIFIERS:
         return CLASSIFIERS[name]
-    if name in _TO_COME:
-        # an AttributeError would lose its words in `from medicai.models import ...`
-        raise ImportError(f"{name} is not in resvox's drop-in yet; it has UNet and the residual networks")
     raise AttributeError(
         f"module 'medicai.models' has no attribute {name!r}: this one is resvox's drop-in, "
-        "which holds the residual networks and the U-Nets on them"
+        "which holds the residual networks and the segmentation models on them"
     )
 
 

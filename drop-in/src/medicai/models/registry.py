@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import resvox
 from medicai.models.residual import CLASSIFIERS
-from medicai.models.segmentation import AttentionUNet, UNet, UNetPlusPlus
+from medicai.models.segmentation import AttentionUNet, TransUNet, UNet, UNetPlusPlus
 from resvox.catalog import VARIANTS, ModelList, resolve_name
 from resvox.catalog.segmenters import SEGMENTERS
 from resvox.errors import UnknownModelError
@@ -19,6 +19,7 @@ _BUILDERS = {
     "unet": UNet,
     "unet_plus_plus": UNetPlusPlus,
     "attention_unet": AttentionUNet,
+    "trans_unet": TransUNet,
 }
 
 

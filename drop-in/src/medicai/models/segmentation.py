@@ -147,3 +147,50 @@ def _enlarged(model: keras.Model, scale: tuple[int, ...], activation: str | None
 UNet = _unet("UNet", "U-Net")
 UNetPlusPlus = _unet("UNetPlusPlus", "UNet++")
 AttentionUNet = _unet("AttentionUNet", "Attention U-Net")
+
+
+def TransUNet(  # noqa: N802 - medicai's name
+    *,
+    input_shape: Shape | None = None,
+    encoder_name: str | None = None,
+    encoder: BlueprintModel | None = None,
+    encoder_depth: int = 5,
+    num_classes: int = 1,
+    classifier_activation: str | None = None,
+    head_upsample: int | Sequence[int] = 1,
+    name: str | None = None,
+    **options: Any,
+) -> keras.Model:
+    """TransUNet on a residual encoder, logits by default; any input size from 1 voxel up.
+
+    Its masks attend to what they should, and one class can be learned: the numbers are not medicai's.
+
+    Args:
+        input_shape: ``(*spatial, channels)``; a size may be ``None``. An ``encoder`` has one already.
+        encoder_name: a residual network that :func:`list_models` shows; or:
+        encoder: a residual model. Its architecture becomes the encoder's and its weights are copied.
+        encoder_depth: how many of the maps P1 to P5 it takes; deeper layers are not built.
+        num_classes: channels of the output.
+        classifier_activation: ``None`` (logits), ``"sigmoid"`` or ``"softmax"``.
+        head_upsample: by how much the output is larger than the input, a whole number or one per axis.
+        name: of the model, ``"TransUNet2D"`` or ``"TransUNet3D"`` by default.
+        **options: ``num_vit_layers=12``, ``num_heads=8``, ``num_queries=100``, ``embed_dim=512``,
+            ``mlp_dim=1024``, ``dropout_rate=0.1``, ``decoder_filters``, ``decoder_activation="leaky_relu"`` and the
+            others of ``resvox.keras.TransUNet``; unknown ones are refused by name.
+
+    Raises:
+        resvox.errors.BlueprintError: an argument that is unknown, missing or not valid.
+        resvox.errors.UnknownModelError: no such encoder.
+    """
+    return _build(
+        "TransUNet",
+        input_shape=input_shape,
+        encoder_name=encoder_name,
+        encoder=encoder,
+        classifier_activation=classifier_activation,
+        head_upsample=head_upsample,
+        name=name,
+        encoder_depth=encoder_depth,
+        num_classes=num_classes,
+        **options,
+    )
