@@ -87,8 +87,8 @@ def main() -> None:
     lines = [
         "# A training step beside MONAI's",
         "",
-        f"Written by `python benchmarks/training_step.py --turns {turns}` on {datetime.date.today().isoformat()}: a batch of "
-        f"{BATCH} patches of {SIZE} cubed, {CLASSES} classes, {torch.get_num_threads()} threads, torch "
+        f"Written by `python benchmarks/training_step.py --turns {turns}` on {datetime.date.today().isoformat()}: "
+        f"a batch of {BATCH} patches of {SIZE} cubed, {CLASSES} classes, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, MONAI {monai.__version__}, Python {platform.python_version()}, load average "
         f"{os.getloadavg()[0]:.1f}. Turn and turn about in one process; seconds by the clock, and how "
         "many times as long as ours.",

@@ -2,8 +2,8 @@
 
     python benchmarks/unet_plus_plus.py
 
-writes unet_plus_plus.md beside this file. ``finest_first`` is the recipe of the Keras library medicai (its own model and
-ours have the same layers and the same number of weights); ``deepest_first`` is the order of the paper.
+writes unet_plus_plus.md beside this file. ``finest_first`` is the recipe of the Keras library medicai (its
+own model and ours have the same layers and the same number of weights); ``deepest_first`` is the order of the paper.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def main() -> None:
     lines = [
         "# UNet++: what the order of its filters costs",
         "",
-        f"Written by `python benchmarks/unet_plus_plus.py` on {datetime.date.today().isoformat()}: input {SHAPE}, float32, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}, load average "
-        f"{os.getloadavg()[0]:.1f}; {TURNS} turns, seconds by the clock.",
+        f"Written by `python benchmarks/unet_plus_plus.py` on {datetime.date.today().isoformat()}: input {SHAPE}, "
+        f"float32, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}, load "
+        f"average {os.getloadavg()[0]:.1f}; {TURNS} turns, seconds by the clock.",
         "",
         "| decoder_filter_order | parameters | GFLOP | median | least | of finest_first (median) |",
         "|---|---:|---:|---:|---:|---:|",
