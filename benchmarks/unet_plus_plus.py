@@ -44,8 +44,8 @@ def main() -> None:
         "# UNet++: what the order of its filters costs",
         "",
         f"Written by `python benchmarks/unet_plus_plus.py` on {datetime.date.today().isoformat()}: input {SHAPE}, "
-        f"float32, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}, load "
-        f"average {os.getloadavg()[0]:.1f}; {TURNS} turns, seconds by the clock.",
+        f"float32, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"load average {os.getloadavg()[0]:.1f}; {TURNS} turns, seconds by the clock.",
         "",
         "| decoder_filter_order | parameters | GFLOP | median | least | of finest_first (median) |",
         "|---|---:|---:|---:|---:|---:|",
