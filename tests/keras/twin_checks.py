@@ -374,8 +374,8 @@ def check_arguments_are_refused_by_name(folder: Path, answers: Path) -> None:
     two = {"num_blocks": [1, 1, 1, 1], "block_type": "basic_block"}
     for text, build in (
         ("unknown option weights= for ResNet18", lambda: rk.ResNet18(input_shape=flat, weights="imagenet")),
-        ("did you mean pooling?", lambda: rk.ResNet18(input_shape=flat, poolin="avg")),
-        ("unknown option deep_supervision= for unet", lambda: rk.UNet(input_shape=flat, deep_supervision=True)),
+        ("did you mean pooling or", lambda: rk.ResNet18(input_shape=flat, poolin="avg")),
+        ("unknown option supervision= for unet", lambda: rk.UNet(input_shape=flat, supervision=True)),
         ("did you mean decoder_filters", lambda: rk.UNet(input_shape=flat, decoder_filtres=(8,))),
         ("unknown option grops= for ResNetBackbone", lambda: rk.ResNetBackbone(input_shape=flat, grops=2, **two)),
         ("ResNet18 without input_shape", lambda: rk.ResNet18()),
