@@ -13,10 +13,11 @@ from resvox.cli import predict  # isort: skip
 from resvox.cli import evaluate  # isort: skip
 from resvox.cli import models  # isort: skip
 from resvox.cli import walkthrough  # isort: skip
+from resvox.cli import convert  # isort: skip
 from resvox.cli import demo  # isort: skip
 from resvox.cli.app import app
 
-__all__ = ["app", "demo", "evaluate", "main", "models", "predict", "train", "walkthrough"]
+__all__ = ["app", "convert", "demo", "evaluate", "main", "models", "predict", "train", "walkthrough"]
 
 
 def main() -> None:

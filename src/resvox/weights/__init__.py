@@ -1,5 +1,6 @@
 """WHERE numbers come from: model files, peers' checkpoints, and the names tensors have in them."""
 
+from resvox.weights.converting import convert_weights
 from resvox.weights.exporting import export_weights
 from resvox.weights.files import Header, read_header
 from resvox.weights.importers import PEERS
@@ -12,6 +13,7 @@ __all__ = [
     "PEERS",
     "Header",
     "LoadReport",
+    "convert_weights",
     "create_model_from",
     "export_weights",
     "load_model",

@@ -29,7 +29,7 @@ def open_zip(file: BinaryIO, source: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, UnicodeDecodeError) as error:
-        raise WeightsError(f"a broken archive ({error})", expected="a whole file", path=source) from error
+        raise WeightsError(f"a broken archive ({str(error)[:100]!r})", expected="a whole file", path=source) from error
 
 
 def check_members(archive: zipfile.ZipFile, file_bytes: int, source: Path) -> None:
@@ -62,7 +62,9 @@ def read_member(archive: zipfile.ZipFile, name: str, source: Path) -> bytes:
             data = member.read(info.file_size + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError,
             OSError, OverflowError) as error:  # fmt: skip
-        raise WeightsError(f"a broken {name[:80]} ({error})", expected="a whole file", path=source) from error
+        raise WeightsError(
+            f"a broken {name[:80]} ({str(error)[:100]!r})", expected="a whole file", path=source
+        ) from error
     if len(data) != info.file_size:
         raise WeightsError(f"{name[:80]} of another size than claimed", expected="a whole file", path=source)
     return data

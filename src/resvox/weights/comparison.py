@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -123,3 +124,18 @@ def encoder_of(network: Node) -> net.ResNet | net.PreActResNet | None:
     """The residual encoder of a segmentation model, or a residual network itself; None where there is none."""
     inner = dict(network.children()).get("encoder", network)
     return inner if isinstance(inner, (net.ResNet, net.PreActResNet)) else None
+
+
+_LEVEL = re.compile(r"(?:layer(\d)|stages\.(\d))(?:\.|$)")
+
+
+def is_deeper(path: str, network: Node) -> bool:
+    """Whether a path lies in a stage beyond the last one of an encoder that is cut."""
+    encoder = encoder_of(network)
+    if encoder is None:
+        return False
+    found = _LEVEL.match(path.removeprefix("encoder."))
+    if found is None:
+        return path.removeprefix("encoder.") == "maxpool" and not encoder.stage_list
+    number = int(found[1]) if found[1] else int(found[2]) + 1
+    return number > len(encoder.stage_list)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from resvox.blueprint import Blueprint
 from resvox.errors import WeightsError
 from resvox.weights.architecture import UnclearError, describe
-from resvox.weights.comparison import Difference, differences, hint
+from resvox.weights.comparison import Difference, differences, encoder_of, hint
 from resvox.weights.files import replace_file
-from resvox.weights.hdf5 import new_keras_file, old_keras_file
+from resvox.weights.hdf5_writing import new_keras_file, old_keras_file
 from resvox.weights.importers import PEERS, Importer, importers_of
 from resvox.weights.models import room_of
 from resvox.weights.naming import blueprints_of
@@ -70,6 +70,13 @@ def _importer(blueprint: Blueprint, peer: str, target: Path) -> Importer:
         for each in importers_of(peer, blueprint)
         if blueprint.spatial_dims in each.spatial_dims and all(each.table.theirs(name) for name in shapes)
     ]
+    encoder = encoder_of(blueprint.network)
+    if peer == "smp" and encoder is not None and len(encoder.stage_list) < 4:
+        raise WeightsError(
+            "an encoder that is cut, for segmentation_models_pytorch",
+            expected="encoder_depth=5: it keeps the stages that it does not use, and wants their weights",
+            path=target,
+        )
     best: list[Difference] | None = None
     for importer in named:
         for each in _known(importer, shapes):

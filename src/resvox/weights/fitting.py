@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,7 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint.leaves import Conv, TransposedConv
 from resvox.errors import WeightsError
 from resvox.weights.adaptation import Adaptation, change_channels, inflated
-from resvox.weights.comparison import Difference, differences, encoder_of, hint
+from resvox.weights.comparison import Difference, differences, encoder_of, hint, is_deeper
 from resvox.weights.files import Problems
 from resvox.weights.naming import Named
 from resvox.weights.report import LoadReport
@@ -148,7 +147,7 @@ class _Fitting:
             return self.adaptation.classifier == "drop" or one.field in ("out_features", "out_channels")
         if one.field == "in_channels" and one.path == _first_conv(own):
             return True  # said again, with its fix, where the tensor is
-        return one.ours is None and _is_deeper(one.path, own)
+        return one.ours is None and is_deeper(one.path, own)
 
     def _new_axis(self) -> int | None:
         theirs = self.named.blueprints[0]
@@ -204,7 +203,7 @@ class _Fitting:
             else:
                 self.problems.add("of another head", (theirs,))
                 self._fix("classifier='drop' leaves it out")
-        elif _is_deeper(inner, own):
+        elif is_deeper(inner, own):
             self.dropped[theirs] = "deeper than the model"
         else:
             self.problems.add("unknown", (theirs,))
@@ -282,18 +281,3 @@ def _in_head(path: str, own: Any) -> bool:
 def _first_conv(network: Any) -> str:
     """The path of the convolution that the image meets."""
     return next((path for path, leaf in network.leaves() if isinstance(leaf, Conv)), "")
-
-
-_LEVEL = re.compile(r"(?:layer(\d)|stages\.(\d))(?:\.|$)")
-
-
-def _is_deeper(path: str, own: Any) -> bool:
-    """Whether a path lies in a stage beyond the last one of an encoder that is cut."""
-    network = encoder_of(own)
-    if network is None:
-        return False
-    found = _LEVEL.match(path.removeprefix(ENCODER))
-    if found is None:
-        return path.removeprefix(ENCODER) == "maxpool" and not network.stage_list
-    number = int(found[1]) if found[1] else int(found[2]) + 1
-    return number > len(network.stage_list)

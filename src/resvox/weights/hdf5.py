@@ -6,10 +6,12 @@ A tensor's name is its layer's name and Keras's name of the variable: ``conv1_bn
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,16 @@ import numpy.typing as npt
 
 from resvox.errors import WeightsError
 from resvox.weights.archives import MAX_GROWTH, check_members, open_zip, read_member
+from resvox.weights.flat import read_flat
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 WEIGHTS = "model.weights.h5"
 MAX_CONFIG_BYTES = 64 * 2**20
 MAX_GROUPS = 100_000
+TIME_LIMIT_S = 30.0
+READ_BYTES_PER_S = 10e6  # the slowest disk that is waited for
+REFUSED = 3
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
@@ -53,6 +59,8 @@ def read_keras(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, Any]]:
 def read_h5(path: str | os.PathLike[str], data: bytes | None = None) -> Arrays:
     """The variables of a Keras weight file by name, as Keras keeps their axes.
 
+    HDF5's library can hang or crash on a broken file, so a process of its own reads it, for a limited time.
+
     Args:
         path: the file.
         data: its bytes, where they are read already.
@@ -61,10 +69,48 @@ def read_h5(path: str | os.PathLike[str], data: bytes | None = None) -> Arrays:
         WeightsError: not one, broken, with links that leave the file, or with more numbers than it holds.
     """
     source = Path(path)
-    h5py = _h5py(source)
+    h5py_for(source)
+    size = len(data) if data is not None else source.stat().st_size if source.is_file() else 0
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder) / "given.h5", Path(folder) / "found.safetensors"
+        if data is not None:
+            given.write_bytes(data)
+        words = [sys.executable, "-m", "resvox.weights.hdf5_reader", os.fspath(source if data is None else given)]
+        paths = os.pathsep.join([os.fspath(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        try:
+            done = subprocess.run(
+                [*words, os.fspath(found), os.fspath(source)],
+                capture_output=True,
+                text=True,
+                timeout=TIME_LIMIT_S + size / READ_BYTES_PER_S,
+                env={**os.environ, "PYTHONPATH": paths.rstrip(os.pathsep)},
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _broken(source, "reading it does not end") from error
+        if done.returncode == 0:
+            return read_flat(found)
+        if done.returncode == REFUSED:
+            got, expected, fix = json.loads(done.stdout)
+            raise WeightsError(got, expected=expected, fix=fix, path=source)
+        raise _broken(source, f"reading it ends with code {done.returncode}: {done.stderr[-100:]!r}")
+
+
+def _broken(source: Path, why: str) -> WeightsError:
+    return WeightsError(
+        f"not a Keras weight file, or a broken one ({why})", expected="a file of model.save_weights()", path=source
+    )
+
+
+def read_here(path: Path, source: Path) -> Arrays:
+    """The variables of a file, read in this process; ``source`` is what errors name.
+
+    Raises:
+        WeightsError: as of :func:`read_h5`, but for what HDF5's library does to this process.
+    """
+    h5py = h5py_for(source)
     try:
-        size = source.stat().st_size if data is None else len(data)
-        with h5py.File(source if data is None else io.BytesIO(data), "r") as file:
+        size = path.stat().st_size
+        with h5py.File(path, "r") as file:
             top = file["model_weights"] if "model_weights" in file and "layer_names" not in file.attrs else file
             pairs = _old(top, source) if "layer_names" in top.attrs else _new(top, source)
             found: Arrays = {}
@@ -75,17 +121,14 @@ def read_h5(path: str | os.PathLike[str], data: bytes | None = None) -> Arrays:
     except WeightsError:
         raise
     except Exception as error:  # HDF5's errors are of every kind, and none of them says more than that
-        raise WeightsError(
-            f"not a Keras weight file, or a broken one ({type(error).__name__}: {str(error)[:100]})",
-            expected="a file of model.save_weights()",
-            path=source,
-        ) from error
+        raise _broken(source, f"{type(error).__name__}: {str(error)[:100]}") from error
     if not found:
         raise WeightsError("a file without weights", expected="a file of model.save_weights()", path=source)
     return found
 
 
-def _h5py(source: Path) -> Any:
+def h5py_for(source: Path) -> Any:
+    """The library, or what to install."""
     try:
         import h5py
     except ImportError as error:
@@ -136,7 +179,7 @@ def _old(top: Any, source: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _groups(top: Any, source: Path) -> Iterator[tuple[tuple[str, ...], Any]]:
-    h5py = _h5py(source)
+    h5py = h5py_for(source)
     waiting: list[tuple[tuple[str, ...], Any]] = [((), top)]
     seen = 0
     while waiting:
@@ -154,7 +197,7 @@ def _groups(top: Any, source: Path) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _member(group: Any, name: str, source: Path) -> Any:
-    h5py = _h5py(source)
+    h5py = h5py_for(source)
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise WeightsError(f"a link {name[:80]!r} that leads elsewhere", expected="weights in the file", path=source)
     return group[name]
@@ -177,52 +220,3 @@ def _text(value: Any) -> str:
     with contextlib.suppress(AttributeError):
         return str(value.decode("utf-8"))
     return str(value)
-
-
-def new_keras_file(layers: dict[str, Arrays]) -> bytes:
-    """A ``.weights.h5`` file of layers in the model's order: Keras finds them by their kind and number."""
-    h5py = _h5py(Path("a .weights.h5 file"))
-    stream = io.BytesIO()
-    numbers: dict[str, int] = {}
-    places: dict[str, str] = {}
-    with h5py.File(stream, "w") as file:
-        for name, variables in layers.items():
-            owner, _, inner = name.partition("/")
-            if owner not in places:
-                kind = "squeeze_excitation" if inner else _kind_of(owner, variables)
-                number = numbers.get(kind, 0)
-                numbers[kind] = number + 1
-                places[owner] = f"layers/{kind}" + (f"_{number}" if number else "")
-                file.create_group(f"{places[owner]}/vars").attrs["name"] = owner
-            group = file.require_group("/".join(filter(None, (places[owner], inner, "vars"))))
-            for index, variable in enumerate(sorted(variables, key=_order_of)):
-                group.create_dataset(str(index), data=variables[variable])
-    return stream.getvalue()
-
-
-def old_keras_file(layers: dict[str, Arrays]) -> bytes:
-    """The ``.h5`` file that Keras 2 wrote, as keras.applications distributes its weights."""
-    h5py = _h5py(Path("an .h5 file"))
-    stream = io.BytesIO()
-    with h5py.File(stream, "w") as file:
-        file.attrs["layer_names"] = [name.encode() for name in layers]
-        file.attrs["backend"] = b"tensorflow"
-        for name, variables in layers.items():
-            group = file.create_group(name)
-            ordered = sorted(variables, key=_order_of)
-            group.attrs["weight_names"] = [f"{name}/{variable}:0".encode() for variable in ordered]
-            for variable in ordered:
-                group.create_dataset(f"{name}/{variable}:0", data=variables[variable])
-    return stream.getvalue()
-
-
-def _order_of(variable: str) -> int:
-    return ("kernel", "bias", *NORM).index(variable)
-
-
-def _kind_of(name: str, variables: Arrays) -> str:
-    if "kernel" not in variables:
-        return "batch_normalization"
-    rank = variables["kernel"].ndim
-    transposed = "_transpose" if "transpose_conv" in name else ""
-    return "dense" if rank == 2 else f"conv{rank - 2}d{transposed}"

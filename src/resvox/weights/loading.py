@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resvox.blueprint import Blueprint
+from resvox.catalog.arguments import settle_aliases
 from resvox.errors import WeightsError
 from resvox.factory import build, check_framework
 from resvox.weights.adaptation import Adaptation
@@ -63,20 +64,37 @@ def load_weights(
     return report
 
 
-def create_model_from(source: Any, *, peer: str | None = None, framework: str = "torch", **options: Any) -> Any:
+def create_model_from(
+    source: Any,
+    *,
+    peer: str | None = None,
+    framework: str = "torch",
+    first_conv: str = "error",
+    classifier: str = "error",
+    inflate: str | None = None,
+    inflate_axis: int = 0,
+    **options: Any,
+) -> Any:
     """The model that a source's weights belong to, filled with them.
 
     Args:
-        source, peer: as of :func:`load_weights`.
+        source, peer, first_conv, classifier, inflate, inflate_axis: as of :func:`load_weights`.
         framework: "torch" or "keras".
-        **options: of :func:`resvox.create_model`, where the source leaves them open: the stride of a MONAI stem,
-            the dilation of a torchvision net.
+        **options: of :func:`resvox.create_model`, where the source leaves them open (the stride of a MONAI stem, the
+            dilation of a torchvision net), or where the weights are adapted to them (``in_channels``,
+            ``num_classes``, ``spatial_dims=3``).
 
     Raises:
         WeightsError: a source that cannot be read, or whose tensors are those of no network of ours.
         BlueprintError: options that are not valid.
+
+    Example:
+        >>> model = resvox.create_model_from(
+        ...     "resnet50.pth", spatial_dims=3, in_channels=1, first_conv="sum", inflate="centre"
+        ... )
     """
     check_framework(framework)
+    adaptation = Adaptation(first_conv=first_conv, classifier=classifier, inflate=inflate, inflate_axis=inflate_axis)
     read = read_source(source)
     named = name_source(read, peer, None)
     if not named.blueprints:
@@ -86,15 +104,13 @@ def create_model_from(source: Any, *, peer: str | None = None, framework: str = 
             fix="build the model with resvox.create_model and load the weights into it",
             path=read.where,
         )
-    blueprint = named.blueprints[0]
-    if options:
-        blueprint = _settled(named, read, options)
-    tensors, report = fit(named, blueprint, Adaptation())
+    blueprint = _settled(named, read, options) if options else named.blueprints[0]
+    tensors, report = fit(named, blueprint, adaptation)
     model = build(blueprint, framework=framework)
     room_of(model)[0].update(model, tensors)
     if framework == "torch":
         model.eval()
-    remember(model, report.to_dict())
+    remember(model, {**report.to_dict(), **_asked(adaptation)})
     return model
 
 
@@ -104,7 +120,7 @@ def _settled(named: Named, read: Source, options: dict[str, Any]) -> Blueprint:
             f"options {', '.join(options)} for a model file", expected="none: it says them all", path=read.where
         )
     found = describe({name: tuple(value.shape) for name, value in named.tensors.items()})
-    return found.blueprint({**named.importer.habits(found)[0], **options})
+    return found.blueprint({**named.importer.habits(found)[0], **settle_aliases(options)})
 
 
 def _asked(adaptation: Adaptation) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint.leaves import Conv, Linear, TransposedConv
 from resvox.errors import BlueprintError, WeightsError
 from resvox.weights.architecture import Architecture, UnclearError, describe
+from resvox.weights.comparison import encoder_of, is_deeper
 from resvox.weights.importers import PEERS, Importer, candidates, choose
 from resvox.weights.importers.table import KERNELS, NORMS
 from resvox.weights.sources import COUNTER, Source
@@ -68,31 +69,30 @@ def name_source(source: Source, peer: str | None, model: Blueprint | None) -> Na
         return _ours(source, tensors, counters, source.blueprint)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     found = [] if peer == "resvox" else candidates(shapes, source.kind, peer)
-    if peer is None and not all(_is_known(found, name) for name in shapes) and _is_ours(source, tensors, model):
-        found = []
-    if not found:
-        if model is None or (peer is None and not _is_ours(source, tensors, model)):
+    theirs = sum(_is_known(found, name) for name in shapes)
+    ours = 0 if model is None else sum(name in _own_names(model, source.kind).values() for name in shapes)
+    if peer == "resvox" or (peer is None and ours > theirs):
+        if model is None:
             raise WeightsError(
-                f"names that no peer uses, such as {', '.join(list(shapes)[:4])}",
-                expected="weights of " + ", ".join(PEERS),
-                fix="say peer=, or rename the tensors after resvox.get_blueprint(...).tensors()",
+                "a state dict of ours without its blueprint",
+                expected="a model to load it into",
+                fix="build it with resvox.create_model, then resvox.load_weights",
                 path=source.where,
             )
         return replace(_ours(source, tensors, counters, model), blueprints=())
+    if not found:
+        raise WeightsError(
+            f"names that {f'{peer} does not use' if peer else 'no peer uses'}, such as {', '.join(list(shapes)[:4])}",
+            expected="weights of " + ", ".join(PEERS),
+            fix="say peer=, or rename the tensors after resvox.get_blueprint(...).tensors()",
+            path=source.where,
+        )
     importer = choose(found, shapes, source.wrappers, source.where)
     return _translated(source, importer, tensors, counters)
 
 
 def _is_known(found: list[Importer], name: str) -> bool:
     return any(each.table.ours(name) or each.head(name) or each.dropped(name) for each in found)
-
-
-def _is_ours(source: Source, tensors: Arrays, model: Blueprint | None) -> bool:
-    """Whether most names are those of the model itself."""
-    if model is None:
-        return False
-    own = set(_own_names(model, source.kind).values())
-    return sum(name in own for name in tensors) * 2 > len(tensors)
 
 
 def _own_names(blueprint: Blueprint, kind: str) -> dict[str, str]:
@@ -153,9 +153,20 @@ def _translated(source: Source, importer: Importer, tensors: Arrays, dropped: di
     )
     try:
         found_network = describe({name: tuple(value.shape) for name, value in known.items()})
-        return replace(named, blueprints=blueprints_of(importer, found_network))
+        return _cut(replace(named, blueprints=blueprints_of(importer, found_network)))
     except (UnclearError, BlueprintError) as error:
         return replace(named, unclear=str(error))
+
+
+def _cut(named: Named) -> Named:
+    """Without the stages that a segmentation model's encoder has and nobody reads: SMP keeps them."""
+    network = named.blueprints[0].network
+    deeper = [name for name in named.tensors if network is not encoder_of(network) and is_deeper(name, network)]
+    return replace(
+        named,
+        tensors={name: value for name, value in named.tensors.items() if name not in deeper},
+        dropped={**named.dropped, **{named.theirs[name]: "a stage that the decoder does not read" for name in deeper}},
+    )
 
 
 def blueprints_of(importer: Importer, found: Architecture) -> tuple[Blueprint, ...]:

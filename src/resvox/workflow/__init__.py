@@ -3,6 +3,7 @@
 Importing this is cheap: what a verb needs is loaded when it is called.
 """
 
+from resvox.workflow.convert import ConvertResult, convert
 from resvox.workflow.demo import DemoResult, demo
 from resvox.workflow.evaluate import EvaluateResult, evaluate
 from resvox.workflow.predict import CaseOutcome, PredictResult, predict
@@ -10,9 +11,11 @@ from resvox.workflow.train import train
 
 __all__ = [
     "CaseOutcome",
+    "ConvertResult",
     "DemoResult",
     "EvaluateResult",
     "PredictResult",
+    "convert",
     "demo",
     "evaluate",
     "predict",

@@ -95,14 +95,15 @@ KERAS_V2 = Table(
     style="keras",
 )
 
+# in medicai's blocks the shortcut's layers are number 0, so they stand before the others
 _GATE = "stack{s}_block{b}_squeeze_excitation/conv{n}"
 _MEDICAI_V1 = (
     Row("conv1", "conv1_conv"),
     Row("bn1", "conv1_bn", "norm"),
-    Row("layer{s}.{b}.conv{n}", "stack{s-1}_block{b}_{n}_conv"),
-    Row("layer{s}.{b}.bn{n}", "stack{s-1}_block{b}_{n}_bn", "norm"),
     Row("layer{s}.{b}.downsample.0", "stack{s-1}_block{b}_0_conv"),
     Row("layer{s}.{b}.downsample.1", "stack{s-1}_block{b}_0_bn", "norm"),
+    Row("layer{s}.{b}.conv{n}", "stack{s-1}_block{b}_{n}_conv"),
+    Row("layer{s}.{b}.bn{n}", "stack{s-1}_block{b}_{n}_bn", "norm"),
     Row("layer{s}.{b}.se.fc{n}", _GATE.replace("{s}", "{s-1}")),
     Row("fc", "predictions"),
 )
@@ -113,19 +114,19 @@ _MEDICAI_VD = (
     Row("conv1.4", "conv2_bn", "norm"),
     Row("conv1.6", "conv3_conv"),
     Row("bn1", "conv3_bn", "norm"),
-    Row("layer{s}.{b}.conv{n}", "stack{s-1}_block{b}_{n}_conv"),
-    Row("layer{s}.{b}.bn{n}", "stack{s-1}_block{b}_{n}_bn", "norm"),
     Row("layer{s}.{b}.downsample.1", "stack{s-1}_block{b}_0_conv"),
     Row("layer{s}.{b}.downsample.2", "stack{s-1}_block{b}_0_bn", "norm"),
+    Row("layer{s}.{b}.conv{n}", "stack{s-1}_block{b}_{n}_conv"),
+    Row("layer{s}.{b}.bn{n}", "stack{s-1}_block{b}_{n}_bn", "norm"),
     Row("layer{s}.{b}.se.fc{n}", _GATE.replace("{s}", "{s-1}")),
     Row("fc", "predictions"),
 )
 _MEDICAI_V2 = (
     Row("stem.conv", "conv1_conv"),
     Row(_PREACT_BLOCK + "norm1", "stack{s}_block{b}_pre_activation_bn", "norm"),
+    Row(_PREACT_BLOCK + "downsample.conv", "stack{s}_block{b}_0_conv"),
     Row(_PREACT_BLOCK + "conv{n}", "stack{s}_block{b}_{n}_conv"),
     Row(_PREACT_BLOCK + "norm{n+1}", "stack{s}_block{b}_{n}_bn", "norm"),
-    Row(_PREACT_BLOCK + "downsample.conv", "stack{s}_block{b}_0_conv"),
     Row(_PREACT_BLOCK + "se.fc{n}", _GATE),
     Row("norm", "post_bn", "norm"),
     Row("head.fc", "predictions"),

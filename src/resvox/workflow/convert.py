@@ -1,0 +1,67 @@
+"""Weights from one home to another: read, build, write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resvox.errors import WeightsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertResult:
+    """What was written, of which network, and where its weights came from."""
+
+    path: Path
+    model: str
+    tensors: int
+    origin: dict[str, Any] | None
+
+
+def convert(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    to: str,
+    peer: str | None = None,
+    first_conv: str = "error",
+    classifier: str = "error",
+    inflate: str | None = None,
+    inflate_axis: int = 0,
+    options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> ConvertResult:
+    """Convert a file of weights; the network is found from their names and shapes.
+
+    Args:
+        source: a file of a peer's weights or of ours, or a folder of the Hugging Face cache.
+        out: where to; its ending says what is written.
+        to: "torch", "keras", or the peer whose code shall read it.
+        peer: whose weights ``source`` holds, where names and shapes do not say.
+        first_conv, classifier, inflate, inflate_axis: as of `resvox.load_weights`.
+        options: of the network, where the file leaves them open or the weights are adapted to them.
+        overwrite: write over a file that is there.
+
+    Raises:
+        WeightsError: weights that cannot be read, are those of no network of ours, or that ``to`` does not have.
+    """
+    from resvox.weights import convert_weights, origin_of
+
+    if Path(out).exists() and not overwrite:
+        raise WeightsError("a file is there already", expected="a new name", fix="--overwrite", path=out)
+    model, path = convert_weights(
+        source,
+        out,
+        to=to,
+        peer=peer,
+        first_conv=first_conv,
+        classifier=classifier,
+        inflate=inflate,
+        inflate_axis=inflate_axis,
+        **dict(options or {}),
+    )
+    blueprint = model.blueprint
+    return ConvertResult(path=path, model=blueprint.name, tensors=len(blueprint.tensors()), origin=origin_of(model))
