@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from volumes.geometry_strategies import grids
 
 from resvox.errors import VolumeError
-from resvox.volumes import Grid, Volume, resample
+from resvox.volumes import Grid, Volume, resample, resampling
 
 
 @settings(deadline=None, max_examples=30)
@@ -169,3 +169,40 @@ def test_bad_requests_are_refused() -> None:
         resample(volume, Grid((3, 3), spacing_mm=(1, 1)))
     with pytest.raises(VolumeError, match=r"a label map of type float32; expected whole numbers"):
         resample(volume, other, interpolation="label")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 12)] * 3),
+    target=st.tuples(*[st.integers(1, 12)] * 3),
+    spacing_mm=st.tuples(*[st.floats(0.5, 4.0)] * 3),
+    shift=st.floats(-3.0, 3.0),
+    antialias=st.booleans(),
+)
+def test_axis_by_axis_is_what_itk_makes_of_the_blurred_volume(shape, target, spacing_mm, shift, antialias):
+    array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    source = Volume(array, spacing_mm=(1.0, 2.0, 1.5), origin_mm=(3.0, -2.0, 7.0))
+    grid = Grid(target, spacing_mm=spacing_mm, origin_mm=tuple(np.array([3.0, -2.0, 7.0]) + shift))
+    matrices = resampling.axis_matrices(source.grid, grid, fill=None, antialias=antialias)
+    blurred = resampling._blurred(source, grid) if antialias else source
+    expected = resampling._execute(blurred, grid, "linear", None)
+    made = resampling.apply_matrices(array, matrices)
+    # More than half a voxel outside along one axis, ITK takes the nearest voxel along the others as well.
+    places = source.grid.index(grid.world_mm(np.stack(np.indices(target), axis=-1)))
+    inside = ((places > -0.499) & (places < np.array(shape) - 0.501)).all(axis=-1)
+    np.testing.assert_allclose(made[inside], expected[inside], atol=2e-5)
+    assert made.min() >= array.min() - 1e-5
+    assert made.max() <= array.max() + 1e-5
+
+
+def test_axes_that_are_not_parallel_and_targets_outside_are_left_to_itk():
+    grid = Grid((5, 5, 5), spacing_mm=(1.0,) * 3)
+    angle = 0.01
+    turned = np.array([[0, -np.sin(angle), np.cos(angle)], [0, np.cos(angle), np.sin(angle)], [1, 0, 0]])
+    oblique = Grid((5, 5, 5), spacing_mm=(1.0,) * 3, direction=turned)
+    beyond = Grid((9, 5, 5), spacing_mm=(1.0,) * 3)
+    assert resampling.axis_matrices(grid, oblique, fill=None, antialias=False) is None
+    assert resampling.axis_matrices(grid, beyond, fill=0.0, antialias=False) is None
+    assert resampling.axis_matrices(grid, beyond, fill=None, antialias=False) is not None
+    far = resample(Volume.on_grid(np.ones(grid.shape, np.float32), grid), beyond, fill=-7.0)
+    assert set(np.unique(far.array)) == {-7.0, 1.0}

@@ -21,6 +21,8 @@ METHODS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 # A label level with the background wins, up to rounding: on both sides alike, so nothing shifts.
 TIE = 1e-4
 HALF_MAXIMUM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # full width at half maximum of a Gaussian, in sigmas
+PARALLEL = 1e-4  # of a voxel over a whole image: closer than any file tells
+BAND_ROWS = 32
 SMALLEST_SIGMA = 0.05  # of a voxel: below it a blur changes nothing
 
 
@@ -65,8 +67,12 @@ def resample(
         has_channels = volume.array.ndim > volume.spatial_dims
         return Volume.on_grid(alone[np.newaxis] if has_channels else alone, grid)
     out = np.empty((len(planes), *grid.shape), np.float32 if interpolation == "linear" else volume.array.dtype)
+    matrices = axis_matrices(volume.grid, grid, fill=fill, antialias=antialias) if interpolation == "linear" else None
     for index, plane in enumerate(planes):
-        out[index] = _resample_plane(plane, grid, interpolation, fill, antialias)
+        if matrices is not None:
+            apply_matrices(plane.array, matrices, out=out[index])
+        else:
+            out[index] = _resample_plane(plane, grid, interpolation, fill, antialias)
     return Volume.on_grid(out, grid)
 
 
@@ -82,6 +88,9 @@ def _resample_plane(
     if interpolation == "label":
         return _resample_labels(volume, grid, fill)
     volume = _float32(volume)
+    matrices = axis_matrices(volume.grid, grid, fill=fill, antialias=antialias)
+    if matrices is not None:
+        return apply_matrices(volume.array, matrices)
     if antialias:
         volume = _blurred(volume, grid)
     return _execute(volume, grid, "linear", fill)
@@ -98,6 +107,95 @@ def _execute(volume: Volume, grid: Grid, method: str, fill: float | None) -> npt
     resampler.SetUseNearestNeighborExtrapolator(fill is None)
     result: npt.NDArray[Any] = sitk.GetArrayFromImage(resampler.Execute(image_of(volume)))
     return result
+
+
+def axis_matrices(
+    source: Grid, target: Grid, *, fill: float | None, antialias: bool
+) -> list[npt.NDArray[np.float32]] | None:
+    """Blur and linear interpolation as one matrix (target, source) for each axis; None where that cannot be.
+
+    It can where the grids' axes are parallel, which is how a spacing is changed, and where no target lies so far
+    outside that it needs ``fill``.
+    """
+    dims = source.spatial_dims
+    start = source.index(target.world_mm([0] * dims))
+    steps = source.index(target.world_mm(np.eye(dims))) - start  # row k: one target voxel along axis k
+    longest = max(*source.shape, *target.shape)
+    if np.abs(steps - np.diag(np.diag(steps))).max() * longest > PARALLEL:
+        return None
+    matrices = []
+    for axis in range(dims):
+        size, step = source.shape[axis], float(steps[axis, axis])
+        places = float(start[axis]) + step * np.arange(target.shape[axis], dtype=np.float64)
+        if fill is not None and (places.min() < -0.5 + PARALLEL or places.max() > size - 0.5 - PARALLEL):
+            return None
+        sigma = _sigma_voxels(abs(step)) if antialias and size > 1 else 0.0
+        matrices.append(_axis_matrix(size, places, sigma))
+    return matrices
+
+
+def _sigma_voxels(factor: float) -> float:
+    """The Gaussian that widens a source voxel to a target voxel ``factor`` times as wide."""
+    sigma = math.sqrt(max(factor**2 - 1.0, 0.0)) / HALF_MAXIMUM
+    return sigma if sigma >= SMALLEST_SIGMA else 0.0
+
+
+def _axis_matrix(size: int, places: npt.NDArray[Any], sigma: float) -> npt.NDArray[np.float32]:
+    """Rows that take the value at ``places`` of an axis whose edges are repeated."""
+    places = np.clip(places, 0, size - 1)
+    low = np.clip(np.floor(places).astype(np.intp), 0, max(size - 2, 0))
+    second = places - low
+    radius = int(4.0 * sigma + 0.5)  # as far as scipy.ndimage.gaussian_filter1d looks
+    offsets = np.arange(-radius, radius + 1)
+    bell = np.exp(-0.5 * (offsets / sigma) ** 2) if radius else np.ones(1)
+    bell /= bell.sum()
+    matrix = np.zeros((len(places), size))
+    rows = np.arange(len(places))
+    for offset, part in zip(offsets, bell, strict=True):
+        for neighbour, weight in ((low, 1 - second), (low + 1, second)):
+            np.add.at(matrix, (rows, np.clip(neighbour + offset, 0, size - 1)), part * weight)
+    return matrix.astype(np.float32)
+
+
+def apply_matrices(
+    array: npt.NDArray[Any], matrices: list[npt.NDArray[np.float32]], *, out: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """An array with each axis multiplied by its matrix (target, source), the axes that shrink most first.
+
+    ``out``: where the result goes, contiguous; a new array by default.
+    """
+    array = np.ascontiguousarray(array, np.float32)
+    axes = [axis for axis, matrix in enumerate(matrices) if not _is_identity(matrix)]
+    axes.sort(key=lambda axis: (len(matrices[axis]) / array.shape[axis], -axis))
+    for axis in axes:
+        shape = (*array.shape[:axis], len(matrices[axis]), *array.shape[axis + 1 :])
+        made = out if out is not None and axis == axes[-1] else np.empty(shape, np.float32)
+        _apply_matrix(array, axis, matrices[axis], made)
+        array = made
+    if out is not None and not axes:
+        out[...] = array
+    return array
+
+
+def _is_identity(matrix: npt.NDArray[np.float32]) -> bool:
+    return matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix), dtype=np.float32))
+
+
+def _apply_matrix(
+    array: npt.NDArray[np.float32], axis: int, matrix: npt.NDArray[np.float32], out: npt.NDArray[np.float32]
+) -> None:
+    """A band of a matrix, cut into blocks of rows that meet few columns: products at the speed of the processor, on
+    all its cores."""
+    before, after = math.prod(array.shape[:axis]), math.prod(array.shape[axis + 1 :])
+    source, target = array.reshape(before, array.shape[axis], after), out.reshape(before, len(matrix), after)
+    for first in range(0, len(matrix), BAND_ROWS):
+        rows = matrix[first : first + BAND_ROWS]
+        used = np.flatnonzero(rows.any(axis=0))
+        low, high = int(used[0]), int(used[-1]) + 1
+        if after == 1:  # one large product instead of very many with a vector
+            target[:, first : first + len(rows), 0] = source[:, low:high, 0] @ rows[:, low:high].T
+        else:
+            np.matmul(rows[:, low:high], source[:, low:high], out=target[:, first : first + len(rows)])
 
 
 def _blurred(volume: Volume, grid: Grid) -> Volume:
@@ -128,7 +226,7 @@ def _resample_labels(volume: Volume, grid: Grid, fill: float | None) -> npt.NDAr
         if box is None:
             continue
         part = _cut(mask, bounds, volume.grid)
-        weight = _execute(part, _sub_grid(grid, box), "linear", None if fill is None else 0.0)
+        weight = _resample_plane(part, _sub_grid(grid, box), "linear", None if fill is None else 0.0, False)
         out[box][weight > to_beat[box]] = label
         total[box] += weight
         weight += np.float32(TIE)  # in place, here and below: a copy of a whole scan is nearly a gigabyte
