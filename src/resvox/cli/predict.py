@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from resvox.cli.app import OUTPUT, RUN, Debug, Device, DeviceOption, PredictPrecision, examples, verb
+from resvox.cli.app import DATA, OUTPUT, RUN, Debug, Device, DeviceOption, PredictPrecision, Split, examples, verb
+
+
+class Engine(str, Enum):
+    """What computes the network."""
+
+    auto = "auto"
+    openvino = "openvino"
+    torch = "torch"
+    torch_plain = "torch-plain"
+    onnxruntime = "onnxruntime"
+
+
+class Resample(str, Enum):
+    """What is brought to the scan's grid."""
+
+    logits = "logits"
+    labels = "labels"
 
 
 @verb(
     examples(
         "resvox predict runs/liver scan.nii.gz -o out",
-        "resvox predict model.safetensors scans/ dicom_series/ -o out --mirror",
+        "resvox predict model.safetensors scans/ dicom_series/ -o out --mirror --profile",
+        "resvox predict runs/fold_0 scans/ -o out --also runs/fold_1 --also runs/fold_2",
+        "resvox predict liver.onnx scans/ -o out",
+        "resvox predict runs/digits digits.npz -o out",
         "torchrun --nproc-per-node 2 -m resvox predict model.safetensors scans/ -o out",
     )
 )
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors, or the folder of a run.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="A model.safetensors, the folder of a run or of its folds, or what export wrote."
+        ),
+    ],
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Image files, folders, folders of DICOM series.")
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...", help="Image files, folders, folders of DICOM series; for classes also .npz, .csv."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for <case>.nii.gz.")],
     mirror: Annotated[
@@ -29,10 +58,29 @@ def predict(
     overlap: Annotated[
         float | None, typer.Option(min=0.0, max=0.95, help="Of neighbouring windows (default: the model's).")
     ] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", help="Another model to average with; may be repeated.")
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="What computes.", rich_help_panel=RUN)] = Engine.auto,
     device: DeviceOption = Device.auto,
     precision: Annotated[
         PredictPrecision, typer.Option(help="Arithmetic.", rich_help_panel=RUN)
     ] = PredictPrecision.auto,
+    processes: Annotated[
+        int, typer.Option(min=1, help="That share the scans; with several GPUs one on each.", rich_help_panel=RUN)
+    ] = 1,
+    memory_gb: Annotated[
+        float, typer.Option(min=0.01, help="For unfinished slices; beyond it a scan is tiled.", rich_help_panel=RUN)
+    ] = 2.5,
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Pass over windows of air alone.", rich_help_panel=RUN)
+    ] = False,
+    resample: Annotated[
+        Resample, typer.Option(help="What goes back to the scan's grid.", rich_help_panel=OUTPUT)
+    ] = Resample.logits,
+    series: Annotated[
+        str | None, typer.Option(help="Of a DICOM folder with several: UID or number.", rich_help_panel=DATA)
+    ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities.", rich_help_panel=OUTPUT)
     ] = False,
@@ -40,12 +88,16 @@ def predict(
         bool, typer.Option("--overwrite", help="Do again what is there.", rich_help_panel=OUTPUT)
     ] = False,
     suffix: Annotated[str, typer.Option(help="Put behind a case's name.", rich_help_panel=OUTPUT)] = "",
+    split: Annotated[
+        Split | None,
+        typer.Option(help="Of a .csv or .npz (default: test, where there is one).", rich_help_panel=DATA),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show the seconds of each stage.", rich_help_panel=OUTPUT)
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Write a label map for every scan, on the scan's own grid.
+    """Write a label map for every scan, on the scan's own grid (or a volume of values, or a table of classes).
 
     What is there already is left alone, so the same command again does what is missing. Several processes may share
     a folder. A scan that cannot be used is reported in one line, the others are done, and the exit code is 1.
@@ -55,19 +107,27 @@ def predict(
 
     with terminal.PredictDisplay(debug=debug) as display:
         result = workflow.predict(
-            model,
+            [model, *also] if also else model,
             inputs,
             out,
             mirror=mirror,
             overlap=overlap,
+            engine=engine.value,
             device=device.value,
             precision=precision.value,
+            resample=resample.value,
+            skip_empty=skip_empty,
+            memory_gb=memory_gb,
+            series=series,
+            processes=processes,
             probabilities=probabilities,
             overwrite=overwrite,
             suffix=suffix,
+            split=split.value if split else None,
             on_start=display.start,
             on_windows=display.windows,
             on_case=display.case,
+            on_note=display.note,
         )
     terminal.show_predicted(result, profile=profile)
     if not result.ok:

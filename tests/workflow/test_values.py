@@ -1,0 +1,114 @@
+"""A model for values: volumes on the grid of their scans, resumed, and scored."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+
+import resvox
+from resvox import workflow
+from resvox.errors import EvaluationError, InferenceError, WeightsError
+from resvox.volumes import Volume, read_volume, write_volume
+from resvox.workflow.regressor import Regressor
+
+
+class DoubleEngine:
+    """Instead of a network: twice what it sees."""
+
+    device, precision = "cpu", "float32"
+
+    def __init__(self, module, **options):
+        pass
+
+    def __call__(self, windows):
+        return 2 * windows
+
+
+@pytest.fixture(scope="session")
+def regressor_file(tmp_path_factory):
+    network = resvox.create_model(
+        "resnet18_3d", depths=(1, 1), widths=(4, 4), spatial_dims=3, in_channels=1, num_classes=1
+    )
+    metadata = {
+        "task": "regression",
+        "preprocessing": {
+            "orientation": "SPL", "spacing_mm": None, "normalization": [{"kind": "window", "low": -1000, "high": 1000}]
+        },
+        "channel_names": ["CT"],
+        "target_names": ["dose"],
+        "target_mean": [5.0],
+        "target_std": [10.0],
+        "inference": {"roi_size": [8, 8, 8], "overlap": 0.25, "mirror_axes": []},
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("regressor") / "model.safetensors"
+    return resvox.save_model(network, path, metadata=metadata)
+
+
+@pytest.fixture
+def doubled(monkeypatch):
+    monkeypatch.setattr("resvox.inference.TorchEngine", DoubleEngine, raising=False)
+
+
+def test_values_lie_on_the_grid_of_the_scan_in_their_units(regressor_file, doubled, write_scan, tmp_path):
+    affine = np.array([[-2.0, 0, 0, 7], [0, 0, 2.5, -9], [0, 3, 0, 4], [0, 0, 0, 1]])  # not the network's order
+    scan = write_scan(tmp_path / "scans" / "a.nii.gz", affine=affine)
+    result = workflow.predict(regressor_file, scan, tmp_path / "out")
+    (case,) = result.with_status("written")
+    made, source = nibabel.load(case.path), nibabel.load(scan)
+    np.testing.assert_allclose(made.affine, source.affine, atol=1e-3)
+    # (2 * x / 1000) * 10 + 5, x as far as the window keeps it
+    np.testing.assert_allclose(made.get_fdata(), source.get_fdata() / 50 + 5, atol=1e-3)
+    assert made.get_data_dtype() == np.float32
+    assert set(case.seconds) == {"read", "preprocess", "network", "restore", "write"}
+
+
+def test_a_second_run_does_what_is_missing(regressor_file, doubled, write_scan, tmp_path):
+    for name in "ab":
+        write_scan(tmp_path / "scans" / f"{name}.nii.gz")
+    (tmp_path / "scans" / "c.nii.gz").write_text("no scan")
+    first = workflow.predict(regressor_file, tmp_path / "scans", tmp_path / "out")
+    assert [case.status for case in first.cases] == ["written", "written", "failed"]
+    (tmp_path / "out" / "b.nii.gz").unlink()
+    again = workflow.predict(regressor_file, tmp_path / "scans", tmp_path / "out")
+    assert [case.status for case in again.cases] == ["present", "written", "failed"]
+    assert "c.nii.gz" in again.cases[2].reason
+
+
+def test_a_network_of_the_catalog_answers(regressor_file, write_scan, tmp_path):
+    made = Regressor(regressor_file).predict(read_volume(write_scan(tmp_path / "a.nii.gz")))
+    assert made.volume.array.shape == read_volume(tmp_path / "a.nii.gz").array.shape
+    assert np.isfinite(made.volume.array).all()
+
+
+def test_what_a_regressor_has_no_use_for_is_refused(regressor_file, write_scan, tmp_path, make_model):
+    scan = write_scan(tmp_path / "a.nii.gz")
+    with pytest.raises(InferenceError, match=r"probabilities=True with a model for regression.*leave --probabilities"):
+        workflow.predict(regressor_file, scan, tmp_path / "out", probabilities=True)
+    with pytest.raises(InferenceError, match="mirroring, with a model that was trained without it"):
+        workflow.predict(regressor_file, scan, tmp_path / "out", mirror=True)
+    with pytest.raises(WeightsError, match=r"a model for segmentation; expected .* --task regression"):
+        Regressor(make_model())
+
+
+def test_values_are_scored_by_case(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        reference = rng.normal(20, 5, (6, 7, 8)).astype(np.float32)
+        grid = {"spacing_mm": (2.0, 1.0, 1.0)}
+        write_volume(Volume(reference, **grid), tmp_path / "true" / f"{name}.nii.gz")
+        write_volume(Volume(reference + 1, **grid), tmp_path / "made" / f"{name}.nii.gz")
+    (tmp_path / "made" / "b.nii.gz").unlink()
+    result = workflow.evaluate(
+        tmp_path / "made",
+        tmp_path / "true",
+        task="regression",
+        json_path=tmp_path / "s.json",
+        csv_path=tmp_path / "s.csv",
+    )
+    assert result.missing == ("b",)
+    assert result.scores.scores["a"]["value"].mae == pytest.approx(1, abs=1e-4)
+    assert (tmp_path / "s.json").is_file()
+    assert (tmp_path / "s.csv").read_text().startswith("case,value,mae,rmse,psnr_db,ssim\na,value,")
+    with pytest.raises(EvaluationError, match=r"not a label map .*--task regression"):
+        workflow.evaluate(tmp_path / "made", tmp_path / "true")
