@@ -179,7 +179,7 @@ for name in ("UNet", "UNetPlusPlus", "AttentionUNet", "TransUNet"):
     encoder = mm.ResNetBackbone(input_shape=(21, 16, 1), block_type="basic_block", **thin)
     around = getattr(mm, name)(encoder=encoder, decoder_filters=(8, 8, 8, 8, 4), num_classes=2,
                                 classifier_activation="sigmoid", **options)
-    by_name = mm.create_model(name, encoder_name="resnet10", input_shape=(21, 16, 1), encoder_depth=3, name="mine",
+    by_name = getattr(mm, name)(encoder_name="resnet10", input_shape=(21, 16, 1), encoder_depth=3, name="mine",
                               decoder_filters=(8, 8, 4), widths=(8, 8, 8, 8), stem_width=8, num_classes=2,
                               classifier_activation="softmax", head_upsample=2, **options)
     for model, size, kind in ((around, (21, 16), "sigmoid"), (by_name, (42, 32), "softmax")):
@@ -190,6 +190,9 @@ for name in ("UNet", "UNetPlusPlus", "AttentionUNet", "TransUNet"):
         assert before.shape == (1, *size, 2), before.shape
         assert (abs(before.sum(-1) - 1).max() < 1e-5) == (kind == "softmax")
     assert around.name == f"{name}2D" and loaded.name == "mine"
+    made = mm.create_model(name, encoder_name="resnet10", input_shape=(21, 16, 1), encoder_depth=2,
+                           decoder_filters=(8, 8), widths=(8, 8, 8, 8), stem_width=8, **options)
+    assert made.output_shape == (None, 21, 16, 1)
 print("same")
 """
 
