@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from resvox.errors import InferenceError
 from resvox.workflow import predict
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -59,7 +60,7 @@ KILLED = """
 
 
 def test_kill_9_leaves_no_half_written_map_and_a_rerun_does_the_rest(start_python, make_model, write_scan, tmp_path):
-    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in ("a", "b", "b_too")]
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in ("a", "b")]
     out = tmp_path / "out"
     process = start_python(KILLED, make_model(), out, *scans)
     assert process.stdout.readline().startswith("writing")
@@ -74,7 +75,7 @@ def test_kill_9_leaves_no_half_written_map_and_a_rerun_does_the_rest(start_pytho
     for other in others:  # another process's files of other cases stay
         other.touch()
 
-    again = predict(make_model(), scans[:2], out)
+    again = predict(make_model(), scans, out)
     assert [case.status for case in again.cases] == ["present", "written"]
     assert not left_behind[0].exists()
     assert all(other.exists() for other in others)
@@ -119,13 +120,49 @@ def test_a_case_that_another_process_is_doing_is_left_to_it(make_model, write_sc
 
 
 def test_overwriting_does_not_redo_what_a_process_beside_has_just_redone(make_model, write_scan, tmp_path):
-    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in "ab"]
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in "abcd"]
     predict(make_model(), scans, tmp_path / "out")
-    for name in "ab":
+    for name in "abcd":
         os.utime(tmp_path / "out" / f"{name}.nii.gz", (1, 1))
 
-    def meanwhile(outcome):  # the other process does b while this one does a
-        os.utime(tmp_path / "out" / "b.nii.gz")
+    def meanwhile(outcome):  # the other process does d while this one does a, b and has claimed c
+        os.utime(tmp_path / "out" / "d.nii.gz")
 
     result = predict(make_model(), scans, tmp_path / "out", overwrite=True, on_case=meanwhile)
-    assert [case.status for case in result.cases] == ["written", "present"]
+    assert [case.status for case in result.cases] == ["written", "written", "written", "present"]
+
+
+def test_processes_of_one_call_share_the_cases_and_tell_one_story(make_model, write_scan, tmp_path):
+    names = [f"case{number}" for number in range(5)]
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in names]
+    (tmp_path / "text.nii.gz").write_text("no scan")
+    heard = []
+    result = predict(
+        make_model(),
+        [*scans, tmp_path / "text.nii.gz"],
+        tmp_path / "out",
+        processes=2,
+        engine="torch",
+        on_case=lambda outcome: heard.append((outcome.id, outcome.status)),
+    )
+    assert [(case.id, case.status) for case in result.cases] == [
+        *((name, "written") for name in names),
+        ("text", "failed"),
+    ]
+    assert set(heard) >= {(name, "written") for name in names}
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predict.jsonl").read_text().splitlines()]
+    assert sorted(line["case"] for line in lines if line["status"] == "written") == names
+    assert not (tmp_path / "out" / ".claims").exists()
+
+
+def test_a_process_that_is_killed_is_told(make_model, write_scan, tmp_path, monkeypatch):
+    import resvox.workflow.processes as processes
+
+    monkeypatch.setattr(processes, "_work", _die)
+    with pytest.raises(InferenceError, match=r"exit code 9 and no word.*fewer --processes"):
+        predict(make_model(), write_scan(tmp_path / "a.nii.gz"), tmp_path / "out", processes=2, engine="torch")
+    assert (tmp_path / "out" / "a.nii.gz").exists()
+
+
+def _die(*arguments):
+    os._exit(9)

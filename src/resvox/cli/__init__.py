@@ -14,10 +14,11 @@ from resvox.cli import evaluate  # isort: skip
 from resvox.cli import models  # isort: skip
 from resvox.cli import walkthrough  # isort: skip
 from resvox.cli import convert  # isort: skip
+from resvox.cli import export  # isort: skip
 from resvox.cli import demo  # isort: skip
 from resvox.cli.app import app
 
-__all__ = ["app", "convert", "demo", "evaluate", "main", "models", "predict", "train", "walkthrough"]
+__all__ = ["app", "convert", "demo", "evaluate", "export", "main", "models", "predict", "train", "walkthrough"]
 
 
 def main() -> None:

@@ -139,6 +139,10 @@ class PredictDisplay:
         """Windows of one case."""
         self._bars.update(self._windows, description=escape(case), completed=done, total=total)
 
+    def note(self, text: str) -> None:
+        """Something went another way than asked for: an engine given up, smaller batches."""
+        line(f"note: {text}", style="yellow", stderr=True)
+
     def case(self, outcome: CaseOutcome) -> None:
         """A case is through."""
         self._bars.advance(self._cases)
@@ -165,6 +169,11 @@ def show_predicted(result: PredictResult, *, profile: bool) -> None:
         for stage, spent in result.seconds.items():
             table.add_row(stage, f"{spent:.2f}", f"{100 * spent / total:.0f} %")
         out.print(table)
+        if result.engine:
+            line(f"engine: {result.engine}")
+    skipped, windows = result.skipped
+    if skipped:
+        line(f"{skipped} of {windows} windows were empty and passed over")
     line(f"{result} -> {result.out}", style="bold")
 
 

@@ -6,6 +6,7 @@ Importing this is cheap: what a verb needs is loaded when it is called.
 from resvox.workflow.convert import ConvertResult, convert
 from resvox.workflow.demo import DemoResult, demo
 from resvox.workflow.evaluate import EvaluateResult, evaluate
+from resvox.workflow.export import ExportResult, export
 from resvox.workflow.predict import CaseOutcome, PredictResult, predict
 from resvox.workflow.train import train
 
@@ -14,10 +15,12 @@ __all__ = [
     "ConvertResult",
     "DemoResult",
     "EvaluateResult",
+    "ExportResult",
     "PredictResult",
     "convert",
     "demo",
     "evaluate",
+    "export",
     "predict",
     "train",
 ]

@@ -70,7 +70,7 @@ def read_cached(name: str) -> bytes | None:
     return None
 
 
-def write_cached(name: str, data: bytes) -> None:
+def write_cached(name: str, data: bytes | memoryview) -> None:
     """Keep bytes under a name, atomically; what has not been used for longest makes room.
 
     A cache that cannot be written (no home, full disk) only costs time the next time, so that is no error.

@@ -52,6 +52,8 @@ class GuardedEngine:
         self._index = verdict.index if verdict else 0
         self.changed = verdict.changed if verdict else None
         self._made = self._next()
+        if verdict:
+            self._forget()
 
     @property
     def name(self) -> str:
@@ -80,6 +82,7 @@ class GuardedEngine:
     def _settle(self, windows: np.ndarray, labels: np.ndarray, answer: np.ndarray) -> np.ndarray:
         if self._index == len(self._candidates) - 1:
             self.changed = 0.0
+            self._forget()
             return answer
         answer = answer.copy()  # an engine may reuse its memory
         trusted = self._reference()(windows)
@@ -88,6 +91,7 @@ class GuardedEngine:
             changed = float(np.mean(labels != expected))
             if changed <= TOLERANCE:
                 self.changed = changed
+                self._forget()
                 self._on_verdict(Verdict(self._index, changed))
                 return answer
             words = self._candidates[self._index][0]
@@ -96,10 +100,18 @@ class GuardedEngine:
             self._made = self._next()
             if self._index == len(self._candidates) - 1:
                 self.changed = 0.0
+                self._forget()
                 self._on_verdict(Verdict(self._index, 0.0))
                 return trusted
             answer = self._made(windows).copy()
             labels = _labels(answer)
+
+    def _forget(self) -> None:
+        """Let go of what is not needed once it is settled: the closures hold a whole network."""
+        self._candidates, self._reference = [], self._settled
+
+    def _settled(self) -> Engine:
+        return self._made
 
     def _next(self) -> Engine:
         while self._index < len(self._candidates) - 1:

@@ -74,7 +74,9 @@ class OpenVinoEngine:
         if compiled is None:
             compiled = _compiled(core, make, self.shape, options)
             if name:
-                write_cached(name, _bytes_of(compiled))
+                stream = io.BytesIO()
+                compiled.export_model(stream)
+                write_cached(name, stream.getbuffer())
         self._request = compiled.create_infer_request()
         self._tensor = openvino.Tensor
 
@@ -167,12 +169,6 @@ def _imported(core: Any, data: bytes | None, options: dict[str, Any]) -> Any | N
         return core.import_model(io.BytesIO(data), "CPU", options)
     except RuntimeError:  # damaged, or of another build of OpenVINO: it is made again, and replaced
         return None
-
-
-def _bytes_of(compiled: Any) -> bytes:
-    stream = io.BytesIO()
-    compiled.export_model(stream)
-    return stream.getvalue()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,58 @@
+"""`resvox export`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resvox.cli.app import OUTPUT, Debug, examples, verb
+
+
+class ExportFormat(str, Enum):
+    """What to write."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+    torchscript = "torchscript"
+    torch_export = "torch-export"
+
+
+@verb(
+    examples(
+        "resvox export runs/liver --format onnx",
+        "resvox export model.safetensors --format openvino -o liver.xml",
+        "resvox predict liver.xml scans/ -o out",
+    )
+)
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors, or the folder of a run.")],
+    format: Annotated[ExportFormat, typer.Option(help="Of the file.")] = ExportFormat.onnx,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The file (default: beside the model).", rich_help_panel=OUTPUT),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there.", rich_help_panel=OUTPUT)
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a segmentation model as a file that other programs run: ONNX, OpenVINO, TorchScript, torch.export.
+
+    Preprocessing, labels and window go into a .json beside it, and resvox predict takes the file as its MODEL. The
+    file is checked against the original first; one that answers otherwise is not written.
+    """
+    from resvox import workflow
+    from resvox.viewer import terminal
+
+    result = workflow.export(model, out, format=format.value, overwrite=overwrite)
+    check = result.check
+    terminal.line(
+        f"checked: logits differ by at most {check.difference:.1e} of the largest, "
+        f"{100 * check.labels_changed:.3f} % of labels"
+    )
+    if not result.any_size:
+        terminal.line("for windows of the model's size alone: this network does not export with open sizes")
+    terminal.line(f"Wrote {result.path} and {result.description.name} beside it", style="bold")

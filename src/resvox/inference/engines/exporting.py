@@ -1,0 +1,115 @@
+"""A network as a file that other programs run: TorchScript, torch.export, ONNX, OpenVINO."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from resvox.errors import InferenceError
+
+ENDINGS = {"torchscript": ".pt", "torch-export": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
+PACKAGES = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",)}
+# Larger than 32 voxels and uneven: torch.export holds an axis that is one voxel deep down for another program.
+EXAMPLE = (37, 46, 41)
+
+
+def write_network(
+    module: torch.nn.Module, path: Path, kind: str, *, in_channels: int, roi_size: Sequence[int], any_size: bool = True
+) -> None:
+    """Write a network in eval mode; batch and spatial sizes stay open.
+
+    Args:
+        module: (batch, in_channels, *spatial) to (batch, classes, *spatial).
+        path: of the file; OpenVINO puts its weights beside it, into ``.bin``.
+        kind: "torchscript", "torch-export", "onnx" or "openvino".
+        roi_size: the window of predictions; its length says 2D or 3D.
+        any_size: False ties torch.export and ONNX to the window, for networks that export in no other way.
+
+    Raises:
+        InferenceError: an unknown kind, a package that is not installed, a network that does not export.
+    """
+    if kind not in ENDINGS:
+        raise InferenceError(f"format={kind!r}", expected=" or ".join(map(repr, ENDINGS)))
+    _check_packages(kind)
+    dims = len(roi_size)
+    sides = EXAMPLE[:dims] if any_size else tuple(roi_size)
+    example = torch.zeros(1, in_channels, *sides)
+    sizes = ({axis: torch.export.Dim.DYNAMIC for axis in range(dims + 2) if axis != 1},) if any_size else None
+    with _quiet(), torch.no_grad():
+        try:
+            _WRITERS[kind](module.cpu().eval(), path, example, sizes)
+        except Exception as error:  # exporters raise errors of every kind
+            text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise InferenceError(
+                f"a network that does not export to {kind} ({text.strip()})",
+                expected="one made of operations that the format knows",
+                fix="another --format",
+            ) from error
+
+
+def _check_packages(kind: str) -> None:
+    import importlib.util
+
+    missing = [name for name in PACKAGES.get(kind, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InferenceError(
+            f"format={kind!r} without {' and '.join(missing)}",
+            expected="what writes it, installed",
+            fix=f"pip install {' '.join(missing)}",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters talk at length, and torch announces the end of TorchScript; what matters is checked afterwards."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _torchscript(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
+    torch.jit.script(module).save(str(path))
+
+
+def _torch_export(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
+    torch.export.save(torch.export.export(module, (example,), dynamic_shapes=sizes), str(path))  # type: ignore[arg-type]
+
+
+def _onnx(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        dynamic_shapes=sizes,  # type: ignore[arg-type]
+        input_names=["image"],
+        output_names=["logits"],
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path), external_data=False)
+
+
+def _openvino(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
+    import openvino
+
+    from resvox.inference.engines.openvino_engine import converted
+
+    openvino.save_model(converted(module, example), path, compress_to_fp16=False)
+
+
+_WRITERS: dict[str, Callable[[torch.nn.Module, Path, torch.Tensor, object], None]] = {
+    "torchscript": _torchscript,
+    "torch-export": _torch_export,
+    "onnx": _onnx,
+    "openvino": _openvino,
+}

@@ -1,0 +1,197 @@
+"""A model file becomes one that other programs run, with all that a prediction needs beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resvox._version import __version__
+from resvox.errors import InferenceError, WeightsError
+from resvox.workflow.model_files import ModelFile, description_path, model_file, read_model_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LARGEST_DIFFERENCE = 1e-3  # of the largest logit
+LARGEST_CHANGE = 1e-4  # share of labels: as much as two float32 programs may differ by their rounding
+WINDOWS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCheck:
+    """The exported network against the original, on windows of noise: the largest difference of a logit as a share of
+    the largest logit, and the share of labels that changed."""
+
+    difference: float
+    labels_changed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """The exported network, its description, and how well it agrees."""
+
+    path: Path
+    description: Path
+    format: str
+    check: ExportCheck
+    any_size: bool
+    seconds: float
+
+
+def export(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    format: str = "onnx",
+    overwrite: bool = False,
+) -> ExportResult:
+    """Write a segmentation model as TorchScript, a torch.export program, ONNX or OpenVINO.
+
+    Beside the file lies ``<name>.json``: preprocessing, labels, window, what goes in and comes out. With it,
+    `resvox predict` takes the file as its MODEL, and other programs find what they need to prepare a scan. The file is
+    checked against the original before it appears: one that answers otherwise is not written.
+
+    Args:
+        model: a ``model.safetensors``, or the folder of a training run.
+        out: the file; by default beside the model, with the format's ending (.pt, .pt2, .onnx, .xml).
+        format: "torchscript", "torch-export", "onnx" or "openvino".
+        overwrite: replace a file that is there.
+
+    Raises:
+        WeightsError: no model, or one without preprocessing and labels. InferenceError: a format that is unknown, not
+            installed, or that does not hold this network; a file that is there; one that answers otherwise.
+    """
+    from resvox.inference.engines.exporting import ENDINGS
+
+    start = time.perf_counter()
+    if format not in ENDINGS:
+        raise InferenceError(f"format={format!r}", expected=" or ".join(map(repr, ENDINGS)))
+    file = read_model_file(model_file(model))
+    if file.format != "resvox":
+        raise WeightsError(
+            f"a model that is exported already ({file.format})", expected="a model.safetensors", path=file.path
+        )
+    target = Path(out) if out is not None else file.path.with_suffix(ENDINGS[format])
+    _check_target(target, ENDINGS[format], overwrite)
+    folder = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+    try:
+        folder.mkdir(parents=True)
+        written = folder / target.name
+        check, any_size = _write_checked(file, written, format)
+        description = _description(file, written, format, check, any_size)
+        description_path(written).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        # The network last: it is what makes the others a model.
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == target.name):
+            os.replace(path, target.parent / path.name)
+    except OSError as error:
+        raise InferenceError(
+            f"could not be written ({error.strerror or error})",
+            expected="a folder that can be written to and room on its disk",
+            path=target,
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    seconds = time.perf_counter() - start
+    return ExportResult(
+        path=target,
+        description=description_path(target),
+        format=format,
+        check=check,
+        any_size=any_size,
+        seconds=seconds,
+    )
+
+
+def _check_target(target: Path, ending: str, overwrite: bool) -> None:
+    if target.suffix.lower() != ending:
+        raise InferenceError(
+            f"a file named {target.name!r}", expected=f"a name ending in {ending}", fix=f"-o {target.stem}{ending}"
+        )
+    there = [path for path in (target, description_path(target)) if path.exists()]
+    if there and not overwrite:
+        raise InferenceError("there already", expected="a new file", fix="another -o, or --overwrite", path=there[0])
+
+
+def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck, bool]:
+    """Written with open sizes; where that does not answer the window as the original does, tied to the window."""
+    import resvox
+    from resvox.inference.engines.exporting import write_network
+
+    network = resvox.load_model(file.path)
+    roi = tuple(int(side) for side in file.metadata["inference"]["roi_size"])
+    channels = len(file.metadata["channel_names"])
+    problem: InferenceError | None = None
+    for any_size in (True, False):
+        try:
+            write_network(network, path, kind, in_channels=channels, roi_size=roi, any_size=any_size)
+            return _check(network, path, kind, roi, channels), any_size
+        except InferenceError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _check(network: Any, path: Path, kind: str, roi: tuple[int, ...], channels: int) -> ExportCheck:
+    import numpy as np
+
+    from resvox.inference import TorchEngine
+    from resvox.inference.engines import engine_of_file
+
+    trusted = TorchEngine(network, device="cpu", precision="float32")
+    exported = engine_of_file(path, kind, roi_size=roi, in_channels=channels, device="cpu")
+    rng = np.random.default_rng(0)
+    differences, changes = [], []
+    for _ in range(WINDOWS):
+        window = rng.normal(size=(1, channels, *roi)).astype(np.float32)
+        expected = trusted(window)
+        try:
+            found = exported(window)
+        except Exception as error:  # every runtime has errors of its own
+            raise InferenceError(
+                f"a network that does not run ({str(error).splitlines()[0]})", expected="an answer", path=path
+            ) from error
+        differences.append(float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-6)))
+        changes.append(float(np.mean(_labels(found) != _labels(expected))))
+    check = ExportCheck(difference=max(differences), labels_changed=max(changes))
+    if not check.difference <= LARGEST_DIFFERENCE or check.labels_changed > LARGEST_CHANGE:
+        raise InferenceError(
+            f"an exported network that answers otherwise: by {check.difference:.1e} of the largest logit, "
+            f"{100 * check.labels_changed:.3f} % other labels",
+            expected="the original's answer",
+            fix="another --format",
+            path=path,
+        )
+    return check
+
+
+def _labels(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    labels: np.ndarray[Any, Any] = logits.argmax(axis=1) if logits.shape[1] > 1 else logits > 0
+    return labels
+
+
+def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, any_size: bool) -> dict[str, Any]:
+    import torch
+
+    from resvox.inference.engines.cache import fingerprint_of
+
+    roi = list(file.metadata["inference"]["roi_size"])
+    sizes: list[Any] = ["any"] * len(roi) if any_size else roi
+    return {
+        "resvox_export": 1,
+        "format": kind,
+        "file": path.name,
+        "sha256": fingerprint_of(path),
+        "input": {"shape": ["any" if any_size else 1, len(file.metadata["channel_names"]), *sizes], "type": "float32"},
+        "output": {"meaning": "logits", "shape": ["batch", "classes", *sizes], "type": "float32"},
+        "checked": asdict(check),
+        "source": {"name": file.path.name, "sha256": fingerprint_of(file.path)},
+        "resvox": __version__,
+        "torch": torch.__version__,
+        "metadata": dict(file.metadata),
+    }
