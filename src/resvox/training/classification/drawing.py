@@ -18,7 +18,7 @@ SMALLEST_MAP = {True: 2, False: 4}  # voxels along an axis of the deepest featur
 IMAGE_VOXELS = {("cuda", 2): 224**2, ("cpu", 2): 224**2, ("cuda", 3): 128**3, ("cpu", 3): 64**3}
 BATCH_VOXELS = {("cuda", 2): 64 * 224**2, ("cpu", 2): 16 * 224**2, ("cuda", 3): 8 * 128**3, ("cpu", 3): 8 * 64**3}
 LARGEST_BATCH = 64
-EPOCHS = {"cuda": 100, "cpu": 15}
+EPOCHS = {"cuda": 100, "cpu": 10}
 STEPS = {"cuda": (500, 20_000), "cpu": (200, 2_000)}  # the fewest and the most
 UNBALANCED = 1.5  # the largest class has so many times more cases than the smallest
 
