@@ -14,6 +14,22 @@ import resvox.keras
 import resvox.keras.tensors
 from resvox.torch import build
 from resvox.torch.tensors import fill
+from resvox.torch.transformers import MaskProduct
+
+# A mask logit on the other side of 0 is another network. PyTorch's own float32 and float64 are 6e-6 apart there.
+MARGIN = 3e-5
+
+
+def watch_margins(model: torch.nn.Module, case: Case) -> None:
+    """Refuse a case in which rounding could block a token that another framework attends."""
+
+    def check(module: torch.nn.Module, given: object, masks: torch.Tensor) -> None:
+        nearest = float(masks.abs().min())
+        assert nearest > MARGIN, f"{case.id}: a mask logit of {nearest:.1e}; give the case another image_seed"
+
+    for module in model.modules():
+        if isinstance(module, MaskProduct):
+            module.register_forward_hook(check)
 
 
 def answer(case: Case, folder: Path) -> None:
@@ -21,8 +37,9 @@ def answer(case: Case, folder: Path) -> None:
     blueprint = case.blueprint()
     model = build(blueprint)
     fill(model, random_tensors(blueprint))
+    watch_margins(model, case)
     for size in case.sizes:
-        image = torch.from_numpy(np.moveaxis(random_image(blueprint, size), -1, 1).copy())
+        image = torch.from_numpy(np.moveaxis(random_image(blueprint, size, case.image_seed), -1, 1).copy())
         # the model alone, not its layers: a supervised one gives every output then
         model.training = getattr(blueprint.network, "supervision", None) is not None
         with torch.no_grad():

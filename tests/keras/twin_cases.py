@@ -31,6 +31,7 @@ class Case:
     dims: int
     options: dict[str, Any] = field(default_factory=dict)
     sizes: tuple[tuple[int, ...], ...] = ()
+    image_seed: int = 1
 
     def blueprint(self) -> resvox.Blueprint:
         return resvox.get_blueprint(self.name, spatial_dims=self.dims, **self.options)
@@ -131,14 +132,20 @@ def _unets() -> list[Case]:
         _case("attention_unet", 2, "v2", sizes=small, encoder_name="resnet18v2", deep_supervision=True, **short),
         _case("attention_unet", 3, "axes", strides=((1, 2, 2), 2, 2, 2, (1, 2, 2)), encoder_name="seresnet18",
               encoder_depth=4, decoder_interpolation="linear", sizes=volume, **short),
+        _case("trans_unet", 2, "supervised", sizes=small, encoder_depth=3, deep_supervision=True, image_size=64,
+              decoder_normalization="batch", **TRANSFORMER, **short),
+        _case("trans_unet", 3, "axes", strides=((1, 2, 2), 2, 2, 2, (1, 2, 2)), image_size=(20, 33, 40),
+              sizes=volume, **TRANSFORMER, **short),
     ]  # fmt: skip
 
 
+TRANSFORMER = {"num_vit_layers": 2, "num_heads": 4, "num_queries": 5, "embed_dim": 24, "mlp_dim": 32}
 ENCODERS = ("resnet18", "resnet26", "resnet50v2", "resnet18vd", "resnext50", "seresnet18")
 # what keeps a segmentation model small beside the widths of its encoder
 THIN_DECODERS: dict[str, dict[str, Any]] = {
     name: {"decoder_filters": (16, 12, 8, 8, 4)} for name in ("unet", "unet_plus_plus", "attention_unet")
 }
+THIN_DECODERS["trans_unet"] = {**THIN_DECODERS["unet"], **TRANSFORMER}
 
 
 def _segmenters() -> list[Case]:

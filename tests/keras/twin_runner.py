@@ -39,7 +39,7 @@ def compare(case: Case, answers: Path) -> dict[str, Any]:
     differences: dict[str, dict[str, float]] = {}
     for size in case.sizes:
         wanted = np.load(answers / f"{answer_key(case, size)}.npz")
-        found = whole(random_image(blueprint, size), training=False)
+        found = whole(random_image(blueprint, size, case.image_seed), training=False)
         assert sorted(names) == sorted(wanted.files), (names, wanted.files)
         differences["x".join(map(str, size))] = {
             name: relative_difference(keras.ops.convert_to_numpy(x), wanted[name])
