@@ -183,6 +183,69 @@ def test_options_reach_the_workflow(call, monkeypatch):
     }  # fmt: skip
 
 
+def test_prediction_options_reach_the_workflow(call, monkeypatch):
+    seen = {}
+
+    def predict(model, inputs, out, **options):
+        seen.update(options, model=model, inputs=inputs, out=out)
+        raise ResvoxError("enough")
+
+    monkeypatch.setattr(workflow, "predict", predict)
+    call(
+        "predict", "fold_0", "a.nii.gz", "-o", "out", "--also", "fold_1", "--engine", "torch-plain", "--processes", "3",
+        "--memory-gb", "0.5", "--skip-empty", "--resample", "labels", "--series", "7", "--overlap", "0.25",
+    )  # fmt: skip
+    asked = ("model", "engine", "processes", "memory_gb", "skip_empty", "resample", "series", "overlap", "mirror")
+    assert {name: seen[name] for name in asked} == {
+        "model": [Path("fold_0"), Path("fold_1")], "engine": "torch-plain", "processes": 3, "memory_gb": 0.5,
+        "skip_empty": True, "resample": "labels", "series": "7", "overlap": 0.25, "mirror": False,
+    }  # fmt: skip
+
+
+def test_export_tells_what_it_wrote_and_how_well_it_agrees(call, monkeypatch):
+    from resvox.workflow.export import ExportCheck, ExportResult
+
+    def export(model, out, *, format, overwrite):
+        return ExportResult(
+            path=Path(out), description=Path("net.json"), format=format, any_size=False, seconds=1.0,
+            check=ExportCheck(difference=2e-6, labels_changed=0.00001),
+        )  # fmt: skip
+
+    monkeypatch.setattr(workflow, "export", export)
+    done = call("export", "m.safetensors", "--format", "openvino", "-o", "net.xml")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "checked: logits differ by at most 2.0e-06 of the largest, 0.001 % of labels",
+        "for windows of the model's size alone: this network does not export with open sizes",
+        "Wrote net.xml and net.json beside it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "found"),
+    [
+        ("train", ["data", "-o", "run", "--task", "classification"], {"task": "classification"}),
+        ("predict", ["run", "x.npz", "-o", "out", "--split", "validation"], {"split": "validation"}),
+        (
+            "evaluate",
+            ["out", "x.npz", "--task", "regression", "--split", "all"],
+            {"task": "regression", "split": "all"},
+        ),
+        ("evaluate", ["out", "x.npz"], {"task": None, "split": None}),
+    ],
+)
+def test_tasks_and_splits_reach_the_workflow(call, monkeypatch, verb, words, found):
+    seen = {}
+
+    def stand_in(*arguments, **options):
+        seen.update(options)
+        raise ResvoxError("enough")
+
+    monkeypatch.setattr(workflow, verb, stand_in)
+    assert call(verb, *words).exit_code == 1
+    assert {name: seen[name] for name in found} == found
+
+
 def test_models_are_filtered_and_listed(call):
     table = call("models", "--task", "segmentation")
     assert table.exit_code == 0

@@ -1,3 +1,4 @@
+import contextlib
 import subprocess
 import sys
 import warnings
@@ -186,3 +187,104 @@ def test_inference_loads_no_torch_until_an_engine_is_asked_for():
         "assert 'TorchEngine' in dir(room); room.TorchEngine; assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""})
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_made_for_a_window_it_answers_alike_and_leaves_the_module_as_it_is(precision):
+    module = Recorder().eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    made = TorchEngine(module, precision=precision, roi_size=(4, 5, 6), device="cpu")
+    answer = made(five_windows())
+    with torch.no_grad():
+        expected = module(torch.from_numpy(five_windows())).numpy()
+    np.testing.assert_allclose(answer, expected, atol=1e-5 if precision == "float32" else 0.05)
+    assert answer.dtype == np.float32
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    assert module.conv.weight.dtype == torch.float32
+
+
+class FakeCuda:
+    """Enough of ``torch.cuda`` to record and replay on a processor, or to refuse to."""
+
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    class CUDAGraph:
+        def __init__(self):
+            self.work = lambda: None
+
+        def replay(self):
+            self.work()
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def current_stream(self):
+        return self.Stream()
+
+    def stream(self, stream):
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def graph(self, graph):
+        if self.error:
+            raise self.error
+        yield
+
+    def empty_cache(self):
+        pass
+
+
+@pytest.fixture
+def cuda_graph(monkeypatch):
+    """A `CudaGraph` on the fake card; its replay is what the card would do: compute from the input's place."""
+    from resvox.inference.engines import torch_engine
+
+    def make(module, error=None):
+        fake = FakeCuda(error)
+        monkeypatch.setattr(torch_engine.torch, "cuda", fake)
+        notes = []
+        graph = torch_engine.CudaGraph(notify=notes.append)
+        real = graph._record
+
+        def record(net, windows):
+            real(net, windows)
+            graph._recorded.work = lambda: graph._output.copy_(net(graph._input))
+
+        graph._record = record
+        return graph, notes
+
+    return make
+
+
+def test_a_graph_is_recorded_once_and_replayed_on_new_windows(cuda_graph):
+    module = Recorder().eval()
+    graph, notes = cuda_graph(module)
+    with torch.inference_mode():
+        for seed in range(3):
+            windows = torch.randn(2, 2, 4, 5, 6, generator=torch.Generator().manual_seed(seed))
+            torch.testing.assert_close(graph(module, windows), module(windows))
+        last = torch.randn(1, 2, 4, 5, 6)  # the last batch of a scan is smaller: it runs as usual
+        torch.testing.assert_close(graph(module, last), module(last))
+        again = torch.randn(2, 2, 4, 5, 6)
+        torch.testing.assert_close(graph(module, again), module(again))
+    assert notes == []
+
+
+def test_a_pass_that_cannot_be_recorded_runs_as_usual_and_that_is_said_once(cuda_graph):
+    module = Recorder().eval()
+    graph, notes = cuda_graph(module, RuntimeError("operation not permitted when stream is capturing\ntrace"))
+    windows = torch.randn(2, 2, 4, 5, 6)
+    with torch.inference_mode():
+        for _ in range(2):
+            torch.testing.assert_close(graph(module, windows), module(windows))
+    assert notes == ["no CUDA graph (operation not permitted when stream is capturing); going on without"]
+
+
+def test_memory_that_runs_out_while_recording_makes_batches_smaller(cuda_graph):
+    module = Recorder().eval()
+    graph, notes = cuda_graph(module, torch.OutOfMemoryError("CUDA out of memory. Tried ..."))
+    with torch.inference_mode(), pytest.raises(torch.OutOfMemoryError):
+        graph(module, torch.randn(2, 2, 4, 5, 6))
+    assert notes == []

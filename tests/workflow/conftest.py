@@ -86,3 +86,12 @@ def write_scan():
         return path
 
     return write
+
+
+@pytest.fixture(autouse=True, scope="session")
+def engine_cache(tmp_path_factory):
+    """What engines compile is kept for this run alone."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RESVOX_CACHE", str(tmp_path_factory.mktemp("engine-cache")))
+    yield
+    patch.undo()

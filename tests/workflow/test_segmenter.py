@@ -97,3 +97,102 @@ def test_mirroring_a_model_that_was_trained_without_it_is_refused(make_model, tm
     resvox.save_model(resvox.load_model(make_model()), path, metadata=metadata)
     with pytest.raises(InferenceError, match=r"trained without it.*leave --mirror out"):
         Segmenter(path, mirror=True)
+
+
+def test_labels_first_is_close_and_a_tile_at_a_time_is_the_same(make_model, make_spaced):
+    path = make_spaced(make_model())
+    volume = scan((20, 18, 22))
+    plain = {"engine": "torch-plain"}
+    accurate = Segmenter(path, **plain).segment(volume)
+    tiled = Segmenter(path, memory_gb=1e-9, **plain).segment(volume)
+    np.testing.assert_array_equal(tiled.label_map.array, accurate.label_map.array)
+    faster = Segmenter(path, resample="labels", **plain).segment(volume)
+    assert faster.label_map.grid == volume.grid
+    assert (faster.label_map.array == accurate.label_map.array).mean() > 0.7
+    assert set(np.unique(faster.label_map.array)) <= {0, 3, 7}
+    tiled_labels = Segmenter(path, resample="labels", memory_gb=1e-9, **plain).segment(volume)
+    np.testing.assert_array_equal(tiled_labels.label_map.array, faster.label_map.array)
+
+
+def test_the_streamed_label_map_is_that_of_the_full_buffer(make_model, make_spaced):
+    from resvox.inference import TorchEngine, labels_from_logits, sliding_window_inference
+
+    segmenter = Segmenter(make_spaced(make_model()), engine="torch-plain")
+    volume = scan((20, 18, 22))
+    prepared = segmenter.prepare(volume)
+    engine = TorchEngine(resvox.load_model(segmenter.path), device="cpu", precision="float32")
+    logits = sliding_window_inference(prepared.array, engine, roi_size=8, overlap=0.25)
+    scores = prepared.restore_scores(logits).array
+    ranked = np.sort(scores, axis=0)
+    clear = ranked[-1] - ranked[-2] > 1e-4
+    expected = np.array([0, 3, 7])[labels_from_logits(scores)]
+    np.testing.assert_array_equal(segmenter.segment(volume).label_map.array[clear], expected[clear])
+    assert clear.mean() > 0.95
+
+
+def test_several_models_are_averaged(make_model, tmp_path):
+    from resvox.weights import read_header
+
+    volume = scan()
+    paths = []
+    for fold in range(2):
+        network = resvox.load_model(make_model())
+        network.head.bias.data[fold + 1] += 50.0 * (fold + 1)  # the second fold shouts louder
+        paths.append(tmp_path / f"fold_{fold}" / "model.safetensors")
+        resvox.save_model(network, paths[-1], metadata=read_header(make_model()).metadata)
+    alone = [Segmenter(path, engine="torch").segment(volume).label_map.array for path in paths]
+    assert [set(np.unique(each)) for each in alone] == [{3}, {7}]
+    for model in (paths, tmp_path):  # named, or the folder that holds the folds
+        both = Segmenter(model, engine="torch")
+        assert set(np.unique(both.segment(volume).label_map.array)) == {7}
+        assert both.engine.name == "torch"
+        assert both.paths == tuple(paths)
+
+
+def test_models_of_other_labels_are_not_averaged(make_model, tmp_path):
+    from resvox.weights import read_header
+
+    metadata = {**read_header(make_model()).metadata, "labels": {"background": 0, "dark": 1, "bright": 2}}
+    other = resvox.save_model(resvox.load_model(make_model()), tmp_path / "model.safetensors", metadata=metadata)
+    with pytest.raises(WeightsError, match=r"model\.safetensors: other labels than .*models of one training plan"):
+        Segmenter([make_model(), other])
+    with pytest.raises(WeightsError, match="no model; expected at least one"):
+        Segmenter([])
+
+
+def test_empty_windows_are_passed_over_on_request(make_model):
+    array = np.full((24, 8, 8), -1000, np.int16)
+    array[18:] = np.random.default_rng(0).integers(-900, 900, (6, 8, 8))
+    volume = Volume(array, spacing_mm=(3.0, 2.0, 2.0))
+    made = Segmenter(make_model(), engine="torch", skip_empty=True).segment(volume)
+    assert 0 < made.skipped < made.windows
+    assert (made.label_map.array[: 24 - 8 - 6] == 0).all()
+    assert Segmenter(make_model(), engine="torch").segment(volume).skipped == 0
+
+
+def test_options_that_cannot_be_are_refused(make_model):
+    with pytest.raises(InferenceError, match=r"resample='magic'; expected 'logits' or 'labels'"):
+        Segmenter(make_model(), resample="magic")
+    with pytest.raises(InferenceError, match=r"memory_gb=0; expected a number above 0"):
+        Segmenter(make_model(), memory_gb=0)
+    with pytest.raises(InferenceError, match=r"engine='onnxruntime'; expected"):
+        Segmenter(make_model(), engine="onnxruntime")
+
+
+@pytest.fixture
+def make_spaced(tmp_path):
+    """The model with another grid than the scans', so that labels must be brought back."""
+
+    def make(path):
+        from resvox.weights import read_header
+
+        metadata = read_header(path).metadata
+        metadata["preprocessing"]["spacing_mm"] = [4.0, 3.0, 3.0]
+        network = resvox.load_model(path)
+        generator = np.random.default_rng(3)
+        network.head.weight.data.copy_(
+            network.head.weight.data.new_tensor(generator.normal(0, 3, network.head.weight.shape))
+        )
+        return resvox.save_model(network, tmp_path / "spaced.safetensors", metadata=metadata)
+
+    return make

@@ -211,9 +211,10 @@ class CudaGraph:
             try:
                 self._record(module, windows)
             except RuntimeError as error:
-                self._off, self._shape = True, None
+                self._shape = None
                 if _is_out_of_memory(error):
-                    raise
+                    raise  # the engine goes on with smaller batches, which may be recorded
+                self._off = True
                 self._notify(f"no CUDA graph ({str(error).splitlines()[0]}); going on without")
                 return module(windows)
         self._input.copy_(windows)
