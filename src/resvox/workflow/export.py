@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import secrets
@@ -176,8 +177,6 @@ def _labels(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, any_size: bool) -> dict[str, Any]:
-    import torch
-
     from resvox.inference.engines.cache import fingerprint_of
 
     roi = list(file.metadata["inference"]["roi_size"])
@@ -192,6 +191,6 @@ def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, any
         "checked": asdict(check),
         "source": {"name": file.path.name, "sha256": fingerprint_of(file.path)},
         "resvox": __version__,
-        "torch": torch.__version__,
+        "torch": importlib.metadata.version("torch"),
         "metadata": dict(file.metadata),
     }
