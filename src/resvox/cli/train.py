@@ -14,6 +14,7 @@ from resvox.cli.app import DATA, MODEL, RUN, Debug, Device, DeviceOption, Task, 
     examples(
         "resvox train Dataset001_Liver -o runs/liver",
         "resvox train scans.csv -o runs/liver --encoder resnet34 --minutes 120",
+        "resvox train Dataset001_Liver -o runs/liver --weights resnet50.pth --frozen-stages 2",
         "resvox train Dataset001_Liver -o runs/liver --plan-only",
         "resvox train Dataset001_Liver -o runs/liver --plan runs/liver/plan.yaml",
         "resvox train Dataset001_Liver -o runs/liver --resume",
@@ -39,6 +40,20 @@ def train(
         typer.Option(help="See resvox models --task (default: unet, or resnet18 for classes).", rich_help_panel=MODEL),
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="Its encoder (default: resnet18).", rich_help_panel=MODEL)] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Begin from this file: ours or a peer's.", rich_help_panel=MODEL)
+    ] = None,
+    weights_peer: Annotated[
+        str | None, typer.Option(help="Whose weights, where names do not say.", rich_help_panel=MODEL)
+    ] = None,
+    frozen_stages: Annotated[
+        int | None,
+        typer.Option(min=0, max=5, help="Of stem and four stages, these learn nothing.", rich_help_panel=MODEL),
+    ] = None,
+    layer_decay: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1.0, help="How much slower a stage learns than the next.", rich_help_panel=MODEL),
+    ] = None,
     patch_size: Annotated[
         Any,
         typer.Option(
@@ -94,6 +109,10 @@ def train(
         task=task.value if task else None,
         model=model,
         encoder=encoder,
+        weights=weights,
+        weights_peer=weights_peer,
+        frozen_stages=frozen_stages,
+        layer_decay=layer_decay,
         steps=steps,
         minutes=minutes,
         patch_size=patch_size,

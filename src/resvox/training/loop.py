@@ -18,6 +18,7 @@ import resvox
 from resvox import errors
 from resvox.errors import PlanError, ResvoxError
 from resvox.training.checkpoints import Progress, load_checkpoint
+from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
 from resvox.training.processes import choose_precision, make_fabric
 from resvox.training.randomness import Purpose, seed_number
@@ -133,7 +134,7 @@ def check_model(plan: TrainingPlan) -> None:
     Raises:
         UnknownModelError, BlueprintError, PlanError
     """
-    blueprint = resvox.get_blueprint(plan.model, **plan.model_options())
+    blueprint = resvox.get_blueprint(plan.model, **plan.built_options())
     # A U-Net with one output a value is as good for dense regression as for segmentation.
     fits = {plan.task} | ({"segmentation"} if plan.task == "regression" else set())
     if blueprint.task not in fits:
@@ -162,6 +163,8 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
         score=job.task.shown,
         title=job.task.title,
     )
+    if state.loaded:
+        display.say(state.loaded)
     cases = job.task.prepare(fabric, job, display)
     history = run_steps(state, job, cases, display)
     if fabric.is_global_zero:
@@ -175,13 +178,16 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
 
 
 def _start(fabric: Fabric, job: Job) -> State:
-    """A new network, or the one of the last checkpoint."""
+    """A new network, one that begins from weights, or the one of the last checkpoint."""
     module = build_model(job.plan)
+    resumes = job.resume and job.run.last.is_file()
+    loaded = "" if resumes else begin_from_weights(module, job.plan)
+    freeze(module, job.plan)
     module.to(memory_format=CHANNELS_LAST[job.plan.spatial_dims])  # type: ignore[call-overload]
     optimizer = make_optimizer(module, job.plan, fabric.device)
     progress = Progress()
     content: dict[str, Any] | None = None
-    if job.resume and job.run.last.is_file():
+    if resumes:
         content = load_checkpoint(job.run.last)
         module.load_state_dict(content["model"])
         progress = content["progress"]
@@ -190,12 +196,12 @@ def _start(fabric: Fabric, job: Job) -> State:
         # After setup: the moments must land on the device where the parameters now are.
         wrapped.load_state_dict(content["optimizer"])
         fabric.strategy.precision.load_state_dict(content["precision"])
-    return State(fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress)
+    return State(fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress, loaded=loaded)
 
 
 def build_model(plan: TrainingPlan) -> nn.Module:
     """The plan's network, newly initialised."""
-    model = resvox.create_model(plan.model, **plan.model_options())
+    model = resvox.create_model(plan.model, **plan.built_options())
     assert isinstance(model, nn.Module)
     return model
 

@@ -23,6 +23,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("adamw", "sgd"),
     "decay": ("poly", "cosine", "constant"),
     "augmentation": ("none", "light", "default"),
+    "weights_first_conv": ("sum", "repeat", "first"),
+    "weights_inflate": ("centre", "average"),
     "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }
 
@@ -43,6 +45,8 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
             return value
         if any(typing.get_origin(option) is tuple for option in options) and isinstance(value, (tuple, list)):
             return _coerce_items(name, _frozen(value))
+        if any(typing.get_origin(option) is Mapping for option in options) and isinstance(value, Mapping):
+            return {str(key): item for key, item in value.items()}
     except (TypeError, ValueError, OverflowError):
         pass  # falls to the one refusal below
     raise PlanError(f"{name}={value!r}", expected=_type_name(hint), fix=f"correct {name}")
@@ -100,6 +104,14 @@ def check_numbers(plan: TrainingPlan) -> None:
         check_fraction(plan, name)
     if plan.learning_rate <= 0 or (plan.max_minutes is not None and plan.max_minutes <= 0):
         raise PlanError(f"learning_rate={plan.learning_rate}, max_minutes={plan.max_minutes}", expected="more than 0")
+    if not 0 < plan.layer_decay <= 1:
+        raise PlanError(f"layer_decay={plan.layer_decay}", expected="above 0 and at most 1")
+    if not 0 <= plan.frozen_stages <= 5 or (plan.frozen_stages and plan.weights is None):
+        raise PlanError(
+            f"frozen_stages={plan.frozen_stages}, weights={plan.weights!r}",
+            expected="0 to 5, and weights to keep",
+            fix="set weights to a file, or frozen_stages to 0",
+        )
     if plan.warmup_steps >= plan.steps:
         raise PlanError(
             f"warmup_steps={plan.warmup_steps} with steps={plan.steps}",

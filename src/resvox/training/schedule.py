@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from resvox.training.finetuning import parameter_groups
 from resvox.training.training_plan import TrainingPlan
 
 POLY_POWER = 0.9
@@ -26,19 +27,14 @@ def learning_rate(plan: TrainingPlan, step: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Set it in every group."""
+    """Set it in every group, in those of a stage its share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group.get("share", 1.0)
 
 
 def make_optimizer(module: nn.Module, plan: TrainingPlan, device: torch.device) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019) or SGD with Nesterov momentum; weight decay on kernels only."""
-    kernels = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": kernels, "weight_decay": plan.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    groups = parameter_groups(module, plan)
     if plan.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=device.type == "cpu")
     return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0)

@@ -14,6 +14,7 @@ from torch import nn
 from resvox.errors import ResvoxError
 from resvox.training.batches import Batch, batch_loader
 from resvox.training.checkpoints import Progress, save_checkpoint
+from resvox.training.finetuning import train_mode
 from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
@@ -70,6 +71,7 @@ class State:
     model: nn.Module  # the network as Fabric wraps it: what is trained
     optimizer: Any
     progress: Progress
+    loaded: str = ""  # what weights it began from, in words
 
 
 def run_steps(
@@ -92,7 +94,7 @@ def run_steps(
         workers=job.workers,
     )
     loss_function = job.task.loss(cases, job).to(fabric.device)
-    state.model.train()
+    train_mode(state.model, plan)
     began = time.monotonic() - progress.seconds
     limit = None if plan.max_minutes is None else plan.max_minutes * 60
     with _Logs(job, fabric, first_step) as logs, display, InterruptGuard() as guard:

@@ -56,6 +56,14 @@ class TrainingPlan(ABC):
         (2, 2, 2, 2, 2), "of stem, pooling and the last three stages: one number each, or one an axis", "network"
     )
     norm: str = said("instance", "batch, instance or group", "network")
+    further_options: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={"comment": "of the network, as resvox.create_model takes them", "part": "network"},
+    )
+    weights: str | None = said(None, "file of weights to begin from; null: new ones", "network")
+    weights_peer: str | None = said(None, "whose weights they are, where their names do not say", "network")
+    weights_first_conv: str = said("sum", "of weights for other channels: sum, repeat or first", "network")
+    weights_inflate: str = said("centre", "of 2D weights in a 3D network: centre or average", "network")
     # what it sees
     orientation: str | None = said(None, "where the array axes point, e.g. SPL; null keeps the file's", "sight")
     spacing_mm: tuple[float, ...] | None = said(
@@ -77,6 +85,8 @@ class TrainingPlan(ABC):
     decay: str = said("poly", "poly, cosine or constant")
     steps: int = said(10_000, "optimizer steps")
     max_minutes: float | None = said(None, "stop earlier, after this many minutes of training; null: no limit")
+    frozen_stages: int = said(0, "of stem and four residual stages that learn nothing: 0 to 5")
+    layer_decay: float = said(1.0, "each stage learns so many times as fast as the one behind it; 1: all alike")
     # how it is watched
     validation_interval: int = said(250, "steps between validations", "watch")
     validation_fraction: float = said(0.2, "of the cases validate, where the dataset does not say which", "watch")
@@ -110,6 +120,10 @@ class TrainingPlan(ABC):
     @abstractmethod
     def model_options(self) -> dict[str, Any]:
         """The keyword arguments for `resvox.create_model(plan.model, ...)`."""
+
+    def built_options(self) -> dict[str, Any]:
+        """All keyword arguments for `resvox.create_model(plan.model, ...)`."""
+        return {**self.model_options(), **self.further_options}
 
     @property
     def axis_strides(self) -> tuple[tuple[int, ...], ...]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resvox.blueprint import Blueprint
+from resvox.blueprint.networks import PreActResNet
 from resvox.errors import WeightsError
 from resvox.weights.architecture import UnclearError, describe
 from resvox.weights.comparison import Difference, differences, encoder_of, hint
@@ -71,10 +72,16 @@ def _importer(blueprint: Blueprint, peer: str, target: Path) -> Importer:
         if blueprint.spatial_dims in each.spatial_dims and all(each.table.theirs(name) for name in shapes)
     ]
     encoder = encoder_of(blueprint.network)
-    if peer == "smp" and encoder is not None and len(encoder.stage_list) < 4:
+    if blueprint.task == "segmentation" and encoder is not None and len(encoder.stage_list) < 4:
         raise WeightsError(
-            "an encoder that is cut, for segmentation_models_pytorch",
+            f"an encoder that is cut, for {peer}",
             expected="encoder_depth=5: it keeps the stages that it does not use, and wants their weights",
+            path=target,
+        )
+    if blueprint.task == "segmentation" and peer == "medicai" and isinstance(encoder, PreActResNet):
+        raise WeightsError(
+            "a pre-activation encoder of a segmentation model, for medicai",
+            expected="a post-activation one: medicai keeps a last norm that nothing reads, and wants its weights",
             path=target,
         )
     best: list[Difference] | None = None
@@ -146,7 +153,7 @@ def _pickled(tensors: Arrays) -> bytes:
     return bytes(pickled(tensors))
 
 
-def _layers(tensors: Arrays) -> dict[str, Arrays]:
+def ordered_layers(tensors: Arrays) -> dict[str, Arrays]:
     """Keras's layers in the order in which a model of Keras has them, each with its variables."""
     layers: dict[str, Arrays] = {}
     for name, value in tensors.items():
@@ -164,9 +171,12 @@ def _layers(tensors: Arrays) -> dict[str, Arrays]:
         found = _IN_BLOCK.fullmatch(name)
         if found is None:
             return begins[_block(name)], -1.0, places[name]
-        # the shortcut's convolution comes before the last one of the branch, its norm before the last norm
-        number = float(found[2]) if found[2] != "0" else widest[_block(name)] - 0.1
-        return begins[_block(name)], number + (0.5 if found[3] == "bn" else 0.0), places[name]
+        block, is_norm = _block(name), found[3] == "bn"
+        number = float(found[2])
+        if found[2] == "0":  # by its distance from the sum: beside the last convolution, or behind one with a gate
+            gated = f"{block}_squeeze_excitation/conv1" in layers and not is_norm
+            number = widest[block] + (0.1 if gated else -0.1)
+        return begins[block], number + (0.5 if is_norm else 0.0), places[name]
 
     return {name: layers[name] for name in sorted(layers, key=order)}
 
@@ -184,6 +194,6 @@ _WRITERS: dict[str, Callable[[Arrays], bytes]] = {
     ".bin": _pickled,
     ".safetensors": _safetensors,
     ".npz": _npz,
-    ".weights.h5": lambda tensors: new_keras_file(_layers(tensors)),
-    ".h5": lambda tensors: old_keras_file(_layers(tensors)),
+    ".weights.h5": lambda tensors: new_keras_file(ordered_layers(tensors)),
+    ".h5": lambda tensors: old_keras_file(ordered_layers(tensors)),
 }

@@ -309,7 +309,7 @@ def _array(view: _View, flat: Array, source: Path) -> Array:
     steps = tuple(s * flat.itemsize for s in view.strides)
     array = np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, steps, writeable=False)
     if view.storage.is_bfloat16:
-        return (array.astype(np.uint32) << 16).view(np.float32).reshape(view.shape)
+        return np.asarray(np.left_shift(array.astype(np.uint32), 16)).view(np.float32).reshape(view.shape)
     return array
 
 

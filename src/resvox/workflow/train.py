@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
+from resvox.workflow.finetune import network_fields, with_strides_of
 from resvox.workflow.train_tasks import draw_for, fields_for, read_for
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def train(
     patch_size: Sequence[int] | None = None,
     spacing_mm: Sequence[float] | None = None,
     batch_size: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    weights_peer: str | None = None,
+    frozen_stages: int | None = None,
+    layer_decay: float | None = None,
     plan: str | os.PathLike[str] | TrainingPlan | None = None,
     plan_only: bool = False,
     resume: bool = False,
@@ -62,6 +67,10 @@ def train(
         steps, minutes: when to stop, whichever comes first.
         patch_size: voxels (D, H, W), for classes the size of the whole image; spacing_mm: target spacing (D, H, W);
             batch_size: patches or images a step.
+        weights: a file to begin from, of ours or of a peer: the plan's network is drawn to fit them, and what does not
+            is refused. weights_peer: whose they are, where their names do not say.
+        frozen_stages: how many of stem and four residual stages learn nothing; layer_decay: how much slower each
+            stage learns than the one behind it.
         plan: a plan or its YAML file, instead of one drawn from the data; other arguments change it.
         plan_only: write ``out/plan.yaml`` for editing and stop there.
         resume: go on from the last checkpoint of ``out``; overwrite: begin anew where a run is.
@@ -89,11 +98,19 @@ def train(
         "batch_size": batch_size,
         "precision": precision,
         "seed": seed,
+        "weights": None if weights is None else os.fspath(weights),
+        "weights_peer": weights_peer,
+        "frozen_stages": frozen_stages,
+        "layer_decay": layer_decay,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     changes = fields_for(task, changes)
+    if weights is not None and written is None:
+        changes = {**network_fields(task, weights, weights_peer, model), **changes}
     if written is None:
         settled = draw_for(task, described, device=device, changes=changes)
+        if weights is not None:
+            settled = with_strides_of(settled, weights, weights_peer)
     else:
         settled = _changed(written, task, changes)
     if on_plan is not None:

@@ -135,6 +135,7 @@ IMPORTERS: tuple[Importer, ...] = (
     Importer(peer="medicai", title="medicai ResNet v2", table=tables.MEDICAI_V2, habits=_medicai),
 )
 PEERS = tuple(dict.fromkeys([*(each.peer for each in IMPORTERS), "resvox"]))
+_UNNAMED = re.compile(r"(conv[23]d(?:_\d+)?)/kernel")
 _STAGE = re.compile(r"decoder_stage(\d)_conv_1_conv_([23])D/kernel")
 
 
@@ -162,12 +163,14 @@ def _medicai_unets(shapes: Shapes) -> list[Importer]:
     if not stages:
         return []
     depth, dims = max(int(each[1]) for each in stages), int(stages[0][2])
+    heads = [found[1] for found in map(_UNNAMED.fullmatch, shapes) if found]
+    head = heads[0] if heads else f"conv{dims}d"
     encoders = (tables.MEDICAI_V1, tables.MEDICAI_VD, tables.MEDICAI_V2)
     return [
         Importer(
             peer="medicai",
             title="medicai UNet",
-            table=tables.medicai_unet(encoder, depth, dims),
+            table=tables.medicai_unet(encoder, depth, dims, head),
             habits=_medicai,
             left_out=(("encoder/", "a stage of the encoder that the network does not use"),),
         )

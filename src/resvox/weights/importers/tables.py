@@ -136,8 +136,11 @@ MEDICAI_VD = Table(_MEDICAI_VD, style="keras")
 MEDICAI_V2 = Table(_MEDICAI_V2, style="keras")
 
 
-def medicai_unet(encoder: Table, depth: int, spatial_dims: int) -> Table:
-    """medicai's U-Net: its decoder counts stages from the image, ours from the deepest map; its head has no name."""
+def medicai_unet(encoder: Table, depth: int, spatial_dims: int, head: str) -> Table:
+    """medicai's U-Net: its decoder counts stages from the image, ours from the deepest map.
+
+    ``head`` is the layer that Keras itself named, by how many it had named before.
+    """
     rows = list(_inside(encoder.rows, "encoder.", ""))
     rows = [row for row in rows if row.ours not in ("encoder.head.fc", "encoder.norm")]
     dims = f"{spatial_dims}D"
@@ -149,5 +152,5 @@ def medicai_unet(encoder: Table, depth: int, spatial_dims: int) -> Table:
             Row(f"{ours}.up.0", f"{theirs}_transpose_conv_{dims}"),
             Row(f"{ours}.up.1", f"{theirs}_norm_{dims}", "norm"),
         ]
-    rows.append(Row("head", "conv{h}d".replace("{h}", str(spatial_dims))))
+    rows.append(Row("head", head))
     return Table(tuple(rows), style="keras")
