@@ -21,9 +21,12 @@ from twin_cases import random_image, random_tensors, relative_difference
 import resvox
 import resvox.keras as rk
 import resvox.torch.tensors
+import resvox.torch.transformers
+from resvox.blueprint.transformers import AttentionProduct as AttentionNode
 from resvox.errors import BlueprintError, WeightsError
 from resvox.keras.operations import AveragePool, DropPath, GroupNorm, LinearUpsample, MaxPool, ZeroPad
 from resvox.keras.tensors import fill, tensors_of
+from resvox.keras.transformers import AttentionProduct, PositionEmbedding
 
 THIN: dict[str, Any] = {"widths": (8, 12, 16, 24), "stem_width": 8, "depths": (1, 1, 1, 1)}
 BACKBONE: dict[str, Any] = {
@@ -34,6 +37,7 @@ BACKBONE: dict[str, Any] = {
     "num_filters": [8, 12, 16, 24],
 }
 UNET: dict[str, Any] = {**THIN, "decoder_filters": (16, 12, 8, 8, 4)}
+TRANSFORMER: dict[str, Any] = {"num_vit_layers": 1, "num_heads": 2, "num_queries": 4, "embed_dim": 12, "mlp_dim": 16}
 # the shapes of the cases, for which JAX has compiled every operation already
 FLAT, VOLUME = (33, 46, 2), (17, 34, 20, 2)
 COMPILES = keras.backend.backend() == "jax"  # anew for every shape: what another backend has shown is run once
@@ -70,12 +74,15 @@ def _savable() -> dict[str, Any]:
         "unet": rk.UNet(input_shape=volume, num_classes=2, name="my_unet", norm="instance", dtype="mixed_bfloat16",
                         decoder_interpolation="linear", **UNET),
         "unet-around": rk.UNet(encoder=encoder, encoder_depth=3, num_classes=2, decoder_filters=(8, 8, 4)),
+        "trans-around": rk.TransUNet(encoder=encoder, encoder_depth=3, decoder_filters=(8, 8, 4), **TRANSFORMER),
+        "trans": rk.TransUNet(input_shape=FLAT, encoder_depth=2, deep_supervision=True, dtype="mixed_bfloat16",
+                              patch_size=3, **TRANSFORMER, **UNET),
     }  # fmt: skip
 
 
 def check_a_saved_model_is_the_same_model(folder: Path, answers: Path) -> None:
     for name, model in _savable().items():
-        if COMPILES and name in ("rescaled", "unet-around"):
+        if COMPILES and name in ("rescaled", "unet-around", "trans-around", "trans"):
             continue
         randomized(model)
         model.save(folder / f"{name}.keras")
@@ -88,7 +95,8 @@ def check_a_saved_model_is_the_same_model(folder: Path, answers: Path) -> None:
         assert [each.name for each in loaded.layers] == [each.name for each in model.layers], name
         assert list(loaded.pyramid_outputs) == list(model.pyramid_outputs), name
         x = image(2, *(FLAT if len(model.input_shape) == 4 else VOLUME))
-        assert np.array_equal(value(model(x, training=False)), value(loaded(x, training=False))), name
+        found, wanted = (keras.tree.flatten(each(x, training=False)) for each in (loaded, model))
+        assert all(np.array_equal(value(a), value(b)) for a, b in zip(found, wanted, strict=True)), name
 
 
 def check_a_backbone_in_a_sequential_is_saved_whole(folder: Path, answers: Path) -> None:
@@ -215,8 +223,11 @@ def check_training_reaches_every_weight(folder: Path, answers: Path) -> None:
         rk.UNet(input_shape=(20, 21, 1), num_classes=2, encoder_name="resnet18vd", **UNET),
         rk.UNet(input_shape=(20, 21, 1), decoder_block_type="transpose", decoder_normalization=False, encoder_depth=2,
                 **UNET),
+        rk.TransUNet(input_shape=(36, 33, 1), encoder_depth=3, patch_size=1, **TRANSFORMER, **UNET),
     ]  # fmt: skip
-    for model in models[:: 2 if COMPILES else 1]:
+    if COMPILES:
+        del models[1::2], models[2:]
+    for model in models:
         shape = model.output.shape[1:]
         model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
         before = [np.array(value(variable)) for variable in model.weights]
@@ -294,6 +305,42 @@ def check_drop_path(folder: Path, answers: Path) -> None:
     assert not np.array_equal(first, second)
     again = DropPath.from_config(layer.get_config())
     assert (again.rate, again.seed) == (0.25, 1)
+
+
+def check_a_query_sees_what_its_mask_allows(folder: Path, answers: Path) -> None:
+    """A blocked token changes nothing, an attended one does; where all are blocked, all are attended."""
+    layer = AttentionProduct(heads=2)
+    query, tokens = image(1, 3, 8), image(1, 6, 8, seed=4)
+    masks = np.full((1, 2, 3, 3), -1.0, np.float32)  # a map of 2 x 3 tokens, a channel a query
+    masks[0, 0, :2, 0], masks[0, 1, 1, 0] = 0.0, 2.0  # the first query: tokens 0, 1, 4; a half is enough
+    masks[0, 1, 0, 1] = 1.0  # the second: token 3; the third: none, and so all
+    sees = [{0, 1, 4}, {3}, set(range(6))]
+    before = value(layer([query, tokens, tokens, masks]))
+    for token in range(6):
+        changed = tokens.copy()
+        changed[0, token] += 3.0
+        after = value(layer([query, changed, changed, masks]))
+        for row in range(3):
+            assert np.array_equal(after[0, row], before[0, row]) is (token not in sees[row]), (token, row)
+    assert np.array_equal(before[0, 2], value(layer([query, tokens, tokens]))[0, 2])
+    theirs = resvox.torch.transformers.AttentionProduct(AttentionNode(channels=8, heads=2))
+    allowed = torch.tensor([[token in row for token in range(6)] for row in sees])[None]
+    wanted = theirs(*(torch.from_numpy(x) for x in (query, tokens, tokens)), allowed).numpy()
+    assert relative_difference(before, wanted) < 1e-6
+
+
+def check_places_are_interpolated_as_pytorch_does(folder: Path, answers: Path) -> None:
+    for grid, size in (((3, 5), (7, 2)), ((4, 1), (1, 3)), ((2, 3, 4), (5, 3, 1))):
+        layer = PositionEmbedding(grid=grid, seed=1)
+        zeros = np.zeros((2, *size, 6), np.float32)
+        found = value(layer(zeros))
+        stored = torch.from_numpy(np.moveaxis(value(layer.kernel), (-1, -2), (0, 1)).copy())
+        mode = ("bilinear", "trilinear")[len(grid) - 2]
+        wanted = torch.nn.functional.interpolate(stored, size=size, mode=mode, align_corners=False).numpy()
+        assert relative_difference(found, np.repeat(np.moveaxis(wanted, 1, -1), 2, axis=0)) < 1e-6
+        again = PositionEmbedding.from_config(layer.get_config())
+        again.build((None, *grid, 6))
+        assert np.array_equal(value(again.kernel), value(layer.kernel))
 
 
 def check_operations_match_pytorchs(folder: Path, answers: Path) -> None:
