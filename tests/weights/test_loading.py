@@ -116,7 +116,7 @@ def test_a_residual_network_into_the_encoder_of_a_segmenter(thin):
         report = resvox.load_weights(model, state, classifier="drop")
         assert all(name.startswith("encoder.") for name in report.used)
         assert torch.equal(model.encoder.conv1.weight, state["conv1.weight"])
-        assert set(report.kept.values()) == {"no encoder's"}
+        assert set(report.kept.values()) == {"beside the encoder"}
         deeper = [name for name, why in report.dropped.items() if why == "deeper than the model"]
         assert bool(deeper) == (depth < 5)
         assert all(name.startswith(("layer3", "layer4")) for name in deeper)

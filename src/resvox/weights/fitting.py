@@ -170,7 +170,7 @@ class _Fitting:
         filled: Arrays = {}
         for name, spec in specs.items():
             if not name.startswith(prefix):
-                self.kept[name] = "no encoder's"
+                self.kept[name] = "beside the encoder"
                 continue
             inner = name.removeprefix(prefix)
             array = self.named.tensors.get(inner)
