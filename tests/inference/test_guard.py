@@ -72,7 +72,20 @@ def test_where_none_agrees_the_reference_itself_answers():
     assert (made(ramp())[:, 1] > 0).mean() == 0.5
     assert len(notes) == 2
     assert verdicts == [Verdict(2, 0.0)]
+    assert made.changed == 0.0
     assert made.name == "plain"
+
+
+def test_torch_tells_labels_without_handing_out_logits():
+    import torch
+
+    from resvox.inference import TorchEngine
+
+    for classes in (1, 3):
+        engine = TorchEngine(torch.nn.Conv3d(1, classes, 3, padding=1), device="cpu")
+        windows = np.random.default_rng(0).normal(size=(2, 1, 5, 6, 7)).astype(np.float32)
+        logits = engine(windows)
+        np.testing.assert_array_equal(engine.labels(windows), logits.argmax(1) if classes > 1 else logits[:, 0] > 0)
 
 
 def test_windows_of_background_alone_settle_nothing():
@@ -81,7 +94,7 @@ def test_windows_of_background_alone_settle_nothing():
     made(ramp(shift=2))
     assert (plain.calls, made.changed) == (0, None)
     made(ramp())
-    assert (plain.calls, made.name) == (1, "plain")
+    assert (plain.calls, made.name) == (2, "plain")  # compared with, and then asked
 
 
 def test_an_earlier_verdict_is_believed():

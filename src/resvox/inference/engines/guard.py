@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +13,13 @@ from resvox.inference.engines.protocol import Engine
 
 TOLERANCE = 1e-3  # share of a window's voxels that may get another label
 Making = Callable[[], Engine]
+
+
+@runtime_checkable
+class LabelsAlone(Protocol):
+    """An engine that can tell labels without handing out logits."""
+
+    def labels(self, windows: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -80,38 +88,30 @@ class GuardedEngine:
         return self._settle(windows, labels, answer)
 
     def _settle(self, windows: np.ndarray, labels: np.ndarray, answer: np.ndarray) -> np.ndarray:
-        if self._index == len(self._candidates) - 1:
-            self.changed = 0.0
-            self._forget()
-            return answer
-        answer = answer.copy()  # an engine may reuse its memory
-        trusted = self._reference()(windows)
-        expected = _labels(trusted)
-        while True:
+        expected: np.ndarray | None = None
+        while self._index < len(self._candidates) - 1:
+            if expected is None:  # labels alone: with many classes two answers are gigabytes
+                expected = _trusted_labels(self._reference(), windows)
             changed = float(np.mean(labels != expected))
             if changed <= TOLERANCE:
-                self.changed = changed
-                self._forget()
-                self._on_verdict(Verdict(self._index, changed))
-                return answer
+                return self._settled(answer, changed)
             words = self._candidates[self._index][0]
             self._notify(f"{words} would change {100 * changed:.2f} % of the labels of a window; not used")
             self._index += 1
             self._made = self._next()
-            if self._index == len(self._candidates) - 1:
-                self.changed = 0.0
-                self._forget()
-                self._on_verdict(Verdict(self._index, 0.0))
-                return trusted
-            answer = self._made(windows).copy()
+            answer = self._made(windows)
             labels = _labels(answer)
+        return self._settled(answer, 0.0)
+
+    def _settled(self, answer: np.ndarray, changed: float) -> np.ndarray:
+        self.changed = changed
+        self._on_verdict(Verdict(self._index, changed))
+        self._forget()
+        return answer
 
     def _forget(self) -> None:
         """Let go of what is not needed once it is settled: the closures hold a whole network."""
-        self._candidates, self._reference = [], self._settled
-
-    def _settled(self) -> Engine:
-        return self._made
+        self._candidates, self._reference = [], lambda: self._made
 
     def _next(self) -> Engine:
         while self._index < len(self._candidates) - 1:
@@ -122,6 +122,12 @@ class GuardedEngine:
                 self._notify(f"no {words}: {error}")
                 self._index += 1
         return self._candidates[-1][1]()
+
+
+def _trusted_labels(engine: Engine, windows: np.ndarray) -> np.ndarray:
+    if isinstance(engine, LabelsAlone):
+        return engine.labels(windows)
+    return _labels(engine(windows))
 
 
 def _labels(logits: np.ndarray) -> np.ndarray:

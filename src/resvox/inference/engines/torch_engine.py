@@ -105,6 +105,20 @@ class TorchEngine:
                 done += len(part)
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
+    def labels(self, windows: np.ndarray, /) -> np.ndarray:
+        """(batch, *roi): the class of each voxel, of a single class whether its logit is above 0.
+
+        One window after the other, and no logit leaves the device.
+        """
+        found: list[np.ndarray] = []
+        with self._inference():
+            for window in torch.from_numpy(np.ascontiguousarray(windows, np.float32)):
+                moved = window[None].to(self.device, self._cast)
+                logits = _first_output(self.module(moved.contiguous(memory_format=CHANNELS_LAST[moved.ndim])))
+                labels = logits.argmax(1) if logits.shape[1] > 1 else logits[:, 0] > 0
+                found.append(labels.cpu().numpy())
+        return np.concatenate(found)
+
     @contextmanager
     def _inference(self) -> Iterator[None]:
         """Eval mode, no gradients, the precision asked for, the same answer on every run."""
