@@ -21,7 +21,7 @@ SPACING = (2.0, 1.0, 1.0)
 
 def pair(shape=(12, 14, 16), channels=None):
     rng = np.random.default_rng(0)
-    reference = rng.normal(100, 30, shape if channels is None else (channels, *shape)).astype(np.float32)
+    reference = rng.normal(0, 30, shape if channels is None else (channels, *shape)).astype(np.float32)
     return reference + rng.normal(0, 5, reference.shape).astype(np.float32), reference
 
 

@@ -18,7 +18,8 @@ from resvox.errors import DatasetError, PlanError, ResvoxError
 from resvox.training import fit, read_dataset
 from resvox.training.checkpoints import load_checkpoint, save_checkpoint
 from resvox.training.logs import ProgressDisplay, read_metrics
-from resvox.training.loop import _original
+from resvox.training.loop import _original, build_model
+from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
 from resvox.training.validation import dice_per_class
 from resvox.weights import read_header
@@ -230,6 +231,33 @@ def test_images_of_two_dimensions(image_writer, scan_maker, tiny_plan, tmp_path)
     result = fit(read_dataset(tmp_path / "cases.csv"), plan, tmp_path / "run", progress=False)
     assert math.isfinite(result.history[-1]["loss"])
     assert read_header(result.model_path).metadata["inference"]["roi_size"] == [8, 8]
+
+
+def test_a_model_of_several_levels_learns_from_all_and_answers_with_one(dataset, tiny_plan, tmp_path):
+    plan = tiny_plan.with_changes(deep_supervision=True, steps=2)
+    result = fit(dataset, plan, tmp_path / "run", progress=False)
+    assert math.isfinite(result.history[-1]["loss"])
+    model = resvox.load_model(result.model_path)
+    torch.manual_seed(seed_number(plan.seed, Purpose.WEIGHTS))  # as the run began
+    start, trained = build_model(plan).state_dict(), model.state_dict()
+    heads = [name for name in start if name.startswith("supervision.") and name.endswith("weight")]
+    assert heads
+    assert all(not torch.equal(trained[name], start[name]) for name in heads)
+    assert isinstance(model(torch.zeros(1, 1, 8, 8, 8)), torch.Tensor)
+
+
+def test_other_models_of_the_catalog_train(dataset, tiny_plan, tmp_path):
+    plan = tiny_plan.with_changes(model="unet_plus_plus", encoder="resnet18vd", decoder_filters=(8, 8), steps=1)
+    result = fit(dataset, plan, tmp_path / "run", progress=False)
+    assert read_header(result.model_path).blueprint.name == "unet_plus_plus"
+    wrong = {
+        "resnet18": "model='resnet18', which is for classification; expected a model for segmentation",
+        "unet3": "unknown model 'unet3'",
+    }
+    for name, words in wrong.items():
+        with pytest.raises(ResvoxError, match=words):
+            fit(dataset, plan.with_changes(model=name), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_plain_lines_where_no_terminal_listens(dataset, tiny_plan, tmp_path, capsys):

@@ -36,8 +36,8 @@ def read_class_folders(root: Path) -> ClassificationDataset:
             path=root,
         )
     cases: list[ImageCase] = []
-    searched: dict[str | None, Path] = {**parts} or {None: root}
-    for split, folder in searched.items():
+    searched: list[tuple[str | None, Path]] = [*parts.items()] or [(None, root)]
+    for split, folder in searched:
         cases += _cases_in_classes(folder, split)
     taken = sorted({case.id for case in cases})
     if len(taken) < len(cases):  # the same name in two splits
