@@ -72,7 +72,7 @@ def test_every_change_of_the_file_is_refused_or_seen(case):
     gone = kernels[len(kernels) // 2]
     with pytest.raises(WeightsError, match=f"missing: {gone}"):
         resvox.load_weights(model, {name: value for name, value in arrays.items() if name != gone})
-    with pytest.raises(WeightsError, match="unknown: .*extra"):
+    with pytest.raises(WeightsError, match=r"unknown: .*extra"):
         resvox.load_weights(model, {**arrays, "extra/kernel": arrays[gone]})
     with pytest.raises(WeightsError, match="misshapen: "):
         resvox.load_weights(model, {**arrays, gone: np.concatenate([arrays[gone]] * 2, axis=-1)})

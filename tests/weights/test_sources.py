@@ -160,9 +160,13 @@ def test_a_pickle_that_calls_is_refused_before_it_runs(tmp_path, monkeypatch, fu
 def test_pickles_that_claim_memory_are_refused(tmp_path, zipped):
     # a note with the number 2**31: the C unpickler would make room for all before it
     write_pickle(tmp_path / "note.pth", b"\x80\x02}r\xff\xff\xff\x7f.", zipped=zipped)
-    refused(tmp_path / "note.pth", "a pickle that claims endless memory")
+    refused(tmp_path / "note.pth", "no state dict")
     write_pickle(tmp_path / "long.pth", b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.", zipped=zipped)
     refused(tmp_path / "long.pth", "not a PyTorch file, or a broken one")
+    # ((((), ()), ((), ())), ...) sixty deep, as a key: to hash it takes 2**60 steps
+    laughs = b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"K\x01s."
+    write_pickle(tmp_path / "laughs.pth", laughs, zipped=zipped)
+    refused(tmp_path / "laughs.pth", "tuples in tuples without end")
 
 
 def rewritten(path, target, name, change):

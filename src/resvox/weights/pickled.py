@@ -11,13 +11,13 @@ import io
 import math
 import os
 import pickle
-import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from resvox.weights.archives import check_members, open_zip, read_member
 Array = npt.NDArray[Any]
 
 MAX_PICKLE_BYTES = 64 * 2**20
+MAX_TUPLE = 10_000  # a shape has a few numbers, the arguments of a tensor six
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 STORAGES = {
@@ -62,7 +63,6 @@ HARMLESS = {
     "torch.bfloat16",
     "torch.serialization._get_layout",
 }
-_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,19 +137,34 @@ _STAND_INS: dict[str, Any] = {
 }
 
 
-class _Reader(pickle.Unpickler):
-    """Runs a pickle with stand-ins alone."""
+class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Runs a pickle with stand-ins alone.
 
-    def __init__(self, file: Any, path: Path | str) -> None:
+    Python's own unpickler instead of the C one: its notes are a dictionary, so a large number costs no memory; and
+    tuples can be counted on the way, because to hash one that holds itself many times over never ends.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined,misc]
+
+    def __init__(self, file: _Bounded, path: Path | str) -> None:
         super().__init__(file, encoding="utf-8")
         self._path = path
+        self._sizes: dict[int, tuple[object, int]] = {}
         self.storages: dict[str, _Storage] = {}
+
+    def _count(self) -> None:
+        """After a tuple was made: how many objects it holds, counting shared ones every time."""
+        made = self.stack[-1]  # type: ignore[attr-defined]
+        size = 1 + sum(self._sizes.get(id(item), (item, 1))[1] for item in made)
+        if size > MAX_TUPLE:
+            raise pickle.UnpicklingError("tuples in tuples without end")
+        self._sizes[id(made)] = made, size
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
         if full not in _STAND_INS:
             raise WeightsError(
-                f"a pickle that calls {full}",
+                f"a pickle that calls {full[:100]}",
                 expected="tensors and plain containers alone",
                 fix="if you trust the file, load it with its own library and save its state dict as .safetensors",
                 path=self._path,
@@ -168,6 +183,41 @@ class _Reader(pickle.Unpickler):
         if self.storages.setdefault(storage.key, storage) != storage:
             raise pickle.UnpicklingError(f"storage {storage.key!r} of two kinds")
         return storage
+
+
+def _counted(code: bytes) -> Callable[[_Reader], None]:
+    load: Any = pickle._Unpickler.dispatch[code[0]]  # type: ignore[attr-defined]
+
+    def run(reader: _Reader) -> None:
+        load(reader)
+        reader._count()
+
+    return run
+
+
+for _code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
+    _Reader.dispatch[_code[0]] = _counted(_code)
+
+
+class _Bounded:
+    """A file that gives no more bytes than it has: a pickle may ask for any number at once."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.left = min(MAX_PICKLE_BYTES, _left(file))
+
+    def read(self, count: int) -> bytes:
+        """As of a file."""
+        if count > self.left:
+            raise EOFError("it ends before its pickle does")
+        self.left -= count
+        return bytes(self._file.read(count))
+
+    def readline(self) -> bytes:
+        """As of a file."""
+        line = bytes(self._file.readline(self.left))
+        self.left -= len(line)
+        return line
 
 
 def read_pickled(path: str | os.PathLike[str]) -> Any:
@@ -256,17 +306,8 @@ def _read_legacy(file: BinaryIO, source: Path) -> Any:
 
 
 def _run(file: Any, source: Path) -> tuple[Any, dict[str, _Storage]]:
-    """One pickle of the file, looked through before it runs: its object, and the storages it names."""
-    begin = file.tell()
-    limit = min(MAX_PICKLE_BYTES, _left(file))
-    for opcode, argument, position in pickletools.genops(file):
-        if (position or 0) - begin > limit:
-            raise WeightsError("a pickle of more than 64 MiB", expected="names of tensors", path=source)
-        # the C unpickler makes room for as many notes as the largest number says
-        if opcode.name in _PUTS and int(argument or 0) > limit:
-            raise WeightsError("a pickle that claims endless memory", expected="names of tensors", path=source)
-    file.seek(begin)
-    reader = _Reader(file, source)
+    """One pickle of the file: its object, and the storages it names."""
+    reader = _Reader(_Bounded(file), source)
     return reader.load(), reader.storages
 
 
