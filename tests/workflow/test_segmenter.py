@@ -196,3 +196,49 @@ def make_spaced(tmp_path):
         return resvox.save_model(network, tmp_path / "spaced.safetensors", metadata=metadata)
 
     return make
+
+
+@pytest.mark.parametrize("engine", ["torch-plain", "auto"])
+def test_many_classes_are_blended_as_features_with_the_same_labels(make_model, tmp_path, engine):
+    from resvox.inference import TorchEngine, labels_from_logits, sliding_window_inference
+    from resvox.weights import read_header
+
+    network = resvox.create_model(
+        "unet", encoder_name="resnet10", encoder_depth=2, decoder_filters=(4, 4), widths=(4,) * 4, stem_width=4,
+        spatial_dims=3, in_channels=1, num_classes=9,
+    ).eval()  # fmt: skip
+    generator = np.random.default_rng(0)
+    network.head.weight.data.copy_(network.head.weight.data.new_tensor(generator.normal(0, 3, (9, 4, 1, 1, 1))))
+    metadata = read_header(make_model()).metadata
+    metadata["labels"] = {f"part {value}": value for value in range(9)}
+    metadata["preprocessing"]["spacing_mm"] = [4.0, 3.0, 3.0]
+    path = resvox.save_model(network, tmp_path / "model.safetensors", metadata=metadata)
+    segmenter = Segmenter(path, engine=engine, precision="float32")
+    assert segmenter._head.classes == 9
+    volume = scan((20, 18, 22))
+    made = segmenter.segment(volume, probabilities=True)
+    prepared = segmenter.prepare(volume)
+    plain = TorchEngine(network, device="cpu", precision="float32")
+    scores = prepared.restore_scores(sliding_window_inference(prepared.array, plain, roi_size=8, overlap=0.25)).array
+    ranked = np.sort(scores, axis=0)
+    clear = ranked[-1] - ranked[-2] > 1e-3
+    np.testing.assert_array_equal(made.label_map.array[clear], labels_from_logits(scores)[clear])
+    assert clear.mean() > 0.95
+    assert len(np.unique(made.label_map.array)) > 3
+    np.testing.assert_allclose(made.probabilities.array.sum(axis=0), 1, atol=1e-4)
+    first = Segmenter(path, engine=engine, precision="float32", resample="labels").segment(volume)
+    assert set(np.unique(first.label_map.array)) <= set(range(9))
+
+
+def test_few_classes_a_wide_head_and_folds_are_blended_as_logits(make_model, tmp_path):
+    from resvox.weights import read_header
+
+    assert Segmenter(make_model(), engine="torch")._head is None
+    network = resvox.create_model(
+        "unet", encoder_name="resnet10", encoder_depth=2, decoder_filters=(4, 4), widths=(4,) * 4, stem_width=4,
+        spatial_dims=3, in_channels=1, num_classes=6, head_kernel=3,
+    )  # fmt: skip
+    metadata = {**read_header(make_model()).metadata, "labels": {f"part {value}": value for value in range(6)}}
+    wide = resvox.save_model(network, tmp_path / "wide.safetensors", metadata=metadata)
+    assert Segmenter(wide, engine="torch")._head is None
+    assert Segmenter([make_model(), make_model()], engine="torch")._head is None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from resvox.inference.engines import Engine
 from resvox.inference.ensemble import EnsembleEngine
+from resvox.inference.heads import LinearHead
 from resvox.inference.reduction import labels_from_logits, probabilities_from_logits
 from resvox.inference.restoring import Restorer, can_restore
 from resvox.inference.sliding_window import sliding_window_inference
@@ -22,6 +23,7 @@ __all__ = [
     "Engine",
     "EnsembleEngine",
     "FinishedSlice",
+    "LinearHead",
     "Restorer",
     "TorchEngine",
     "WindowCount",

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from resvox.errors import InferenceError
+from resvox.inference.heads import LinearHead
 from resvox.inference.reduction import probabilities_from_logits
 from resvox.inference.streaming import FinishedSlice
 from resvox.preprocessing import Crop, Pad, Prepared, Reorient, Respace
@@ -62,6 +63,7 @@ class Restorer:
     Args:
         prepared: how the scan became what the network saw.
         values: the label of every class; None counts from 0. A single class means 0 and 1, by the logit's sign.
+        head: turns slices of features into logits, box by box; None where slices hold logits.
         probabilities: also restore (classes, *source) float32; this needs the room for all of it.
         threads: that restore boxes.
 
@@ -74,6 +76,7 @@ class Restorer:
         prepared: Prepared,
         *,
         values: Mapping[int, int] | None = None,
+        head: LinearHead | None = None,
         probabilities: bool = False,
         threads: int = 1,
     ) -> None:
@@ -84,7 +87,7 @@ class Restorer:
                 fix="Prepared.restore_labels",
             )
         self.prepared, self.values, self.wants_probabilities = prepared, dict(values or {}), probabilities
-        self.threads = threads
+        self.threads, self.head = threads, head
         self.box, self.axes = _geometry(prepared)
         highest = max(self.values.values(), default=255)
         self.labels = np.zeros(prepared.source.shape, np.min_scalar_type(max(highest, 1)))
@@ -115,7 +118,9 @@ class Restorer:
         """All boxes between slices that follow each other."""
         logits = slices[0].logits
         if self.wants_probabilities and self.scores is None:
-            self.scores = np.empty((len(logits), *self._inner(self.labels).shape), np.float32)
+            self.scores = np.empty(
+                (self.head.classes if self.head else len(logits), *self._inner(self.labels).shape), np.float32
+            )
         starts = (slices[0].index, slices[0].start, 0)
         sizes = (len(slices), *logits.shape[1:])
         spans = []
@@ -137,6 +142,8 @@ class Restorer:
             for (low, high), inner, start in zip(span, self.box, starts, strict=False)
         )
         box = np.stack([each.logits[(slice(None), *rest)] for each in slices[first]], axis=1)
+        if self.head is not None:
+            box = self.head(box)
         self._inner(self.labels)[targets] = self._labels_of(box, span, targets)
         if self.scores is not None:
             likely = probabilities_from_logits(box)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError
+from resvox.workflow.heads import late_head
 from resvox.workflow.model_files import ModelFile, Paths, model_file, model_files
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class Segmenter:
         self.roi_size = tuple(int(n) for n in self.metadata["inference"]["roi_size"])
         self.overlap = float(self.metadata["inference"].get("overlap", 0.5) if overlap is None else overlap)
         self.mirror_axes = self._mirror_axes() if mirror else ()
+        # Folds have a head each, and of a window that is passed over no features are known.
+        self._head = late_head(files[0]) if len(files) == 1 and not skip_empty else None
         engines = [self._engine(each, engine, device, precision, notify) for each in files]
         self.engine: Any = engines[0] if len(engines) == 1 else EnsembleEngine(engines)
 
@@ -127,6 +130,7 @@ class Segmenter:
                 device=device,
                 precision=precision,
                 fingerprint=fingerprint_of(file.path),
+                head=self._head,
                 notify=notify,
             )
         return engine_of_file(
@@ -211,7 +215,13 @@ class Segmenter:
             likely = None
             network = watch.seconds
         else:
-            restorer = Restorer(prepared, values=self._values(), probabilities=probabilities, threads=usable_threads())
+            restorer = Restorer(
+                prepared,
+                values=self._values(),
+                head=self._head,
+                probabilities=probabilities,
+                threads=usable_threads(),
+            )
             label_map, likely = restorer.restore(slices)
             network = time.perf_counter() - start - restorer.seconds
         seconds = {"network": round(network, 4), "restore": round(time.perf_counter() - start - network, 4)}
@@ -228,7 +238,8 @@ class Segmenter:
         values = np.asarray(list(self._values().values()))
         labels = np.zeros(prepared.grid.shape, np.min_scalar_type(int(values.max())))
         for each in slices:
-            labels[each.index, each.start : each.start + each.logits.shape[1]] = values[labels_from_logits(each.logits)]
+            logits = each.logits if self._head is None else self._head(each.logits)
+            labels[each.index, each.start : each.start + logits.shape[1]] = values[labels_from_logits(logits)]
         return prepared.restore_labels(labels)
 
     def _values(self) -> dict[int, int]:

@@ -14,6 +14,7 @@ from resvox.inference.engines import openvino_engine
 from resvox.inference.engines.cache import fingerprint_of, key_of, read_cached, write_cached
 from resvox.inference.engines.guard import GuardedEngine, Making, Verdict
 from resvox.inference.engines.protocol import Engine
+from resvox.inference.heads import LinearHead
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ def make_engine(
     device: str = "auto",
     precision: str = "auto",
     fingerprint: str | None = None,
+    head: LinearHead | None = None,
     notify: Callable[[str], object] | None = None,
 ) -> Engine:
     """The engine for a network and a window.
@@ -54,11 +56,13 @@ def make_engine(
             :class:`resvox.inference.engines.guard.GuardedEngine`, else float32. A precision that is named is used
             without a comparison.
         fingerprint: names the network (a digest of its file), so that what is made of it can be kept on disk.
+        head: the network's own last layer; the engine then answers with the features before it.
         notify: called with a line of text where an engine is given up; a ``RuntimeWarning`` by default.
 
     Raises:
         InferenceError: an unknown engine, device or precision, or one that this machine does not have.
     """
+    from resvox.inference.engines.folding import without_head
     from resvox.inference.engines.torch_engine import TorchEngine, choose_device, warn
 
     if engine not in ENGINES:
@@ -71,8 +75,11 @@ def make_engine(
 
     def module() -> torch.nn.Module:  # loaded at most once, and only if it is needed
         if not held:
-            held.append(load())
+            held.append(load() if head is None else without_head(load()))
         return held[0]
+
+    if head is not None and fingerprint is not None:
+        fingerprint += " without head"
 
     def plain() -> Engine:
         return TorchEngine(module(), device=place, precision="float32", notify=notify)
@@ -97,6 +104,7 @@ def make_engine(
     return GuardedEngine(
         candidates,
         plain,
+        labels_of=head.labels if head is not None else None,
         verdict=_read_verdict(name),
         on_verdict=lambda verdict: _write_verdict(name, verdict),
         notify=notify,

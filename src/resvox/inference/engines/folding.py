@@ -55,6 +55,12 @@ def folded(module: nn.Module, *, roi_size: Sequence[int] | None = None) -> nn.Mo
     return network
 
 
+def without_head(network: nn.Module) -> nn.Module:
+    """The network, which then answers with the features before its last layer."""
+    network.head = nn.Identity()
+    return network
+
+
 def in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The network with its weights in a precision, in place; running statistics stay in float32, which norms accept."""
     for part in network.modules():

@@ -40,6 +40,7 @@ class GuardedEngine:
         candidates: (words for it, what makes it), fastest first. One that cannot be made is passed over, and said.
         reference: makes the engine that is trusted, plain float32 torch; it is also the last resort.
         verdict: of an earlier comparison of the same network on this machine; then nothing is compared.
+        labels_of: the classes (batch, *roi) of an answer; by default of its largest logits.
         on_verdict: called with what the comparison came to.
         notify: called with a line of text where a candidate is given up.
     """
@@ -49,12 +50,14 @@ class GuardedEngine:
         candidates: Sequence[tuple[str, Making]],
         reference: Making,
         *,
+        labels_of: Callable[[np.ndarray], np.ndarray] | None = None,
         verdict: Verdict | None = None,
         on_verdict: Callable[[Verdict], object] | None = None,
         notify: Callable[[str], object],
     ) -> None:
         self._candidates = [*candidates, ("plain torch in float32", reference)]
         self._reference = reference
+        self._own_labels = labels_of
         self._on_verdict = on_verdict or (lambda verdict: None)
         self._notify = notify
         self._index = verdict.index if verdict else 0
@@ -82,7 +85,7 @@ class GuardedEngine:
         answer = self._made(windows)
         if self.changed is not None:
             return answer
-        labels = _labels(answer)
+        labels = self._labels(answer)
         if not labels.any():
             return answer
         return self._settle(windows, labels, answer)
@@ -91,7 +94,7 @@ class GuardedEngine:
         expected: np.ndarray | None = None
         while self._index < len(self._candidates) - 1:
             if expected is None:  # labels alone: with many classes two answers are gigabytes
-                expected = _trusted_labels(self._reference(), windows)
+                expected = self._trusted_labels(windows)
             changed = float(np.mean(labels != expected))
             if changed <= TOLERANCE:
                 return self._settled(answer, changed)
@@ -100,8 +103,17 @@ class GuardedEngine:
             self._index += 1
             self._made = self._next()
             answer = self._made(windows)
-            labels = _labels(answer)
+            labels = self._labels(answer)
         return self._settled(answer, 0.0)
+
+    def _labels(self, answer: np.ndarray) -> np.ndarray:
+        return _labels(answer) if self._own_labels is None else self._own_labels(answer)
+
+    def _trusted_labels(self, windows: np.ndarray) -> np.ndarray:
+        engine = self._reference()
+        if self._own_labels is None and isinstance(engine, LabelsAlone):
+            return engine.labels(windows)
+        return self._labels(engine(windows))
 
     def _settled(self, answer: np.ndarray, changed: float) -> np.ndarray:
         self.changed = changed
@@ -122,12 +134,6 @@ class GuardedEngine:
                 self._notify(f"no {words}: {error}")
                 self._index += 1
         return self._candidates[-1][1]()
-
-
-def _trusted_labels(engine: Engine, windows: np.ndarray) -> np.ndarray:
-    if isinstance(engine, LabelsAlone):
-        return engine.labels(windows)
-    return _labels(engine(windows))
 
 
 def _labels(logits: np.ndarray) -> np.ndarray:
