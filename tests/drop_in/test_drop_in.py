@@ -49,6 +49,8 @@ found["spellings"] = [
     for name in ("resnet50v2", "resnet50_v2", "ResNet18", "resnext50_32x4d")
 ]
 found["unet by name"] = type(mm.create_model("UNet", encoder_name="resnet10", input_shape=(8, 8, 1))).__name__
+trans = mm.TransUNet(encoder_name="resnet10", input_shape=(8, 8, 1), num_vit_layers=1, embed_dim=16, mlp_dim=8)
+found["trans_unet"] = [trans.blueprint.network.decoder.act.slope, trans.blueprint.network.activation, trans.name]
 found["families"] = [sorted(mm.list_models(family="SENet")), len(mm.list_models()) > 30]
 print(json.dumps(found))
 """
@@ -63,6 +65,10 @@ def test_softmax_behind_a_classifier_and_sigmoid_behind_a_segmenter(defaults):
     assert defaults["classifier"] == pytest.approx([1, 1], abs=1e-5)
     assert defaults["segmenter"] == ["sigmoid", "UNet3D", [None, None, None, None, 1]]
     assert defaults["name"] == "ResNet18"
+
+
+def test_a_trans_unet_gives_logits_and_leaks_as_kerass_layer(defaults):
+    assert defaults["trans_unet"] == [0.3, None, "TransUNet2D"]
 
 
 def test_norms_of_the_decoder_have_kerass_numbers_and_of_the_encoder_pytorchs(defaults):

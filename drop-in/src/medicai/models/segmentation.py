@@ -158,6 +158,7 @@ def TransUNet(  # noqa: N802 - medicai's name
     num_classes: int = 1,
     classifier_activation: str | None = None,
     head_upsample: int | Sequence[int] = 1,
+    decoder_activation: Any = "leaky_relu",
     name: str | None = None,
     **options: Any,
 ) -> keras.Model:
@@ -173,15 +174,17 @@ def TransUNet(  # noqa: N802 - medicai's name
         num_classes: channels of the output.
         classifier_activation: ``None`` (logits), ``"sigmoid"`` or ``"softmax"``.
         head_upsample: by how much the output is larger than the input, a whole number or one per axis.
+        decoder_activation: of the convolutions on the way up; ``"leaky_relu"`` has medicai's slope, 0.3.
         name: of the model, ``"TransUNet2D"`` or ``"TransUNet3D"`` by default.
         **options: ``num_vit_layers=12``, ``num_heads=8``, ``num_queries=100``, ``embed_dim=512``,
-            ``mlp_dim=1024``, ``dropout_rate=0.1``, ``decoder_filters``, ``decoder_activation="leaky_relu"`` and the
-            others of ``resvox.keras.TransUNet``; unknown ones are refused by name.
+            ``mlp_dim=1024``, ``dropout_rate=0.1``, ``decoder_filters`` and the others of
+            ``resvox.keras.TransUNet``; unknown ones are refused by name.
 
     Raises:
         resvox.errors.BlueprintError: an argument that is unknown, missing or not valid.
         resvox.errors.UnknownModelError: no such encoder.
     """
+    slope = ("leaky_relu", {"negative_slope": 0.3})
     return _build(
         "TransUNet",
         input_shape=input_shape,
@@ -192,5 +195,6 @@ def TransUNet(  # noqa: N802 - medicai's name
         name=name,
         encoder_depth=encoder_depth,
         num_classes=num_classes,
+        decoder_activation=slope if decoder_activation == "leaky_relu" else decoder_activation,
         **options,
     )
