@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,7 @@ def _read(path: Path, series: str | int | None, channels: int | None) -> Volume:
     if path.is_dir() or ending in DICOM_ENDINGS:
         volume = read_dicom(path, series=series)
     else:
-        not_finite = check_nifti(path) if ending in NIFTI_ENDINGS else 0
-        volume = _volume_of_file(path, channels)
-        _refuse_not_finite(not_finite, volume.array.size)
+        volume = _checked_nifti(path, channels) if ending in NIFTI_ENDINGS else _volume_of_file(path, channels)
     volume = _with_settled_type(volume)
     if channels is not None and volume.channels != channels:
         raise VolumeError(
@@ -69,6 +68,19 @@ def _read(path: Path, series: str | int | None, channels: int | None) -> Volume:
             fix="give one file a channel (case_0000, case_0001, ...) or an image with that many",
             path=path,
         )
+    return volume
+
+
+def _checked_nifti(path: Path, channels: int | None) -> Volume:
+    """Read and checked at once: both decompress the whole file, each in a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        check = pool.submit(check_nifti, path)
+        try:
+            volume = _volume_of_file(path, channels)
+        except VolumeError:
+            check.result()  # it has more to say of a damaged file
+            raise
+        _refuse_not_finite(check.result(), volume.array.size)
     return volume
 
 
