@@ -57,7 +57,8 @@ def test_everything_that_is_wrong_is_told_at_once(thin):
     ("options", "words", "option"),
     [
         ({"norm": ("batch", {"eps": 1e-3})}, "bn1 eps 1e-05 for 0.001", "norm"),
-        ({"activation": "silu"}, "act1 kind 'relu' for 'silu'", "norm"),
+        ({"activation": "silu"}, "act1 activation 'relu' for 'silu'", "the options activation of the model"),
+        ({"norm": "group"}, "bn1 norm 'batch' for 'group'", "the options norm of the model"),
         ({"strides": (1, 2, 2, 2, 2)}, "conv1 stride (2, 2) for (1, 1)", "strides"),
         ({"dilate_first_block": True, "output_stride": 8}, "dilation", "dilate_first_block"),
     ],
@@ -137,7 +138,7 @@ def test_our_own_model_file_and_state_dict(tmp_path, thin):
         report = resvox.load_weights(other, source, peer="resvox")
         assert report.peer == "resvox"
         assert all(torch.equal(value, model.state_dict()[key]) for key, value in other.state_dict().items())
-    assert "act1 kind 'silu' for 'relu'" in refused("computes something else", thin(norm="group",
+    assert "act1 activation 'silu' for 'relu'" in refused("computes something else", thin(norm="group",
                                                      strides=(1, 2, 2, 2, 2)), path)  # fmt: skip
     again = resvox.create_model_from(path)
     assert again.blueprint == model.blueprint
@@ -175,7 +176,10 @@ def test_peers_that_share_names_must_be_told_apart():
     stride = resvox.create_model_from(state, peer="kenshohara").conv1.stride
     assert stride == (1, 2, 2)
     assert resvox.create_model_from(state, peer="monai").conv1.stride == (1, 1, 1)
-    assert resvox.create_model_from(state, peer="monai", strides=(2, 2, 2, 2, 2)).conv1.stride == (2, 2, 2)
+    model = resvox.create_model_from(state, peer="monai", strides=(2, 2, 2, 2, 2))
+    assert model.conv1.stride == (2, 2, 2)
+    told = resvox.weights.origin_of(model)["untold"]
+    assert told == ["conv1 stride (2, 2, 2), where the peer's default is (1, 1, 1)"]
 
 
 def test_names_of_nobody(thin):

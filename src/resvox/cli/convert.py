@@ -26,13 +26,11 @@ def convert(
     source: Annotated[
         Path, typer.Argument(metavar="FILE", help="Weights: .pth, .pt, .safetensors, .h5, .weights.h5, .keras, .npz.")
     ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", rich_help_panel=OUTPUT)],
     options: Annotated[
         list[str] | None,
         typer.Argument(metavar="[OPTION=VALUE]...", help="Of the network, where the file leaves them open."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", rich_help_panel=OUTPUT)] = Path(
-        "model.safetensors"
-    ),
     to: Annotated[
         str, typer.Option(help="torch, keras, or the peer that shall read it (torchvision, timm, monai, ...).")
     ] = "torch",

@@ -26,6 +26,7 @@ HINTS = (
     ("padding", "stem_kernel"),
     ("kernel", "stem_kernel or strides"),
     ("se_before_norm", "se_placement"),
+    ("activation", "activation"),
     ("slope", "activation"),
     ("pooling", "pool_padding or strides"),
     ("shortcut", "shortcut, or the name of another network"),
@@ -44,6 +45,11 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.path or 'the network'} {self.field} {_brief(self.theirs)} for {_brief(self.ours)}"
+
+
+def untold(one: Difference) -> str:
+    """A difference that neither a file nor a peer's defaults settle, in words."""
+    return f"{one.path} {one.field} {_brief(one.ours)}, where the peer's default is {_brief(one.theirs)}"
 
 
 def differences(theirs: Node | None, ours: Node | None, *, new_axis: int | None = None) -> list[Difference]:
@@ -71,6 +77,9 @@ def _compare(theirs: Any, ours: Any, path: str, new_axis: int | None) -> Iterato
         for index, (a, b) in enumerate(zip(theirs.items, ours.items, strict=True)):
             yield from _compare(a, b, join(path, str(index)), new_axis)
         return
+    if isinstance(theirs, lf.Norm) and theirs.kind != ours.kind:  # what else differs follows from that
+        yield Difference(path=path, field="norm", theirs=theirs.kind, ours=ours.kind)
+        return
     for name, value in vars(theirs).items():
         other = getattr(ours, name)
         if isinstance(value, Node) or isinstance(other, Node) or value is None or other is None:
@@ -78,7 +87,8 @@ def _compare(theirs: Any, ours: Any, path: str, new_axis: int | None) -> Iterato
         elif (type(theirs).__name__, name) not in IGNORED:
             flat = _flat(name, other, value, new_axis)
             if value != flat:
-                yield Difference(path=path, field=name, theirs=value, ours=other)
+                field = type(theirs).__name__.lower() if name == "kind" else name
+                yield Difference(path=path, field=field, theirs=value, ours=other)
 
 
 def _bare(node: Any) -> Any:
@@ -115,7 +125,7 @@ def hint(found: list[Difference]) -> str:
     words = []
     for each in found:
         for field, option in HINTS:
-            if (each.field == field or (field == "norm" and each.field == "kind")) and option not in words:
+            if each.field == field and option not in words:
                 words.append(option)
     return ", ".join(words)
 

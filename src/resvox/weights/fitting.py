@@ -12,7 +12,7 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint.leaves import Conv, TransposedConv
 from resvox.errors import WeightsError
 from resvox.weights.adaptation import Adaptation, change_channels, inflated
-from resvox.weights.comparison import Difference, differences, encoder_of, hint, is_deeper
+from resvox.weights.comparison import Difference, differences, encoder_of, hint, is_deeper, untold
 from resvox.weights.files import Problems
 from resvox.weights.naming import Named
 from resvox.weights.report import LoadReport
@@ -134,7 +134,7 @@ class _Fitting:
             return
         if index:
             self.untold += _changed(self.named.blueprints[0], self.named.blueprints[index])
-        self.untold += [str(one) for one in found if self._is_free(one)]
+        self.untold += [untold(one) for one in found if self._is_free(one)]
 
     def _is_free(self, one: Difference) -> bool:
         free = self.named.importer.free if self.named.importer else ()
