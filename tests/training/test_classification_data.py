@@ -58,6 +58,16 @@ def test_folders_for_splits_with_the_classes_inside(tmp_path):
         read_classification(tmp_path / "data")
 
 
+def test_a_folder_inside_of_a_class_is_a_group(tmp_path):
+    for number, path in enumerate(sorted(write_folders(tmp_path / "data", counts=(4, 4)).rglob("*.png"))):
+        (path.parent / f"p{number % 2}").mkdir(exist_ok=True)
+        path.rename(path.parent / f"p{number % 2}" / path.name)
+    dataset = read_classification(tmp_path / "data")
+    assert {(case.label, case.group) for case in dataset.cases} == {
+        ("kind0", "p0"), ("kind0", "p1"), ("kind1", "p0"), ("kind1", "p1")
+    }  # fmt: skip
+
+
 def test_an_image_beside_the_classes_is_refused(tmp_path):
     folder = write_folders(tmp_path / "data")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "lost.png")
@@ -114,6 +124,7 @@ def test_colour_groups_and_a_missing_validation_part(tmp_path):
         ({"train_images": np.zeros((2, 4, 4)), "train_labels": np.zeros((2, 14), int)}, "several labels an image"),
         ({"train_images": np.zeros((2, 4, 4)), "train_labels": np.array([0, 1, 2])}, "2 train_images and 3 train_"),
         ({"train_images": np.zeros((2, 4, 4)), "train_labels": np.array([0, 0])}, "1 class: 0; expected at least two"),
+        ({"train_images": np.zeros((2, 4)), "train_labels": np.array([0, 1])}, r"train_images of shape \(2, 4\)"),
         ({"train_images": np.zeros((2, 4, 4)), "train_labels": np.array([None, 1])}, "no array train_labels that"),
     ],
 )  # fmt: skip

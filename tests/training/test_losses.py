@@ -117,4 +117,8 @@ def test_classes_are_weighed_by_their_weights():
     logits, target = torch.randn(4, 2), torch.tensor([0, 0, 0, 1])
     each = torch.nn.functional.cross_entropy(logits, target, reduction="none")
     weighed = (each * torch.tensor([2 / 3, 2 / 3, 2 / 3, 2.0])).sum() / 4
-    assert ClassificationLoss(class_weights=[2 / 3, 2.0])(logits, target) == pytest.approx(float(weighed), rel=1e-5)
+    loss = ClassificationLoss(class_weights=[2 / 3, 2.0])
+    assert loss(logits, target) == pytest.approx(float(weighed), rel=1e-5)
+    # two halves of a batch, as two processes see them, come to the same
+    halves = (loss(logits[:2], target[:2]) + loss(logits[2:], target[2:])) / 2
+    assert halves == pytest.approx(float(weighed), rel=1e-5)

@@ -83,17 +83,18 @@ class ClassificationLoss(nn.Module):
     """Cross-entropy of logits (batch, classes) against class indices (batch).
 
     Args:
-        class_weights: of each class, None for none; the loss is their weighted mean, as in `torch.nn.CrossEntropyLoss`.
+        class_weights: of each class, None for none; a case's loss is multiplied by its class's, and the mean is over
+            cases, so that several processes come to the same as one.
         label_smoothing: share of the certainty that is spread over all classes (Szegedy et al. 2016).
     """
 
     def __init__(self, *, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__()
         weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
-        self.single = nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing)
+        self.single = nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing, reduction="none")
 
     def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        loss: torch.Tensor = self.single(output.float(), target)
+        loss: torch.Tensor = self.single(output.float(), target).mean()
         return loss
 
 

@@ -16,7 +16,7 @@ from resvox.errors import DatasetError
 from resvox.preprocessing import Preprocessing, prepare_whole
 from resvox.training.cache import stamp
 from resvox.training.classification.dataset import ClassificationDataset, ImageCase
-from resvox.training.classification.npz import image_volume, npz_array
+from resvox.training.classification.npz import forget_arrays, image_volume, npz_array
 from resvox.training.classification.plan import ClassificationPlan
 from resvox.training.files import replacing
 from resvox.volumes import InputCase, Volume, read_case
@@ -76,6 +76,7 @@ def prepare_images(
             _write(path, members, dataset, plan)
         if progress is not None:
             progress(done, len(mine), members[0].id)
+    forget_arrays()
     index = {name: number for number, name in enumerate(dataset.classes)}
     return [
         PreparedImage(

@@ -60,7 +60,8 @@ def _cases_in_classes(folder: Path, split: str | None) -> list[ImageCase]:
                 fix="move it, or write a CSV manifest with the columns image,class",
                 path=case.paths[0],
             )
-        cases.append(ImageCase(id=case.id, images=case.paths, label=inside[0], split=split))
+        group = inside[1] if len(inside) > 2 else None  # class/patient/image
+        cases.append(ImageCase(id=case.id, images=case.paths, label=inside[0], split=split, group=group))
     return cases
 
 
@@ -137,4 +138,4 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _renamed(case: ImageCase, name: str) -> ImageCase:
-    return ImageCase(id=name, images=case.images, label=case.label, split=case.split)
+    return ImageCase(id=name, images=case.images, label=case.label, split=case.split, group=case.group)

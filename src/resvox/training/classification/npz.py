@@ -39,10 +39,10 @@ def read_npz(path: Path) -> ClassificationDataset:
     names = _class_names(path, sorted({int(n) for each in numbers.values() for n in each}))
     cases: list[ImageCase] = []
     for part, each in numbers.items():
-        images = npz_array(path, f"{part}_images")
-        if len(images) != len(each):
+        count = npz_shape(path, f"{part}_images")[0]
+        if count != len(each):
             raise DatasetError(
-                f"{len(images)} {part}_images and {len(each)} {part}_labels", expected="one label an image", path=path
+                f"{count} {part}_images and {len(each)} {part}_labels", expected="one label an image", path=path
             )
         groups = _groups(path, part, len(each))
         cases += [
@@ -56,7 +56,7 @@ def read_npz(path: Path) -> ClassificationDataset:
             )
             for row, number in enumerate(each)
         ]
-    first = image_volume(npz_array(path, "train_images")[0], path)
+    first = image_volume(np.empty(npz_shape(path, "train_images")[1:], np.uint8), path)
     return ClassificationDataset(
         name=path.stem,
         cases=tuple(cases),
@@ -99,6 +99,29 @@ def npz_names(path: Path) -> tuple[str, ...]:
             return tuple(file.files)
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
         raise DatasetError(f"not a .npz ({error})", expected="what numpy.savez writes", path=path) from error
+
+
+def npz_shape(path: Path, name: str) -> tuple[int, ...]:
+    """The shape of an array, from its header: gigabytes of images stay where they are.
+
+    Raises:
+        DatasetError: no such array.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+            version = np.lib.format.read_magic(file)
+            header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+            shape: tuple[int, ...] = header(file)[0]
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"no array {name} that can be read ({error})", expected="an array", path=path) from error
+    if len(shape) < 3 or shape[0] < 1:
+        raise DatasetError(f"{name} of shape {shape}", expected="(n, h, w) or more axes, one image at least", path=path)
+    return shape
+
+
+def forget_arrays() -> None:
+    """Give the memory back that `npz_array` keeps."""
+    _array.cache_clear()
 
 
 def npz_array(path: Path, name: str) -> np.ndarray[Any, Any]:
