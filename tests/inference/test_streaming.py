@@ -44,6 +44,7 @@ def cases(draw):
         "sw_batch_size": draw(st.integers(1, 4)),
         "classes": draw(st.integers(1, 5)),
         "threads": draw(st.integers(1, 2)),
+        "ahead": draw(st.booleans()),
         "memory_gb": draw(st.sampled_from([2.5, 1e-6, 1e-12])),
     }
 
@@ -52,9 +53,10 @@ def cases(draw):
 @given(cases())
 def test_streaming_is_the_full_buffer_bit_for_bit(case):
     array = np.random.default_rng(0).normal(size=(2, *case.pop("shape"))).astype(np.float32)
-    classes, threads, memory_gb = case.pop("classes"), case.pop("threads"), case.pop("memory_gb")
+    classes = case.pop("classes")
+    own = {name: case.pop(name) for name in ("threads", "memory_gb", "ahead")}
     whole = sliding_window_inference(array, classifier(classes), **case)
-    streamed = assembled(array, classifier(classes), classes, threads=threads, memory_gb=memory_gb, **case)
+    streamed = assembled(array, classifier(classes), classes, **own, **case)
     np.testing.assert_array_equal(streamed, whole)
 
 
@@ -72,6 +74,22 @@ def test_slices_come_in_order_and_as_soon_as_they_are_final():
     assert [index for index, _ in seen] == list(range(12))
     # windows start at 0, 2, 4, 6, 8: slices 0 and 1 are final when the second window has been answered
     assert seen[:4] == [(0, 2), (1, 2), (2, 3), (3, 3)]
+
+
+def test_an_error_ahead_is_raised_where_its_windows_are_due():
+    answered = []
+
+    def predict(windows):
+        answered.append(len(windows))
+        if len(answered) == 3:
+            raise MemoryError("the card is full")
+        return np.repeat(windows, 2, axis=1)
+
+    slices = stream_sliding_window(np.zeros((1, 12, 4, 4), np.float32), predict, roi_size=4, overlap=0.0, ahead=True)
+    seen = []
+    with pytest.raises(MemoryError, match="the card is full"):
+        seen.extend(each.index for each in slices)
+    assert len(answered) == 3
 
 
 def test_no_more_slices_are_held_than_a_window_is_deep():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -116,11 +117,27 @@ class WindowedScan:
         self.padded = _pad(array, self.pads, padding_mode, cval)
         self.starts = window_starts(self.padded.shape[1:], self.roi, overlaps)
 
-    def answers(self, starts: Sequence[tuple[int, ...]]) -> Iterator[tuple[Sequence[tuple[int, ...]], np.ndarray]]:
-        """Batches of starts and their logits (batch, classes, *roi), valid until the next ones are asked for."""
-        for first in range(0, len(starts), self.batch_size):
-            batch = starts[first : first + self.batch_size]
-            yield batch, self.predict(_cut(self.padded, batch, self.roi))
+    def answers(
+        self, starts: Sequence[tuple[int, ...]], *, ahead: bool = False
+    ) -> Iterator[tuple[Sequence[tuple[int, ...]], np.ndarray]]:
+        """Batches of starts and their logits (batch, classes, *roi), valid until the next ones are asked for.
+
+        ``ahead``: the next batch is computed, in a thread, while the caller has this one.
+        """
+        batches = [starts[first : first + self.batch_size] for first in range(0, len(starts), self.batch_size)]
+        if not ahead:
+            for batch in batches:
+                yield batch, self._answer(batch)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            waiting = [pool.submit(self._answer, batch) for batch in batches[:1]]
+            for number, batch in enumerate(batches, start=1):
+                logits = waiting.pop().result()
+                waiting += [pool.submit(self._answer, following) for following in batches[number : number + 1]]
+                yield batch, logits
+
+    def _answer(self, batch: Sequence[tuple[int, ...]]) -> np.ndarray:
+        return self.predict(_cut(self.padded, batch, self.roi))
 
 
 class _Blend:

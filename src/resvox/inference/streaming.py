@@ -61,6 +61,7 @@ def stream_sliding_window(
     skip_empty: float | None = None,
     memory_gb: float = MEMORY_GB,
     threads: int = 1,
+    ahead: bool = False,
     progress: Callable[[int, int], object] | None = None,
     count: WindowCount | None = None,
 ) -> Iterator[FinishedSlice]:
@@ -73,6 +74,8 @@ def stream_sliding_window(
             axis, one after the other; windows on a border between tiles are answered once for each. Tiles overlap by
             one row, so that linear interpolation has both its neighbours.
         threads: that add windows up.
+        ahead: compute the next windows while the last ones are added up: for engines on another device, whose answers
+            stay valid.
         count: filled with what was done.
 
     The other arguments as in :func:`resvox.inference.sliding_window_inference`; ``progress`` counts windows of all
@@ -102,7 +105,8 @@ def stream_sliding_window(
     count.empty = len(scan.starts) - len(starts)
     with ThreadPoolExecutor(threads) as pool:
         share = partial(_share, pool, threads)
-        yield from _Stream(scan, starts, memory_gb, share, progress or (lambda done, total: None), count).slices()
+        report = progress or (lambda done, total: None)
+        yield from _Stream(scan, starts, memory_gb, share, report, count, ahead=ahead).slices()
 
 
 Share = Callable[[Callable[[int], None], int], None]
@@ -148,9 +152,11 @@ class _Stream:
         share: Share,
         report: Callable[[int, int], object],
         count: WindowCount,
+        *,
+        ahead: bool,
     ) -> None:
         self.scan, self.starts, self.share, self.report, self.count = scan, starts, share, report, count
-        self.memory_gb = memory_gb
+        self.memory_gb, self.ahead = memory_gb, ahead
         self.total = len(starts)
 
     def slices(self) -> Iterator[FinishedSlice]:
@@ -200,7 +206,7 @@ class _Stream:
             windows = windows[1:]
             self._report(1)
         first.clear()
-        for batch, logits in scan.answers(windows):
+        for batch, logits in scan.answers(windows, ahead=self.ahead):
             for start, window in zip(batch, logits, strict=True):
                 yield from sums.finished_before(start[0])
                 sums.add(start, window)

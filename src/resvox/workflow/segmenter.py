@@ -196,13 +196,15 @@ class Segmenter:
         from resvox.inference.threads import usable_threads
 
         count, start = WindowCount(), time.perf_counter()
+        on_card = "cuda" in str(getattr(self.engine, "device", ""))
         slices = stream_sliding_window(
             prepared.array,
             self.engine,
             roi_size=self.roi_size,
             overlap=self.overlap,
             mirror_axes=self.mirror_axes,
-            sw_batch_size=CUDA_BATCH if "cuda" in str(getattr(self.engine, "device", "")) else 1,
+            sw_batch_size=CUDA_BATCH if on_card else 1,
+            ahead=on_card,
             skip_empty=EMPTY if self.asked.skip_empty else None,
             memory_gb=self.asked.memory_gb,
             threads=usable_threads(),
