@@ -118,6 +118,23 @@ def comes_back(model, again, theirs, folder, peer):
     return True
 
 
+def adapted(folder):
+    """A 2D classifier's weights in the encoder of a 3D segmenter: the same tensors in Keras and in PyTorch."""
+    from resvox.keras.tensors import tensors_of
+
+    made = {"encoder_name": "resnet18vd", "spatial_dims": 3, "in_channels": 1, "decoder_filters": (8, 8, 8, 8, 4)}
+    said = {"first_conv": "repeat", "classifier": "drop", "inflate": "average", "inflate_axis": 1}
+    ours = resvox.create_model("unet", framework="keras", **made)
+    before = {name: value.copy() for name, value in tensors_of(ours).items()}
+    report = resvox.load_weights(ours, folder / "timm-18d.safetensors", **said)
+    twin = resvox.create_model("unet", **made)
+    assert resvox.load_weights(twin, folder / "timm-18d.safetensors", **said) == report
+    after, wanted = tensors_of(ours), twin.state_dict()
+    same = all(np.array_equal(after[name], wanted[name].numpy()) for name in report.used)
+    kept = all(np.array_equal(after[name], before[name]) for name in report.kept)
+    return {"differences": {"tensors": 0.0}, "identical": same and kept and len(report.used) > 100}
+
+
 def attempt(function, *arguments):
     try:
         return function(*arguments)
@@ -129,6 +146,7 @@ if __name__ == "__main__":
     folder, result = Path(sys.argv[1]), Path(sys.argv[2])
     names = sorted(path.stem for path in folder.glob("*.json"))
     results = {name: attempt(of_pytorch, folder, name) for name in names}
+    results["adapted"] = attempt(adapted, folder)
     with tempfile.TemporaryDirectory() as place:
         results.update({name: attempt(of_keras, name, Path(place)) for name in PEERS})
     result.write_text(json.dumps(results))

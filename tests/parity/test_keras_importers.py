@@ -74,7 +74,7 @@ def runs(tmp_path_factory):
             process.wait()
 
 
-@pytest.mark.parametrize("name", [*CHOSEN, *KERAS])
+@pytest.mark.parametrize("name", [*CHOSEN, "adapted", *KERAS])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_same_numbers_as_the_peers_own_code(runs, backend, name, record_property):
     result = runs(backend)[name]

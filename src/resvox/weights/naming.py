@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from resvox.blueprint import Blueprint
-from resvox.blueprint.leaves import Conv, Linear, TransposedConv
+from resvox.blueprint.leaves import Norm
+from resvox.blueprint.transformers import LayerNorm
 from resvox.errors import BlueprintError, WeightsError
 from resvox.weights.architecture import Architecture, UnclearError, describe
 from resvox.weights.comparison import encoder_of, is_deeper
@@ -70,7 +71,8 @@ def name_source(source: Source, peer: str | None, model: Blueprint | None) -> Na
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     found = [] if peer == "resvox" else candidates(shapes, source.kind, peer)
     theirs = sum(_is_known(found, name) for name in shapes)
-    ours = 0 if model is None else sum(name in _own_names(model, source.kind).values() for name in shapes)
+    own = set() if model is None else set(_own_names(model, source.kind).values())
+    ours = sum(name in own for name in shapes)
     if peer == "resvox" or (peer is None and ours > theirs):
         if model is None:
             raise WeightsError(
@@ -105,9 +107,9 @@ def keras_names(blueprint: Blueprint) -> dict[str, str]:
     """Our names to those of the Keras twin: ``layer1_0_conv1/kernel``."""
     found = {}
     for path, leaf in blueprint.network.leaves():
-        for last, spec in leaf.own_tensors():
-            plain = isinstance(leaf, (Conv, TransposedConv, Linear)) and bool(spec)
-            variable = (KERNELS if plain else NORMS)[last]
+        known = NORMS if isinstance(leaf, Norm | LayerNorm) else KERNELS
+        for last, _ in leaf.own_tensors():
+            variable = known.get(last, last)
             found[f"{path}.{last}"] = f"{path.replace('.', '_')}/{variable}"
     return found
 

@@ -13,211 +13,20 @@ import os
 import pickle
 import struct
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from resvox.errors import WeightsError
 from resvox.weights.archives import check_members, open_zip, read_member
+from resvox.weights.unpickling import MAX_PICKLE_BYTES, Storage, View, run_pickle
 
 Array = npt.NDArray[Any]
 
-MAX_PICKLE_BYTES = 64 * 2**20
-MAX_TUPLE = 10_000  # a shape has a few numbers, the arguments of a tensor six
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
-STORAGES = {
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": "<u2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "|i1",
-    "ByteStorage": "|u1",
-    "BoolStorage": "|b1",
-}
-# what training scripts keep beside tensors; read as nothing
-HARMLESS = {
-    "argparse.Namespace",
-    "_codecs.encode",
-    "collections.Counter",
-    "collections.defaultdict",
-    "datetime.datetime",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-    "pathlib.PosixPath",
-    "pathlib.WindowsPath",
-    "torch.Size",
-    "torch.device",
-    "torch.float16",
-    "torch.float32",
-    "torch.float64",
-    "torch.bfloat16",
-    "torch.serialization._get_layout",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Storage:
-    """A stretch of numbers in the file, as the pickle says."""
-
-    dtype: str
-    is_bfloat16: bool
-    key: str
-    numbers: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _View:
-    """A tensor as the pickle says: where in a storage it begins and how far apart its neighbours are."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _Nothing:
-    """What stands in for objects that are no tensors: takes everything, keeps nothing."""
-
-    def __init__(self, *arguments: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-    def __setitem__(self, key: object, value: object) -> None:
-        pass
-
-    def append(self, item: object) -> None:
-        """As of a list."""
-
-    def extend(self, items: object) -> None:
-        """As of a list."""
-
-
-@dataclass(frozen=True)
-class _StorageType:
-    """What stands in for ``torch.FloatStorage`` and its like."""
-
-    name: str
-
-
-def _rebuild_tensor(storage: object, offset: object, shape: object, strides: object, *rest: object) -> object:
-    good = isinstance(storage, _Storage) and type(offset) is int
-    good = good and all(
-        isinstance(axes, tuple) and all(type(n) is int and n >= 0 for n in axes) for axes in (shape, strides)
-    )
-    if not good:
-        raise pickle.UnpicklingError("a tensor that is none")
-    return _View(storage=storage, offset=offset, shape=shape, strides=strides)  # type: ignore[arg-type]
-
-
-def _rebuild_parameter(data: object, *rest: object) -> object:
-    return data
-
-
-_STAND_INS: dict[str, Any] = {
-    "collections.OrderedDict": OrderedDict,
-    "torch._utils._rebuild_tensor": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_parameter": _rebuild_parameter,
-    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
-    "torch.nn.parameter.Parameter": _rebuild_parameter,
-    **{f"torch.{name}": _StorageType(name) for name in STORAGES},
-    **dict.fromkeys(HARMLESS, _Nothing),
-}
-
-
-class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """Runs a pickle with stand-ins alone.
-
-    Python's own unpickler instead of the C one: its notes are a dictionary, so a large number costs no memory; and
-    tuples can be counted on the way, because to hash one that holds itself many times over never ends.
-    """
-
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined,misc]
-
-    def __init__(self, file: _Bounded, path: Path | str) -> None:
-        super().__init__(file, encoding="utf-8")
-        self._path = path
-        self._sizes: dict[int, tuple[object, int]] = {}
-        self.storages: dict[str, _Storage] = {}
-
-    def _count(self) -> None:
-        """After a tuple was made: how many objects it holds, counting shared ones every time."""
-        made = self.stack[-1]  # type: ignore[attr-defined]
-        size = 1 + sum(self._sizes.get(id(item), (item, 1))[1] for item in made)
-        if size > MAX_TUPLE:
-            raise pickle.UnpicklingError("tuples in tuples without end")
-        self._sizes[id(made)] = made, size
-
-    def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}"
-        if full not in _STAND_INS:
-            raise WeightsError(
-                f"a pickle that calls {full[:100]}",
-                expected="tensors and plain containers alone",
-                fix="if you trust the file, load it with its own library and save its state dict as .safetensors",
-                path=self._path,
-            )
-        return _STAND_INS[full]
-
-    def persistent_load(self, pid: Any) -> Any:
-        good = isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], _StorageType)
-        good = good and isinstance(pid[2], str) and type(pid[4]) is int and pid[4] >= 0
-        # the sixth entry is a view into another storage, which PyTorch stopped writing in 2017
-        if not good or (len(pid) > 5 and pid[5] is not None):
-            raise pickle.UnpicklingError("a storage that is none")
-        kind: _StorageType = pid[1]
-        is_bfloat16 = kind.name == "BFloat16Storage"
-        storage = _Storage(dtype=STORAGES[kind.name], is_bfloat16=is_bfloat16, key=pid[2], numbers=pid[4])
-        if self.storages.setdefault(storage.key, storage) != storage:
-            raise pickle.UnpicklingError(f"storage {storage.key!r} of two kinds")
-        return storage
-
-
-def _counted(code: bytes) -> Callable[[_Reader], None]:
-    load: Any = pickle._Unpickler.dispatch[code[0]]  # type: ignore[attr-defined]
-
-    def run(reader: _Reader) -> None:
-        load(reader)
-        reader._count()
-
-    return run
-
-
-for _code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
-    _Reader.dispatch[_code[0]] = _counted(_code)
-
-
-class _Bounded:
-    """A file that gives no more bytes than it has: a pickle may ask for any number at once."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.left = min(MAX_PICKLE_BYTES, _left(file))
-
-    def read(self, count: int) -> bytes:
-        """As of a file."""
-        if count > self.left:
-            raise EOFError("it ends before its pickle does")
-        self.left -= count
-        return bytes(self._file.read(count))
-
-    def readline(self) -> bytes:
-        """As of a file."""
-        line = bytes(self._file.readline(self.left))
-        self.left -= len(line)
-        return line
 
 
 def read_pickled(path: str | os.PathLike[str]) -> Any:
@@ -266,9 +75,9 @@ def _read_zip(file: BinaryIO, source: Path) -> Any:
         if archive.getinfo(f"{root}data.pkl").file_size > MAX_PICKLE_BYTES:
             raise WeightsError("a pickle of more than 64 MiB", expected="names of tensors", path=source)
         program = read_member(archive, f"{root}data.pkl", source)
-        told, _ = _run(io.BytesIO(program), source)
+        told, _ = run_pickle(io.BytesIO(program), source)
 
-        def numbers(storage: _Storage) -> Array:
+        def numbers(storage: Storage) -> Array:
             wanted = storage.numbers * np.dtype(storage.dtype).itemsize
             name = f"{root}data/{storage.key}"
             if name not in names or archive.getinfo(name).file_size != wanted:
@@ -280,13 +89,13 @@ def _read_zip(file: BinaryIO, source: Path) -> Any:
 
 def _read_legacy(file: BinaryIO, source: Path) -> Any:
     """The format before PyTorch 1.6: four pickles, the storages' names, then their numbers."""
-    if _run(file, source)[0] != LEGACY_MAGIC or _run(file, source)[0] != LEGACY_PROTOCOL:
+    if run_pickle(file, source)[0] != LEGACY_MAGIC or run_pickle(file, source)[0] != LEGACY_PROTOCOL:
         raise WeightsError("not a PyTorch file", expected="a file that torch.save wrote", path=source)
-    system, _ = _run(file, source)
+    system, _ = run_pickle(file, source)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise WeightsError("big-endian numbers", expected="little-endian ones", path=source)
-    told, claims = _run(file, source)
-    keys, _ = _run(file, source)
+    told, claims = run_pickle(file, source)
+    keys, _ = run_pickle(file, source)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise WeightsError("no list of storages", expected="a file that torch.save wrote", path=source)
     found: dict[str, Array] = {}
@@ -305,39 +114,26 @@ def _read_legacy(file: BinaryIO, source: Path) -> Any:
     return _fill(told, lambda storage: found[storage.key], source)
 
 
-def _run(file: Any, source: Path) -> tuple[Any, dict[str, _Storage]]:
-    """One pickle of the file: its object, and the storages it names."""
-    reader = _Reader(_Bounded(file), source)
-    return reader.load(), reader.storages
-
-
-def _left(file: Any) -> int:
-    here = file.tell()
-    end = file.seek(0, os.SEEK_END)
-    file.seek(here)
-    return int(end - here)
-
-
 def _fill(told: Any, numbers: Any, source: Path) -> Any:
     """The object with arrays in the place of views, two dictionaries deep; storages are read once."""
     read: dict[str, Array] = {}
 
-    def array(view: _View) -> Array:
+    def array(view: View) -> Array:
         if view.storage.key not in read:
             read[view.storage.key] = numbers(view.storage)
         return _array(view, read[view.storage.key], source)
 
     def at(value: Any, depth: int) -> Any:
-        if isinstance(value, _View):
+        if isinstance(value, View):
             return array(value)
         if isinstance(value, dict) and depth < 2:
-            return {key: at(item, depth + 1) for key, item in value.items() if depth == 0 or isinstance(item, _View)}
+            return {key: at(item, depth + 1) for key, item in value.items() if depth == 0 or isinstance(item, View)}
         return value if isinstance(value, (int, float, str, bool)) else None
 
     return at(told, 0)
 
 
-def _array(view: _View, flat: Array, source: Path) -> Array:
+def _array(view: View, flat: Array, source: Path) -> Array:
     if len(view.shape) != len(view.strides):
         raise _lies(source, view.storage)
     count = math.prod(view.shape)
@@ -354,7 +150,7 @@ def _array(view: _View, flat: Array, source: Path) -> Array:
     return array
 
 
-def _lies(source: Path, storage: _Storage) -> WeightsError:
+def _lies(source: Path, storage: Storage) -> WeightsError:
     return WeightsError(
         f"storage {storage.key!r} claims {storage.numbers} numbers that are not there",
         expected="a whole file",
