@@ -68,8 +68,11 @@ def test_a_run_leaves_what_it_promises(shapes, tmp_path):
 
 def test_training_learns(tmp_path):
     dataset = read_classification(write_npz(tmp_path / "shapes.npz", counts=(16, 16)))
-    plan = tiny(dataset, steps=16, validation_interval=8, checkpoint_interval=16, augmentation="none")
+    plan = tiny(dataset, steps=16, validation_interval=4, checkpoint_interval=16, augmentation="none")
     result = fit(dataset, plan, tmp_path / "run", progress=False)
+    validated = [row for row in result.history if row.get("log_loss") is not None]
+    kept = max(validated, key=lambda row: (row["balanced_accuracy"], -row["log_loss"]))
+    assert result.best["log_loss"] == kept["log_loss"]
     assert result.best_score == result.best["balanced_accuracy"] > 0.85
     assert result.best["auc"] > 0.9
 

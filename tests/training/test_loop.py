@@ -21,6 +21,8 @@ from resvox.training.logs import ProgressDisplay, read_metrics
 from resvox.training.loop import _original, build_model
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
+from resvox.training.segmentation import Segmentation
+from resvox.training.task import Validation
 from resvox.training.validation import dice_per_class
 from resvox.weights import read_header
 
@@ -244,6 +246,19 @@ def test_a_model_of_several_levels_learns_from_all_and_answers_with_one(dataset,
     assert heads
     assert all(not torch.equal(trained[name], start[name]) for name in heads)
     assert isinstance(model(torch.zeros(1, 1, 8, 8, 8)), torch.Tensor)
+
+
+def test_of_two_equal_scores_the_surer_one_is_kept(dataset, tiny_plan, tmp_path, monkeypatch):
+    told = iter([(0.4, -1.0), (0.5, -2.0), (0.5, -1.5), (0.5, -3.0), (0.4, 0.0)])
+
+    def validate(self, cases, job, state):
+        score, tie = next(told)
+        return Validation(score=score, tie=tie, columns={"dice_mean": score})
+
+    monkeypatch.setattr(Segmentation, "validate", validate)
+    plan = tiny_plan.with_changes(steps=5, validation_interval=1)
+    result = fit(dataset, plan, tmp_path / "run", progress=False)
+    assert read_header(result.model_path).metadata["training"]["step"] == 3
 
 
 def test_other_models_of_the_catalog_train(dataset, tiny_plan, tmp_path):
