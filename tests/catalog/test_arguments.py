@@ -38,10 +38,13 @@ VALUES = {
     "output_activation": ("softmax", "sigmoid"),
     "width_per_group": (64, 128),
     "groups": (1, 2),
+    "image_size": (64, 96),
 }
 
 
 def model_for(option):
+    if option == "image_size":
+        return "trans_unet"
     return "unet" if option.startswith("decoder") else "resnet26"
 
 

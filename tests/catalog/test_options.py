@@ -19,6 +19,9 @@ TAKES = {
     "se_ratio": [None],
     "decoder_normalization": [None],
     "deep_supervision": [True],
+    "dropout_rate": [0],
+    "image_size": [None],
+    "patch_size": [None],
 }
 DECODER_OPTIONS = {option for name in SEGMENTERS for option in segmenter_options(name)}
 OPTIONS = sorted({*RESNET_OPTIONS, *DECODER_OPTIONS, "features_only", "encoder_depth"})
