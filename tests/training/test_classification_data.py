@@ -17,6 +17,7 @@ from resvox.training import (
     ClassificationDataset,
     draw_classification_plan,
     read_classification,
+    read_dataset,
     take_classification_facts,
 )
 from resvox.training.classification.dataset import ImageCase
@@ -133,6 +134,13 @@ def test_an_npz_that_cannot_be_used(tmp_path, arrays, words):
     with pytest.raises(DatasetError, match=words) as caught:
         read_classification(tmp_path / "x.npz")
     assert "x.npz: " in str(caught.value)
+
+
+def test_classes_where_label_maps_are_expected(tmp_path):
+    with pytest.raises(DatasetError, match=r"s.npz: not a dataset.*fix: .*--task classification"):
+        read_dataset(write_npz(tmp_path / "s.npz"))
+    with pytest.raises(DatasetError, match=r"no dataset.json.*for folders of classes, --task classification"):
+        read_dataset(write_folders(tmp_path / "data"))
 
 
 def test_what_is_no_dataset(tmp_path):

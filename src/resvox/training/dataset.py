@@ -141,6 +141,7 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
     raise DatasetError(
         "not a dataset" if path.exists() else "no such file or folder",
         expected="a folder with dataset.json, or a .csv manifest",
+        fix="an .npz holds images and their classes: --task classification" if path.suffix.lower() == ".npz" else "",
         path=path,
     )
 
