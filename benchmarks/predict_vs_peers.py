@@ -189,7 +189,7 @@ def train(path: pathlib.Path, steps: int) -> None:
 
 
 def widen(trained: pathlib.Path, path: pathlib.Path, options: argparse.Namespace) -> None:
-    """The trained network with more classes: lesser copies of the trained ones, so that classes still compete."""
+    """The trained network with more classes: variants of the trained ones, some nearly as likely, most far less."""
     import torch
 
     import resvox
@@ -204,7 +204,8 @@ def widen(trained: pathlib.Path, path: pathlib.Path, options: argparse.Namespace
         for name in ("head.weight", "head.bias"):
             own = state[name]
             extra = own[torch.arange(3, options.classes) % 3]
-            state[name] = torch.cat([own, extra + 0.2 * own.std() * torch.randn_like(extra)])
+            less = 10 * torch.rand(len(extra)) if name == "head.bias" else 0
+            state[name] = torch.cat([own, extra + 0.2 * own.std() * torch.randn_like(extra) - less])
         wide.load_state_dict(state)
         network = wide.eval()
     resvox.save_model(network, path, metadata=metadata(options))

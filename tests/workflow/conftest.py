@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 import resvox
 
@@ -20,6 +21,7 @@ def make_model(tmp_path_factory):
 
     def make(channels: int = 1, spatial_dims: int = 3) -> Path:
         if (channels, spatial_dims) not in made:
+            torch.manual_seed(0)
             network = resvox.create_model(
                 "unet",
                 encoder_name="resnet10",
