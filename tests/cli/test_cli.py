@@ -173,6 +173,7 @@ def test_options_reach_the_workflow(call, monkeypatch):
         "train", "data", "-o", "run", "--model", "unet", "--encoder", "resnet34", "--patch-size", "16,32,48",
         "--spacing", "3x1x1", "--batch-size", "4", "--steps", "9", "--minutes", "2.5", "--precision", "bf16-mixed",
         "--device", "cpu", "--processes", "2", "--workers", "1", "--seed", "5", "--resume",
+        "--weights", "w.pt", "--weights-peer", "timm", "--frozen-stages", "2", "--layer-decay", "0.5",
     )  # fmt: skip
     del seen["on_plan"]
     assert seen == {
@@ -180,6 +181,7 @@ def test_options_reach_the_workflow(call, monkeypatch):
         "minutes": 2.5, "patch_size": (16, 32, 48), "spacing_mm": (3.0, 1.0, 1.0), "batch_size": 4, "plan": None,
         "plan_only": False, "resume": True, "overwrite": False, "device": "cpu", "processes": 2,
         "precision": "bf16-mixed", "seed": 5, "workers": 1,
+        "weights": Path("w.pt"), "weights_peer": "timm", "frozen_stages": 2, "layer_decay": 0.5,
     }  # fmt: skip
 
 
