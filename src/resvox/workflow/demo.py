@@ -84,7 +84,7 @@ def demo(
     model = Path(shutil.copyfile(fit.model_path, out / "model.safetensors"))
     clock.mark("training")
     say("Predicting" if not unseen else "Predicting the lumbar CT, which training never saw")
-    predicted, prediction = _predict(data, model, out, device=device)
+    predicted, prediction = _predict(data, model, out, device=device, say=say)
     clock.mark("prediction")
     say("Evaluating")
     scores = _evaluate(data, prediction, out / "metrics.json")
@@ -133,10 +133,12 @@ def _train(
     return plan, result.fit
 
 
-def _predict(data: DemoData, model: Path, out: Path, *, device: str) -> tuple[PredictResult, Path]:
+def _predict(
+    data: DemoData, model: Path, out: Path, *, device: str, say: Callable[[str], object]
+) -> tuple[PredictResult, Path]:
     from resvox.workflow.predict import predict
 
-    result = predict(model, data.image, out / "predictions", device=device, overwrite=True)
+    result = predict(model, data.image, out / "predictions", device=device, overwrite=True, on_note=say)
     for failed in result.with_status("failed"):
         assert failed.error is not None
         raise failed.error
