@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 FLAT = [(64, 64), (65, 71)]
-DEEP = [(32, 32, 48), (17, 33, 40)]
+DEEP = [(16, 24, 32), (17, 33, 20)]
 
 
 def drawn(module, seed=0):
@@ -150,9 +150,10 @@ def smp_net(name, **options):
 
 
 def video_net():
-    from torchvision.models.video import r3d_18
+    """r3d_18 with half of its blocks."""
+    from torchvision.models.video import resnet
 
-    return r3d_18()
+    return resnet.VideoResNet(resnet.BasicBlock, [resnet.Conv3DSimple] * 4, [2, 1, 1, 1], resnet.BasicStem)
 
 
 ONE = (1, 1, 1, 1)
@@ -170,7 +171,7 @@ PEERS = {
     "torchvision-dilated": Peer(
         torchvision_net("Bottleneck", [1, 1, 2, 2], replace_stride_with_dilation=[False, True, True]),
         "torchvision-style", options={"output_stride": 8}, export="torchvision"),
-    "torchvision-r3d_18": Peer(video_net, "torchvision video", [(8, 32, 32), (5, 33, 40)], export="torchvision"),
+    "torchvision-video": Peer(video_net, "torchvision video", [(8, 32, 32), (5, 33, 40)], export="torchvision"),
     "timm-d": Peer(timm_net("resnet50d", layers=ONE), "timm", export="timm"),
     "timm-18d": Peer(timm_net("resnet18d"), "timm", export="timm"),
     "timm-c": Peer(timm_net("resnet50c", layers=ONE), "timm", export="timm"),

@@ -1,7 +1,7 @@
-"""One process a Keras backend: peers' weights in our Keras models. ``python keras_importers.py FOLDER RESULT``.
+"""One process a Keras backend: peers' weights in our Keras models. ``python keras_importers.py FOLDER RESULT NAME...``.
 
-FOLDER holds PyTorch peers' state dicts and answers. RESULT becomes JSON: for each case its largest relative
-differences, or a traceback.
+FOLDER holds PyTorch peers' state dicts and answers, NAMEs are Keras peers. RESULT becomes JSON: for each case its
+largest relative differences, or a traceback.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def of_keras(name, folder):
         theirs = drawn(make(size))
         x = image(size)
         wanted = theirs(x, training=False)
-        for ending in written(theirs, folder / name):
+        endings = written(theirs, folder / name)
+        for ending in endings if size == sizes[-1] else [next(endings)]:
             path = folder / f"{name}{ending}"
             ours = resvox.create_model_from(path, framework="keras")
             found[f"{size}{ending}"] = relative(ours(x, training=False), wanted)
@@ -122,13 +124,14 @@ def adapted(folder):
     """A 2D classifier's weights in the encoder of a 3D segmenter: the same tensors in Keras and in PyTorch."""
     from resvox.keras.tensors import tensors_of
 
-    made = {"encoder_name": "resnet18vd", "spatial_dims": 3, "in_channels": 1, "decoder_filters": (8, 8, 8, 8, 4)}
+    made = {"encoder_name": "resnet50v2", "depths": (1, 2, 1, 1), "spatial_dims": 3, "in_channels": 1,
+            "decoder_filters": (8, 8, 8, 8, 4)}  # fmt: skip
     said = {"first_conv": "repeat", "classifier": "drop", "inflate": "average", "inflate_axis": 1}
     ours = resvox.create_model("unet", framework="keras", **made)
     before = {name: value.copy() for name, value in tensors_of(ours).items()}
-    report = resvox.load_weights(ours, folder / "timm-18d.safetensors", **said)
+    report = resvox.load_weights(ours, folder / "timm-v2.safetensors", **said)
     twin = resvox.create_model("unet", **made)
-    assert resvox.load_weights(twin, folder / "timm-18d.safetensors", **said) == report
+    assert resvox.load_weights(twin, folder / "timm-v2.safetensors", **said) == report
     after, wanted = tensors_of(ours), twin.state_dict()
     same = all(np.array_equal(after[name], wanted[name].numpy()) for name in report.used)
     kept = all(np.array_equal(after[name], before[name]) for name in report.kept)
@@ -136,17 +139,20 @@ def adapted(folder):
 
 
 def attempt(function, *arguments):
+    begin = time.process_time()
     try:
-        return function(*arguments)
+        result = function(*arguments)
     except Exception:
-        return {"failed": traceback.format_exc()[-3000:]}
+        result = {"failed": traceback.format_exc()[-3000:]}
+    return {**result, "seconds": round(time.process_time() - begin, 2)}
 
 
 if __name__ == "__main__":
     folder, result = Path(sys.argv[1]), Path(sys.argv[2])
     names = sorted(path.stem for path in folder.glob("*.json"))
     results = {name: attempt(of_pytorch, folder, name) for name in names}
-    results["adapted"] = attempt(adapted, folder)
+    if "timm-v2" in names:
+        results["adapted"] = attempt(adapted, folder)
     with tempfile.TemporaryDirectory() as place:
-        results.update({name: attempt(of_keras, name, Path(place)) for name in PEERS})
+        results.update({name: attempt(of_keras, name, Path(place)) for name in sys.argv[3:]})
     result.write_text(json.dumps(results))

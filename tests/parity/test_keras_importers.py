@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 
 HERE = Path(__file__).parent
 BACKENDS = ("torch", "jax", "tensorflow")
-# one of every kind; the others differ from them in numbers alone
-CHOSEN = ("torchvision-bottleneck", "torchvision-dilated", "torchvision-r3d_18", "timm-18d", "timm-se", "timm-v2",
-          "timm-group-norm", "monai-a", "monai-3d-stride-2", "medicalnet-10", "kenshohara", "smp-resnet18")  # fmt: skip
-KERAS = ("applications-v1", "applications-v1-notop", "applications-v2", "medicai-v1-3d", "medicai-se", "medicai-vd",
-         "medicai-v2")  # fmt: skip
+# what the short tests run on every backend, and what the long ones add
+QUICK = ("torchvision-bottleneck", "timm-v2", "monai-3d-stride-2", "kenshohara")
+QUICK_KERAS = ("applications-v1", "applications-v2", "medicai-se", "medicai-v2")
+MORE = ("torchvision-dilated", "torchvision-video", "timm-18d", "timm-se", "timm-group-norm", "monai-a",
+        "medicalnet-10", "smp-resnet18")  # fmt: skip
+MORE_KERAS = ("applications-v1-notop", "medicai-v1-3d", "medicai-vd")
 LIMIT = 1e-4
 
 
@@ -47,41 +48,70 @@ def write_case(folder, name):
             np.savez(folder / f"{name}-answer-{index}.npz", x=x.numpy(), y=module(x).numpy())
 
 
+class Runs:
+    """The processes of the backends, started together; ``of`` waits for one and reads its result."""
+
+    def __init__(self, folder, names, keras_names):
+        self.folder, self.results = folder, {}
+        for name in names:
+            write_case(folder, name)
+        self.processes = {}
+        for backend in BACKENDS:
+            words = [str(HERE / "keras_importers.py"), str(folder), str(folder / f"{backend}.result"), *keras_names]
+            with open(folder / f"{backend}.log", "w") as log:
+                self.processes[backend] = subprocess.Popen(
+                    [sys.executable, *words], env=environment(backend), stdout=subprocess.DEVNULL, stderr=log
+                )
+
+    def of(self, backend):
+        if backend not in self.results:
+            code = self.processes[backend].wait()
+            assert code == 0, (self.folder / f"{backend}.log").read_text()[-3000:]
+            self.results[backend] = json.loads((self.folder / f"{backend}.result").read_text())
+        return self.results[backend]
+
+    def stop(self):
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("importers")
-    for name in CHOSEN:
-        write_case(folder, name)
-    processes = {}
-    for backend in BACKENDS:
-        with open(folder / f"{backend}.log", "w") as log:
-            processes[backend] = subprocess.Popen(
-                [sys.executable, str(HERE / "keras_importers.py"), str(folder), str(folder / f"{backend}.result")],
-                env=environment(backend), stdout=subprocess.DEVNULL, stderr=log,
-            )  # fmt: skip
-    results = {}
-
-    def of(backend):
-        if backend not in results:
-            assert processes[backend].wait() == 0, (folder / f"{backend}.log").read_text()[-3000:]
-            results[backend] = json.loads((folder / f"{backend}.result").read_text())
-        return results[backend]
-
-    yield of
-    for process in processes.values():
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+def quick(tmp_path_factory):
+    runs = Runs(tmp_path_factory.mktemp("importers"), QUICK, QUICK_KERAS)
+    yield runs
+    runs.stop()
 
 
-@pytest.mark.parametrize("name", [*CHOSEN, "adapted", *KERAS])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_same_numbers_as_the_peers_own_code(runs, backend, name, record_property):
-    result = runs(backend)[name]
+@pytest.fixture(scope="module")
+def more(tmp_path_factory):
+    runs = Runs(tmp_path_factory.mktemp("importers"), MORE, MORE_KERAS)
+    yield runs
+    runs.stop()
+
+
+def check(result):
     assert "failed" not in result, result["failed"]
-    record_property("differences", result["differences"])
     assert result["differences"]
     assert max(result["differences"].values()) < LIMIT, result["differences"]
     assert result.get("identical", True), "the way back changed a weight"
     in_torch = [value for key, value in result["differences"].items() if key.endswith(" torch")]
     assert max(in_torch, default=0.0) <= 1e-5
+
+
+@pytest.mark.parametrize("name", [*QUICK, "adapted", *QUICK_KERAS])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_same_numbers_as_the_peers_own_code(quick, backend, name, record_property):
+    result = quick.of(backend)[name]
+    record_property("differences", result.get("differences"))
+    check(result)
+
+
+@pytest.mark.laws
+@pytest.mark.parametrize("name", [*MORE, *MORE_KERAS])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_same_numbers_for_every_kind_of_network(more, backend, name, record_property):
+    result = more.of(backend)[name]
+    record_property("differences", result.get("differences"))
+    check(result)
