@@ -138,7 +138,10 @@ def _predict(
 ) -> tuple[PredictResult, Path]:
     from resvox.workflow.predict import predict
 
-    result = predict(model, data.image, out / "predictions", device=device, overwrite=True, on_note=say)
+    # Float32, so that the figures are those of the guide on every processor.
+    result = predict(
+        model, data.image, out / "predictions", device=device, precision="float32", overwrite=True, on_note=say
+    )
     for failed in result.with_status("failed"):
         assert failed.error is not None
         raise failed.error
