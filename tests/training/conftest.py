@@ -57,6 +57,12 @@ def write_folder(
     return folder
 
 
+@pytest.fixture(autouse=True)
+def caches_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepared cases lie in the run, whatever another room's tests say of caches in the same process."""
+    monkeypatch.delenv("RESVOX_CACHE", raising=False)
+
+
 @pytest.fixture
 def folder_of(tmp_path: Path) -> Callable[..., Path]:
     """Call it to write a dataset folder."""

@@ -89,6 +89,8 @@ def test_a_plan_for_doses(doses):
     assert plan.target_std[0] == pytest.approx(20 * np.sqrt(share * (1 - share)), abs=0.5)
     assert plan.spacing_mm == SPACING
     assert "dose from 10 to 30" in plan.notes["outputs"]
+    assert plan.notes["normalization"].endswith("mean and deviation of the training cases")
+    assert plan.notes["spacing_mm"] == "median over 2 cases"
     dense = draw_regression_plan(take_regression_facts(read_regression(doses)), model="resnet18_3d", device="cpu")
     assert dense.total_stride == (2, 2, 2)
     assert all(n % 2 == 0 for n in dense.patch_size)

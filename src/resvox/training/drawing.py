@@ -90,14 +90,15 @@ def draw_spacing(fingerprint: Fingerprint, settled: Mapping[str, Any], device: s
 
 
 def draw_normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
-    chosen = [_channel_normalization(channel) for channel in fingerprint.intensities]
+    where = "under the labels" if fingerprint.labels else "of the training cases"
+    chosen = [_channel_normalization(channel, where) for channel in fingerprint.intensities]
     reasons = "; ".join(
         f"{c.channel}: {reason}" for c, (_, reason) in zip(fingerprint.intensities, chosen, strict=True)
     )
     return {"normalization": tuple(each for each, _ in chosen)}, {"normalization": reasons}
 
 
-def _channel_normalization(channel: Intensities) -> tuple[dict[str, Any], str]:
+def _channel_normalization(channel: Intensities, where: str) -> tuple[dict[str, Any], str]:
     if channel.channel.strip().upper() != "CT":
         return {"kind": "zscore"}, "no fixed units, each scan to mean 0 and deviation 1"
     return (
@@ -108,7 +109,7 @@ def _channel_normalization(channel: Intensities) -> tuple[dict[str, Any], str]:
             "mean": round(channel.mean, 3),
             "std": round(max(channel.std, 1e-3), 3),
         },
-        "Hounsfield units; percentiles 0.5 and 99.5, mean and deviation under the labels",
+        f"Hounsfield units; percentiles 0.5 and 99.5, mean and deviation {where}",
     )
 
 

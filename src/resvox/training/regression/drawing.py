@@ -67,6 +67,7 @@ def draw_regression_plan(
         notes.update(reasons)
     names = [target.channel for target in facts.targets]
     drawn["mirror_axes"] = safe_mirror_axes(names, {**drawn, **changes}["orientation"], scans.spatial_dims)
+    notes["mirror_axes"] = "axes that no value's name speaks of a side of"
     for name in changes:
         notes[name] = "given"
     plan = RegressionPlan.from_dict({**drawn, **changes})
