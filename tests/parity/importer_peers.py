@@ -196,6 +196,7 @@ PEERS = {
     "kenshohara": Peer(monai_net([1, 1, 2, 1], "ResNetBottleneck", **KENSHOHARA), "kenshohara 3D ResNets", DEEP,
                        peer="kenshohara", export="kenshohara"),
     "smp-resnet18": Peer(smp_net("resnet18", classes=2), "segmentation_models_pytorch", export="smp"),
+    "smp-resnet50": Peer(smp_net("resnet50", classes=3), "segmentation_models_pytorch", export="smp"),
     "smp-resnext50-cut": Peer(
         smp_net("resnext50_32x4d", encoder_depth=4, decoder_channels=(32, 24, 16, 8), in_channels=1),
         "segmentation_models_pytorch", channels=1),
