@@ -206,3 +206,15 @@ def test_axes_that_are_not_parallel_and_targets_outside_are_left_to_itk():
     assert resampling.axis_matrices(grid, beyond, fill=None, antialias=False) is not None
     far = resample(Volume.on_grid(np.ones(grid.shape, np.float32), grid), beyond, fill=-7.0)
     assert set(np.unique(far.array)) == {-7.0, 1.0}
+
+
+def test_threads_share_the_planes_of_a_large_volume(monkeypatch):
+    rng = np.random.default_rng(0)
+    array = rng.normal(size=(9, 20, 30)).astype(np.float32)
+    matrices = [rng.normal(size=(size + 3, size)).astype(np.float32) for size in array.shape]
+    alone = resampling.apply_matrices(array, matrices)
+    monkeypatch.setattr(resampling, "THREADED_VOXELS", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    np.testing.assert_array_equal(resampling.apply_matrices(array, matrices), alone)
+    expected = np.einsum("abc,xa,yb,zc->xyz", array, *matrices, optimize=True)
+    np.testing.assert_allclose(alone, expected, rtol=1e-3, atol=1e-3)
