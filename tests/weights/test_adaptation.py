@@ -77,7 +77,7 @@ def test_any_axis_may_be_the_new_one(axis, rule):
 
 
 def test_flat_kernels_of_the_model_stay_flat():
-    flat, deep, _ = twins("resnet18", "average", stem_kernel=None) if False else twins("resnet18", "average")
+    flat, deep, _ = twins("resnet18", "average")
     thin = resvox.create_model("resnet18", spatial_dims=3, stem_kernel=(1, 7, 7), **SMALL)
     resvox.load_weights(thin, flat.state_dict(), peer="resvox", inflate="average")
     assert torch.equal(thin.conv1.weight[:, :, 0], flat.conv1.weight)

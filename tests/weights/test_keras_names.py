@@ -12,7 +12,6 @@ THIN = {"widths": (8, 8, 16, 16), "stem_width": 64, "depths": (2, 1, 2, 1), "num
 NORM = ("batch", {"eps": 1.001e-5, "momentum": 0.01})
 V1 = {"stride_on": "conv1", "conv_bias": ("stem", "conv1", "conv2", "conv3", "downsample"), "norm": NORM}
 V2 = {"stride_block": "last", "pool_padding": "zeros", "conv_bias": ("stem", "conv3", "downsample"), "norm": NORM}
-PLAIN_V2 = {"stride_block": "first"}
 CASES = {
     "applications v1": ("keras.applications", "resnet50", V1, [{**V1, "stride_on": "conv2"}, {**V1, "norm": "batch"}]),
     "applications v2": ("keras.applications", "resnet50v2", V2,
