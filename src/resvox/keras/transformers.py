@@ -148,7 +148,7 @@ class AttentionProduct(keras.layers.Layer):
         logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
         if len(inputs) == 4:
             logits = ops.where(ops.expand_dims(allowed(inputs[3]), 1), logits, float("-inf"))
-        mixed = ops.cast(ops.softmax(logits, axis=-1), value.dtype) @ self._split(value)
+        mixed = ops.cast(_softmax(logits), value.dtype) @ self._split(value)
         return ops.reshape(ops.swapaxes(mixed, 1, 2), ops.shape(query))
 
     def _split(self, x: Any) -> Any:
@@ -162,6 +162,12 @@ class AttentionProduct(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads}
+
+
+def _softmax(logits: Any) -> Any:
+    """Over the last axis; Keras's own warns of a single token, where the answer is simply 1."""
+    weights = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)))
+    return weights / ops.sum(weights, axis=-1, keepdims=True)
 
 
 def allowed(masks: Any) -> Any:
