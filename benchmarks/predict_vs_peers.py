@@ -4,8 +4,8 @@
     python benchmarks/predict_vs_peers.py --small    # a fourth of it along each axis
     python benchmarks/predict_vs_peers.py --folder   # 200 small scans instead of a large one
 
-prints Markdown, and writes it with --out FILE. The scan is the chest CT that slicerio ships, resampled to the size asked
-for; the network is a U-Net on resnet18 trained on it for two minutes (lungs and bones), so that label maps can be
+prints Markdown, and writes it with --out FILE. The scan is the chest CT that slicerio ships, resampled to the size
+asked for; the network is a U-Net on resnet18 trained on it for two minutes (lungs and bones), so that label maps can be
 compared. Each path runs in a process of its own, turn by turn; peak memory is the process's.
 """
 
