@@ -15,7 +15,7 @@ from torch.multiprocessing import ProcessRaisedException
 
 import resvox
 from resvox.errors import DatasetError, PlanError, ResvoxError
-from resvox.training import fit, read_dataset
+from resvox.training import bfloat16, fit, read_dataset
 from resvox.training.checkpoints import load_checkpoint, save_checkpoint
 from resvox.training.logs import ProgressDisplay, read_metrics
 from resvox.training.loop import _original, build_model
@@ -352,8 +352,32 @@ def test_mirroring_of_sides_by_hand_is_warned_of(folder_of, tiny_plan, tmp_path,
     assert "warning: mirror_axes [2] may swap the sides that labels name (left, right)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("broken", [float("nan"), 1e34])
+def test_bfloat16_is_refused_where_a_gradient_is_not_computed(dataset, tiny_plan, tmp_path, monkeypatch, broken):
+    exact = bfloat16._gradient
+
+    def unwritten(weight, image, asked, dtype):
+        found = exact(weight, image, asked, torch.float32)
+        return found + broken if dtype == torch.bfloat16 else found
+
+    bfloat16.gradient_is_sound.cache_clear()
+    monkeypatch.setattr(bfloat16, "_gradient", unwritten)
+    try:
+        with pytest.raises(PlanError, match=r"bf16-mixed with maps of depth 2 .*8x8x8.*precision to 32-true"):
+            fit(dataset, tiny_plan, tmp_path / "run", precision="bf16-mixed", progress=False)
+        bfloat16.check_bfloat16(tiny_plan, "32-true", is_cuda=False)
+        bfloat16.check_bfloat16(tiny_plan, "bf16-mixed", is_cuda=True)
+        bfloat16.check_bfloat16(tiny_plan.with_changes(patch_size=(12, 8, 8)), "bf16-mixed", is_cuda=False)
+        monkeypatch.setattr(bfloat16, "_gradient", lambda w, x, a, dtype: exact(w, x, a, torch.float32))
+        bfloat16.gradient_is_sound.cache_clear()
+        bfloat16.check_bfloat16(tiny_plan, "bf16-mixed", is_cuda=False)
+    finally:
+        bfloat16.gradient_is_sound.cache_clear()
+
+
 def test_bfloat16_trains_and_validates(dataset, tiny_plan, tmp_path):
-    result = fit(dataset, tiny_plan.with_changes(steps=1), tmp_path / "run", precision="bf16-mixed", progress=False)
+    plan = tiny_plan.with_changes(steps=1, patch_size=(12, 8, 8))  # no map of depth 2: see training/bfloat16.py
+    result = fit(dataset, plan, tmp_path / "run", precision="bf16-mixed", progress=False)
     assert math.isfinite(result.history[0]["loss"])
     with pytest.raises(PlanError, match="precision='half'"):
         fit(dataset, tiny_plan, tmp_path / "other", precision="half")

@@ -17,6 +17,7 @@ from torch.multiprocessing import ProcessRaisedException
 import resvox
 from resvox import errors
 from resvox.errors import PlanError, ResvoxError
+from resvox.training.bfloat16 import check_bfloat16
 from resvox.training.checkpoints import Progress, load_checkpoint
 from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
@@ -101,13 +102,15 @@ def fit(
     run = RunFolder(Path(run_folder))
     run.check(plan, resume=resume, overwrite=overwrite)
     fabric = make_fabric(plan, devices=devices, num_nodes=num_nodes, accelerator=accelerator, precision=precision)
+    chosen = choose_precision(precision or plan.precision, is_cuda=fabric.device.type == "cuda")
+    check_bfloat16(plan, chosen, is_cuda=fabric.device.type == "cuda")
     job = Job(
         task=task,
         dataset=dataset,
         plan=plan,
         run=run,
         resume=resume,
-        precision=choose_precision(precision or plan.precision, is_cuda=fabric.device.type == "cuda"),
+        precision=chosen,
         workers=workers,
         shown=progress,
         on_step=on_step,

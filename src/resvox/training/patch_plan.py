@@ -29,6 +29,11 @@ class PatchPlan(TrainingPlan):
     batch_size: int = said(2, "patches a step, over all processes together", "sight")
     overlap: float = said(0.5, "of neighbouring inference windows, a fraction of the patch", "sight")
 
+    @property
+    def sample_size(self) -> tuple[int, ...]:
+        """The patch."""
+        return self.patch_size
+
     def check_own(self) -> None:
         """See `check_patch`."""
         check_patch(self)

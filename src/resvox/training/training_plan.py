@@ -117,6 +117,11 @@ class TrainingPlan(ABC):
     def check_own(self) -> None:
         """Refuse what the task's own fields cannot be."""
 
+    @property
+    @abstractmethod
+    def sample_size(self) -> tuple[int, ...]:
+        """Voxels of one sample of a batch, (D,) H, W."""
+
     @abstractmethod
     def model_options(self) -> dict[str, Any]:
         """The keyword arguments for `resvox.create_model(plan.model, ...)`."""

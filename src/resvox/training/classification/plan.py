@@ -39,6 +39,11 @@ class ClassificationPlan(TrainingPlan):
     loss: str = said("ce", "ce, cross-entropy")
     label_smoothing: float = said(0.0, "share of the certainty that is spread over all classes")
 
+    @property
+    def sample_size(self) -> tuple[int, ...]:
+        """The whole image, resized or cropped."""
+        return self.image_size
+
     def check_own(self) -> None:
         """Two classes at least, one size an axis, batches that batch norm can use."""
         check_least(self, {"num_classes": 2})
