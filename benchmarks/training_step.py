@@ -4,9 +4,9 @@
 
 writes training_step.md beside this file: forward, Dice + cross-entropy, backward and AdamW on a batch of 2 patches of
 64 cubed, in turns within one process, so that what else the machine does falls on all alike. MONAI's is shown as its
-tutorials run it (float32, default layout) and with the layout and precision that ours has. Only the time is looked at: on
-processors with AVX512_BF16 and no AMX a bfloat16 gradient of both networks' deepest maps (2 voxels deep) may not be a
-number (docs/training.md).
+tutorials run it (float32, default layout) and with the layout and precision that ours has. Only the time is looked at:
+on processors with AVX512_BF16 and no AMX a bfloat16 gradient of both networks' deepest maps (2 voxels deep) may not be
+a number (docs/training.md).
 """
 
 from __future__ import annotations
