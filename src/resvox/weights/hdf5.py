@@ -6,6 +6,7 @@ A tensor's name is its layer's name and Keras's name of the variable: ``conv1_bn
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import math
 import os
@@ -69,7 +70,7 @@ def read_h5(path: str | os.PathLike[str], data: bytes | None = None) -> Arrays:
         WeightsError: not one, broken, with links that leave the file, or with more numbers than it holds.
     """
     source = Path(path)
-    h5py_for(source)
+    need_h5py(source)
     size = len(data) if data is not None else source.stat().st_size if source.is_file() else 0
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "given.h5", Path(folder) / "found.safetensors"
@@ -129,13 +130,21 @@ def read_here(path: Path, source: Path) -> Arrays:
 
 def h5py_for(source: Path) -> Any:
     """The library, or what to install."""
-    try:
-        import h5py
-    except ImportError as error:
+    need_h5py(source)
+    import h5py
+
+    return h5py
+
+
+def need_h5py(source: Path) -> None:
+    """Refuse, saying what to install, where the library is missing.
+
+    It is looked for and not loaded: where another HDF5 is in the process already, loading a second may end it.
+    """
+    if importlib.util.find_spec("h5py") is None:
         raise WeightsError(
             "a Keras weight file without h5py", expected="h5py", fix='pip install "resvox[keras]"', path=source
-        ) from error
-    return h5py
+        )
 
 
 def _new(top: Any, source: Path) -> Iterator[tuple[str, Any]]:
