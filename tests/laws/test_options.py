@@ -16,6 +16,7 @@ from resvox.blueprint.blocks import (
 )
 from resvox.blueprint.leaves import Activation, Conv, DropPath, MaxPool, Norm
 from resvox.errors import BlueprintError
+from resvox.torch.unet import UNetDecoderBlock
 
 BLOCKS = (BasicBlock, BottleneckBlock, PreActBasicBlock, PreActBottleneckBlock)
 EVERY = pytest.mark.parametrize(("name", "dims"), RESIDUAL_ROWS)
@@ -54,7 +55,9 @@ def test_norm_reaches_both_halves_of_a_unet(name, options):
     plain = thin(name, 3, **{**options, "decoder_normalization": None})
     assert not any(isinstance(m, nn.modules.batchnorm._NormBase) for m in plain.decoder.modules())
     assert any(isinstance(m, nn.BatchNorm3d) for m in plain.encoder.modules())
-    assert plain.decoder.blocks[0].conv1.bias is not None
+    blocks = [module for module in plain.decoder.modules() if isinstance(module, UNetDecoderBlock)]
+    assert blocks
+    assert all(block.conv1.bias is not None for block in blocks)
 
 
 def test_a_left_over_batch_norm_is_seen():
