@@ -81,8 +81,7 @@ def test_a_batch_with_bad_inputs_does_the_rest_and_exits_1(call, cli_model, batc
 def test_debug_shows_the_traceback_of_each_bad_input(call, cli_model, batch, tmp_path):
     result = call("predict", cli_model, batch, "-o", tmp_path / "out", "--debug")
     assert result.exit_code == 1
-    behind = result.stderr.count("was the direct cause of the following exception")
-    assert result.stderr.count("Traceback") - behind == 2  # an error each, whatever lies behind it
+    assert result.stderr.count("Traceback") == 2
     assert "Traceback" not in call("predict", cli_model, batch, "-o", tmp_path / "out2").output
 
 

@@ -31,10 +31,14 @@ def respaced(grid: Grid, spacing_mm: tuple[float, ...]) -> Grid:
         )
     ratios = [new / old for old, new in zip(grid.spacing_mm, spacing_mm, strict=True)]
     ratios = [1.0 if abs(ratio - 1.0) <= SAME_SPACING else ratio for ratio in ratios]
-    shape = [max(1, math.floor(size / ratio + 0.5)) for size, ratio in zip(grid.shape, ratios, strict=True)]
+    pairs = list(zip(grid.spacing_mm, ratios, spacing_mm, strict=True))
+    # size * old / new in this order, as it is written above: a half rounds one way or the other by it
+    shape = [
+        size if ratio == 1.0 else max(1, math.floor(size * old / new + 0.5))
+        for size, (old, ratio, new) in zip(grid.shape, pairs, strict=True)
+    ]
     axes = zip(grid.shape, shape, ratios, strict=True)
     first = [((size - 1) - (count - 1) * ratio) / 2.0 for size, count, ratio in axes]
-    pairs = zip(grid.spacing_mm, ratios, spacing_mm, strict=True)
     return Grid(
         tuple(shape),
         spacing_mm=tuple(old if ratio == 1.0 else new for old, ratio, new in pairs),

@@ -75,12 +75,17 @@ def _checked_nifti(path: Path, channels: int | None) -> Volume:
     """Read and checked at once: both decompress the whole file, each in a thread of its own."""
     with ThreadPoolExecutor(1) as pool:
         check = pool.submit(check_nifti, path)
+        volume: Volume | None = None
+        failed: VolumeError | None = None
         try:
             volume = _volume_of_file(path, channels)
-        except VolumeError:
-            check.result()  # it has more to say of a damaged file
-            raise
-        _refuse_not_finite(check.result(), volume.array.size)
+        except VolumeError as error:
+            failed = error
+        found = check.result()  # outside of the handler: it says more of a damaged file, and is the one error then
+        if volume is None:
+            assert failed is not None
+            raise failed
+        _refuse_not_finite(found, volume.array.size)
     return volume
 
 
