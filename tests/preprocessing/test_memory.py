@@ -65,5 +65,4 @@ def test_labels_are_restored_beside_two_weights_a_voxel_and_one_more() -> None:
     labels[:, :, 16:] = 2
     peak = peak_bytes_of(lambda: prepared.restore_labels(labels))
     one_byte_each = 2  # the answer, and where a label is stronger
-    half_grown = 2  # a weight enlarged along one of its two axes; the label's mask is 1 more
-    assert peak <= (one_byte_each + 3 * FLOAT32_BYTES + half_grown + 1) * scan.array.size + SLACK_BYTES
+    assert peak <= (one_byte_each + 3 * FLOAT32_BYTES + 1) * scan.array.size + SLACK_BYTES

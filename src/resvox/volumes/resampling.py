@@ -26,6 +26,7 @@ HALF_MAXIMUM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # full width at half maximu
 PARALLEL = 1e-4  # of a voxel over a whole image: closer than any file tells
 BAND_ROWS = 8
 THREADED_VOXELS = 1 << 20
+SLABS = 8  # in which a label that fills the scan is done
 SMALLEST_SIGMA = 0.05  # of a voxel: below it a blur changes nothing
 
 
@@ -73,7 +74,7 @@ def resample(
     matrices = axis_matrices(volume.grid, grid, fill=fill, antialias=antialias) if interpolation == "linear" else None
     for index, plane in enumerate(planes):
         if matrices is not None:
-            apply_matrices(plane.array, matrices, out=out[index])
+            _within(plane.array, apply_matrices(plane.array, matrices, out=out[index]))
         else:
             out[index] = _resample_plane(plane, grid, interpolation, fill, antialias)
     return Volume.on_grid(out, grid)
@@ -93,7 +94,7 @@ def _resample_plane(
     volume = _float32(volume)
     matrices = axis_matrices(volume.grid, grid, fill=fill, antialias=antialias)
     if matrices is not None:
-        return apply_matrices(volume.array, matrices)
+        return _within(volume.array, apply_matrices(volume.array, matrices))
     if antialias:
         volume = _blurred(volume, grid)
     return _execute(volume, grid, "linear", fill)
@@ -180,6 +181,12 @@ def apply_matrices(
     return array
 
 
+def _within(source: npt.NDArray[Any], made: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A mixture of values lies between them: rounding may not carry it beyond, nor a clipped intensity out of its
+    window."""
+    return np.clip(made, source.min(), source.max(), out=made) if made is not source else made
+
+
 def _is_identity(matrix: npt.NDArray[np.float32]) -> bool:
     return matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix), dtype=np.float32))
 
@@ -251,15 +258,24 @@ def _resample_labels(volume: Volume, grid: Grid, fill: float | None) -> npt.NDAr
         if box is None:
             continue
         part = _cut(mask, bounds, volume.grid)
-        weight = _resample_plane(part, _sub_grid(grid, box), "linear", None if fill is None else 0.0, False)
-        out[box][weight > to_beat[box]] = label
-        total[box] += weight
-        weight += np.float32(TIE)  # in place, here and below: a copy of a whole scan is nearly a gigabyte
-        np.maximum(to_beat[box], weight, out=to_beat[box])
-        del weight  # or it would stay beside the next one
+        for slab in _slabs(box, out.size // SLABS):  # a weight of the whole scan and its steps would be gigabytes
+            weight = _resample_plane(part, _sub_grid(grid, slab), "linear", None if fill is None else 0.0, False)
+            out[slab][weight > to_beat[slab]] = label
+            total[slab] += weight
+            weight += np.float32(TIE)
+            np.maximum(to_beat[slab], weight, out=to_beat[slab])
     total += to_beat
     out[total < 1.0] = background  # the background's weight, 1 - total, is above the strongest label's
     return out
+
+
+def _slabs(box: tuple[slice, ...], voxels: int) -> list[tuple[slice, ...]]:
+    """A box cut along its first axis into pieces of at most so many voxels, where a plane has no more."""
+    first, *others = box
+    plane = math.prod(side.stop - side.start for side in others)
+    step = max(1, voxels // plane)
+    starts = range(first.start, first.stop, step)
+    return [(slice(start, min(start + step, first.stop)), *others) for start in starts]
 
 
 def _cut(mask: npt.NDArray[np.bool_], bounds: Bounds, grid: Grid) -> Volume:
