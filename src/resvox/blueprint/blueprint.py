@@ -185,9 +185,11 @@ def _spell(hint: Any) -> str:
 
 
 def _check_fit(found: Blueprint) -> None:
-    """A walk at the smallest size meets every layer; what cannot be walked cannot be built."""
+    """A walk meets every layer, and what cannot be walked cannot be built: at the smallest size, and at one where
+    branches of different strides differ where they meet."""
     try:
-        found.stages((1,) * found.spatial_dims)
+        for size in (1, 97):
+            found.stages((size,) * found.spatial_dims)
     except BlueprintError:
         raise
     except (ValueError, TypeError, AttributeError, AssertionError, IndexError) as error:

@@ -10,7 +10,7 @@ from resvox.blueprint.leaves import Activation, Axes, Conv, TransposedConv, is_w
 from resvox.blueprint.networks import DenseResNet
 from resvox.blueprint.node import Sequence
 from resvox.blueprint.recipe import ResNetRecipe
-from resvox.blueprint.resnet import basic_block
+from resvox.blueprint.resnet_blocks import basic_block
 
 
 @dataclass(frozen=True, kw_only=True)

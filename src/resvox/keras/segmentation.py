@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -16,7 +16,7 @@ from resvox.catalog.registry import segmenter_on
 from resvox.errors import BlueprintError
 from resvox.keras.arguments import need_input_shape
 from resvox.keras.layers import Place, Tensor, cut_to, layer
-from resvox.keras.model import BlueprintModel, Spelling, expect
+from resvox.keras.model import BlueprintModel, expect
 from resvox.keras.tensors import copy_encoder
 
 
@@ -40,23 +40,27 @@ class SegmentationModel(BlueprintModel):
 
     Output (batch, \\*size, num_classes) in float32, of the image's size; with deep supervision the list of them,
     finest first, in training and after (:meth:`without_supervision` gives the model with the first alone).
+
+    Attributes:
+        model: its name in the catalog.
+        kind: of the blueprint's network.
     """
+
+    model: ClassVar[str]
+    kind: ClassVar[type[Node]]
 
     def __init__(
         self,
-        blueprint: Blueprint | None,
+        blueprint: Blueprint | None = None,
         /,
         *,
-        model: str,
-        kind: type[Node],
-        spell: Spelling,
-        encoder: Any,
-        options: dict[str, Any],
-        input_shape: Sequence[int | None] | None,
-        input_tensor: Tensor | None,
-        include_rescaling: bool,
-        name: str | None,
-        dtype: Any,
+        input_shape: Sequence[int | None] | None = None,
+        input_tensor: Tensor | None = None,
+        encoder: Any = None,
+        include_rescaling: bool = False,
+        name: str | None = None,
+        dtype: Any = None,
+        **options: Any,
     ) -> None:
         owner = type(self).__name__
         if blueprint is None:
@@ -66,15 +70,15 @@ class SegmentationModel(BlueprintModel):
                     input_shape = encoder.input_shape[1:]
                 include_rescaling = include_rescaling or encoder.include_rescaling
             shape = need_input_shape(owner, input_shape, input_tensor)
-            blueprint = _blueprint(model, shape, encoder, options)
+            blueprint = _blueprint(self.model, shape, encoder, options)
             name = name or owner
         elif options or encoder is not None:
             given = [*options, *(["encoder"] if encoder is not None else [])]
             raise BlueprintError(f"a blueprint and arguments {sorted(given)}", expected="one of the two")
-        expect(blueprint, (kind,), owner)
+        expect(blueprint, (self.kind,), owner)
         super().__init__(
             blueprint,
-            spell=spell,
+            spell=self.spell,
             input_shape=input_shape,
             input_tensor=input_tensor,
             include_rescaling=include_rescaling,
@@ -83,6 +87,11 @@ class SegmentationModel(BlueprintModel):
         )
         if encoder is not None:
             copy_encoder(encoder, self)
+
+    @staticmethod
+    def spell(node: Any, place: Place, x: Tensor) -> tuple[Any, Sequence[Tensor]]:
+        """The outputs, and the encoder's maps. Heirs say how."""
+        raise NotImplementedError
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """The outputs.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
 from resvox.keras.layers import Place, Tensor, concatenate, cut_to, layer, through
 from resvox.keras.operations import registered
@@ -71,29 +70,6 @@ class TransUNet(SegmentationModel):
         >>> model = TransUNet(encoder_name="resnet18", input_shape=(96, 96, 96, 1), num_classes=3)
     """
 
-    def __init__(
-        self,
-        blueprint: Blueprint | None = None,
-        /,
-        *,
-        input_shape: Sequence[int | None] | None = None,
-        input_tensor: Tensor | None = None,
-        encoder: Any = None,
-        include_rescaling: bool = False,
-        name: str | None = None,
-        dtype: Any = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            blueprint,
-            model="trans_unet",
-            kind=net.TransUNet,
-            spell=trans_unet,
-            encoder=encoder,
-            options=options,
-            input_shape=input_shape,
-            input_tensor=input_tensor,
-            include_rescaling=include_rescaling,
-            name=name,
-            dtype=dtype,
-        )
+    model = "trans_unet"
+    kind = net.TransUNet
+    spell = staticmethod(trans_unet)

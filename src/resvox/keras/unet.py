@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
 from resvox.keras.layers import Place, Tensor, add, concatenate, cut_to, layer, multiply, through
 from resvox.keras.operations import registered
@@ -84,32 +83,9 @@ class UNet(SegmentationModel):
         >>> model = UNet(encoder_name="resnet18", input_shape=(96, 96, 96, 4), num_classes=3)
     """
 
-    def __init__(
-        self,
-        blueprint: Blueprint | None = None,
-        /,
-        *,
-        input_shape: Sequence[int | None] | None = None,
-        input_tensor: Tensor | None = None,
-        encoder: Any = None,
-        include_rescaling: bool = False,
-        name: str | None = None,
-        dtype: Any = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            blueprint,
-            model="unet",
-            kind=net.UNet,
-            spell=unet,
-            encoder=encoder,
-            options=options,
-            input_shape=input_shape,
-            input_tensor=input_tensor,
-            include_rescaling=include_rescaling,
-            name=name,
-            dtype=dtype,
-        )
+    model = "unet"
+    kind = net.UNet
+    spell = staticmethod(unet)
 
 
 @registered
@@ -119,29 +95,6 @@ class AttentionUNet(SegmentationModel):
     Takes, gives and raises what :class:`UNet` does.
     """
 
-    def __init__(
-        self,
-        blueprint: Blueprint | None = None,
-        /,
-        *,
-        input_shape: Sequence[int | None] | None = None,
-        input_tensor: Tensor | None = None,
-        encoder: Any = None,
-        include_rescaling: bool = False,
-        name: str | None = None,
-        dtype: Any = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            blueprint,
-            model="attention_unet",
-            kind=net.AttentionUNet,
-            spell=unet,
-            encoder=encoder,
-            options=options,
-            input_shape=input_shape,
-            input_tensor=input_tensor,
-            include_rescaling=include_rescaling,
-            name=name,
-            dtype=dtype,
-        )
+    model = "attention_unet"
+    kind = net.AttentionUNet
+    spell = staticmethod(unet)

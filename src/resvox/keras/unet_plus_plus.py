@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from resvox.blueprint import Blueprint, Node
+from resvox.blueprint import Node
 from resvox.blueprint import networks as net
 from resvox.blueprint.unet_plus_plus import grid, original, prune
 from resvox.keras.layers import Place, Tensor, cut_to, layer
@@ -51,32 +51,9 @@ class UNetPlusPlus(SegmentationModel):
     Takes, gives and raises what :class:`resvox.keras.UNet` does, and ``decoder_filter_order``.
     """
 
-    def __init__(
-        self,
-        blueprint: Blueprint | None = None,
-        /,
-        *,
-        input_shape: Sequence[int | None] | None = None,
-        input_tensor: Tensor | None = None,
-        encoder: Any = None,
-        include_rescaling: bool = False,
-        name: str | None = None,
-        dtype: Any = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            blueprint,
-            model="unet_plus_plus",
-            kind=net.UNetPlusPlus,
-            spell=unet_plus_plus,
-            encoder=encoder,
-            options=options,
-            input_shape=input_shape,
-            input_tensor=input_tensor,
-            include_rescaling=include_rescaling,
-            name=name,
-            dtype=dtype,
-        )
+    model = "unet_plus_plus"
+    kind = net.UNetPlusPlus
+    spell = staticmethod(unet_plus_plus)
 
     def pruned(self, level: int) -> UNetPlusPlus:
         """The smaller network inside that ends at X(0, level), as a model of its own with copied weights.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from resvox.blueprint import Blueprint, NormChoice, ResNetRecipe, activation_of, per_axis
 from resvox.blueprint import networks as net
 from resvox.blueprint.leaves import is_whole, require
-from resvox.blueprint.resnet import basic_block
+from resvox.blueprint.resnet_blocks import basic_block
 from resvox.catalog import get_blueprint
 from resvox.errors import BlueprintError
 from resvox.torch import blocks

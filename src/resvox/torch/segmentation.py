@@ -72,6 +72,36 @@ class SegmentationModel(nn.Module):
                     "norm needs at least 2; give a larger batch or size, or build the model with norm='instance'"
                 )
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, or in training with deep supervision the list of them."""
+        self.check_batch(x)
+        ways = self.ways(x)
+        logits = self.final(ways[-1], x)
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
+            if self.supervised and self.training:
+                return self._supervise(logits, ways, x)  # type: ignore[return-value]
+        return self.activation(logits)
+
+    def ways(self, x: Tensor) -> list[Tensor]:
+        """An image to what the decoder gives at every level that has a head, deep to shallow. Heirs say how."""
+        raise NotImplementedError
+
+    def final(self, way: Tensor, image: Tensor) -> Tensor:
+        """Logits of the image's size from the last of the ways."""
+        return cut_to(self.head(way), image)
+
+    @torch.jit.unused
+    def coarser(self, head: nn.Module, way: Tensor, image: Tensor) -> Tensor:
+        """Logits of the image's size from an earlier one, by its own head."""
+        logits: Tensor = head(way, image)
+        return logits
+
+    @torch.jit.unused
+    def _supervise(self, logits: Tensor, ways: list[Tensor], image: Tensor) -> list[Tensor]:
+        """The logits of every level, finest first."""
+        pairs = zip(self.supervision, reversed(ways[:-1]), strict=True)
+        return [self.activation(each) for each in (logits, *(self.coarser(head, way, image) for head, way in pairs))]
+
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
         """The encoder's maps [P1, ..., P<depth>], fine to coarse."""
         return self.encoder(x)

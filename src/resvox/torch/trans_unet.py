@@ -68,17 +68,5 @@ class TransUNet(SegmentationModel):
     ) -> None:
         super().__init__(segmenter_blueprint(model, arguments, encoder, net.TransUNet, "TransUNet"), _SPELL, encoder)
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_batch(x)
-        ways = self.decoder(self.encoder(x))
-        logits = cut_to(self.head(ways[-1]), x)
-        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
-            if self.supervised and self.training:
-                return self._supervise(logits, ways, x)  # type: ignore[return-value]
-        return self.activation(logits)
-
-    @torch.jit.unused
-    def _supervise(self, logits: Tensor, ways: list[Tensor], image: Tensor) -> list[Tensor]:
-        """The logits of every level, finest first."""
-        coarser = [head(way, image) for head, way in zip(self.supervision, reversed(ways[:-1]), strict=True)]
-        return [self.activation(each) for each in (logits, *coarser)]
+    def ways(self, x: Tensor) -> list[Tensor]:
+        return self.decoder(self.encoder(x))

@@ -84,20 +84,11 @@ class UNetDecoder(nn.Module):
 class _UNet(SegmentationModel):
     """What a U-Net does with or without gates. Abstract."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_batch(x)
-        ways = self.decoder(x, self.encoder(x))
-        logits = self.head(ways[-1])
-        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
-            if self.supervised and self.training:
-                return self._supervise(logits, ways, x)  # type: ignore[return-value]
-        return self.activation(logits)
+    def ways(self, x: Tensor) -> list[Tensor]:
+        return self.decoder(x, self.encoder(x))
 
-    @torch.jit.unused
-    def _supervise(self, logits: Tensor, ways: list[Tensor], image: Tensor) -> list[Tensor]:
-        """The logits of every level, finest first."""
-        coarser = [head(way, image) for head, way in zip(self.supervision, reversed(ways[:-1]), strict=True)]
-        return [self.activation(each) for each in (logits, *coarser)]
+    def final(self, way: Tensor, image: Tensor) -> Tensor:
+        return self.head(way)  # the decoder's last block was cut to the image
 
 
 _SPELL = {"decoder": UNetDecoder, "supervision": SupervisionHead}

@@ -55,23 +55,17 @@ class UNetPlusPlus(SegmentationModel):
         blueprint = segmenter_blueprint(model, arguments, encoder, net.UNetPlusPlus, "UNetPlusPlus")
         super().__init__(blueprint, {"decoder": UNetPlusPlusDecoder, "supervision": layer}, encoder)
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.check_batch(x)
-        row = self.decoder(self.encoder(x))
-        logits = self.head(cut_to(self.decoder.bridge(row[-1]), x))
-        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
-            if self.supervised and self.training:
-                return self._supervise(logits, row, x)  # type: ignore[return-value]
-        return self.activation(logits)
+    def ways(self, x: Tensor) -> list[Tensor]:
+        """X(0, 1) to X(0, N)."""
+        return self.decoder(self.encoder(x))[1:]
+
+    def final(self, way: Tensor, image: Tensor) -> Tensor:
+        return self.head(cut_to(self.decoder.bridge(way), image))
 
     @torch.jit.unused
-    def _supervise(self, logits: Tensor, row: list[Tensor], image: Tensor) -> list[Tensor]:
-        """The logits of X(0, N), X(0, N - 1), ..., X(0, 1)."""
-        ways = reversed(row[1:-1])
-        earlier = [
-            head(cut_to(self.decoder.bridge(way), image)) for head, way in zip(self.supervision, ways, strict=True)
-        ]
-        return [self.activation(each) for each in (logits, *earlier)]
+    def coarser(self, head: nn.Module, way: Tensor, image: Tensor) -> Tensor:
+        logits: Tensor = head(cut_to(self.decoder.bridge(way), image))
+        return logits
 
     @torch.jit.unused
     def pruned(self, level: int) -> UNetPlusPlus:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resvox.blueprint import Blueprint
-from resvox.blueprint.resnet import squeezed_channels
+from resvox.blueprint.resnet_blocks import squeezed_channels
 from resvox.catalog import VARIANTS, get_blueprint
 from resvox.catalog.resnets import Variant
 
