@@ -109,7 +109,7 @@ def test_a_decoder_of_other_blocks_is_refused():
 def test_a_shortcut_that_does_not_stride_with_its_block_is_refused():
     data = small()
     data["network"]["layer2"]["items"][0]["downsample"]["items"] = []
-    with pytest.raises(BlueprintError, match="meet in the sum at 'layer2.0'"):
+    with pytest.raises(BlueprintError, match=r"meet in the sum at 'layer2\.0'"):
         Blueprint.from_json(json.dumps(data))
 
 

@@ -6,7 +6,9 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 SMALL = 32  # voxels: the side of an example
+_MAKING_CORE = Lock()
 
 
 class OpenVinoEngine:
@@ -53,7 +56,7 @@ class OpenVinoEngine:
     ) -> None:
         import openvino
 
-        core = openvino.Core()
+        core = the_core()
         if precision not in PRECISIONS or (precision == "bfloat16" and not computes_in_bfloat16()):
             raise InferenceError(
                 f"precision={precision!r} with OpenVINO on this processor",
@@ -99,6 +102,24 @@ class OpenVinoEngine:
         return answer
 
 
+def the_core() -> Any:
+    """The one ``openvino.Core`` of the process.
+
+    Each core gives the thread that first computes with it a stack of its own for signals (``sigaltstack``), and takes
+    it back when the core goes: in another order than they came, or in another thread, the stack that is left in
+    force is unmapped memory, and the next signal (Ctrl-C, the end of a child) writes over whatever lies there then.
+    """
+    with _MAKING_CORE:
+        return _core()
+
+
+@cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
 def from_torch(module: torch.nn.Module, roi_size: Sequence[int], in_channels: int) -> Any:
     """A torch module as OpenVINO reads it, folded and merged for a window (`resvox.inference.engines.folding`)."""
     import torch
@@ -130,9 +151,7 @@ def converted(module: torch.nn.Module, example: torch.Tensor) -> Any:
 
 def from_file(path: str | os.PathLike[str]) -> Any:
     """A network of an ``.xml`` (OpenVINO) or ``.onnx`` file."""
-    import openvino
-
-    return openvino.Core().read_model(Path(path))
+    return the_core().read_model(Path(path))
 
 
 def is_installed() -> bool:
@@ -144,9 +163,7 @@ def is_installed() -> bool:
 
 def computes_in_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself, as OpenVINO sees it."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _compiled(core: Any, make: Callable[[], Any], shape: tuple[int, ...], options: dict[str, Any]) -> Any:
