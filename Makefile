@@ -37,10 +37,10 @@ demo-unseen: $(VENV)/unseen-installed  ## the same, scored on a case that traini
 	$(BIN)/resvox demo --unseen -o demo-unseen
 
 test: check  ## everything CI runs: format, lint, types, tests
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q --hypothesis-seed=0 -m 'not laws and not slow'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow'
 
 test-fast: $(VENV)/test-installed  ## the tests alone, stopping at the first failure
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q -x --hypothesis-seed=0 -m 'not laws and not slow'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow'
 
 check: $(VENV)/test-installed  ## format, lint, types
 	$(BIN)/ruff format --check -q $(SOURCES)
