@@ -50,7 +50,7 @@ def step_of(model: torch.nn.Module, *, fast: bool) -> Callable[[], float]:
         loss = loss_of(logits.float(), label)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 

@@ -19,7 +19,7 @@ from resvox.catalog import VARIANTS
 THIN = {"widths": (8, 12, 16, 24), "stem_width": 8, "in_channels": 2, "num_classes": 3}
 # odd, even and different along every axis
 SIZES = {2: ((33, 46),), 3: ((17, 34, 20),)}
-MORE_SIZES = {2: ((32, 64), (33, 33)), 3: ((32, 32, 32), (5, 9, 6))}
+MORE_SIZES = {2: ((32, 64), (33, 33)), 3: ((32, 32, 32), (17, 17, 17), (5, 9, 6))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def _options() -> list[Case]:
 
 def _unets() -> list[Case]:
     short = {"depths": (1, 1, 1, 1), "decoder_filters": (16, 12, 8, 8, 4)}
-    small: tuple[tuple[int, ...], ...] = ((1, 1), (37, 30))
+    small: tuple[tuple[int, ...], ...] = ((1, 1), (2, 5), (37, 30))
     volume = ((17, 20, 33),)
     return [
         _case("unet", 2, "sizes", sizes=small, **short),

@@ -48,6 +48,26 @@ def pictures(tmp_path):
     return tmp_path / "pictures"
 
 
+@pytest.mark.parametrize(("kind", "ending"), [("onnx", ".onnx"), ("openvino", ".xml"), ("torchscript", ".pt")])
+def test_an_exported_classifier_says_what_the_model_says(classifier_file, pictures, tmp_path, kind, ending):
+    done = workflow.export(classifier_file, tmp_path / f"net{ending}", format=kind)
+    told = json.loads(done.description.read_text())
+    assert told["output"] == {"meaning": "logits", "shape": ["batch", "classes"], "type": "float32"}
+    assert told["metadata"]["labels"] == {"bar": 0, "post": 1}
+    expected, found = (
+        workflow.predict(model, pictures, tmp_path / name)
+        for model, name in ((classifier_file, "ours"), (done.path, "theirs"))
+    )
+    assert statuses(expected) == statuses(found) == ["written"] * 5
+    for ours, theirs in zip(table_of(tmp_path / "ours"), table_of(tmp_path / "theirs"), strict=True):
+        assert (ours["case"], ours["predicted"]) == (theirs["case"], theirs["predicted"])
+        assert float(ours["p_bar"]) == pytest.approx(float(theirs["p_bar"]), abs=1e-5)
+    images = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)  # several answers of one buffer
+    np.testing.assert_allclose(
+        Classifier(done.path).probabilities(images), Classifier(classifier_file).probabilities(images), atol=1e-5
+    )
+
+
 def table_of(folder):
     with (folder / "predictions.csv").open(newline="") as file:
         return list(csv.DictReader(file))

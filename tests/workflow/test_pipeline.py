@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from resvox.workflow.outcomes import CaseOutcome
 from resvox.workflow.pipeline import Stages, run_stages
-from resvox.workflow.predict import CaseOutcome
 
 
 class Work:

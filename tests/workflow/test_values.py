@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import nibabel
 import numpy as np
 import pytest
@@ -43,6 +45,22 @@ def regressor_file(tmp_path_factory):
     }  # fmt: skip
     path = tmp_path_factory.mktemp("regressor") / "model.safetensors"
     return resvox.save_model(network, path, metadata=metadata)
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("onnx", ".onnx"), ("torch-export", ".pt2")])
+def test_an_exported_network_gives_the_values_of_the_model(regressor_file, write_scan, tmp_path, kind, ending):
+    done = workflow.export(regressor_file, tmp_path / f"net{ending}", format=kind)
+    told = json.loads(done.description.read_text())
+    assert "target_std" in told["output"]["meaning"]
+    assert told["metadata"]["target_mean"] == [5.0]
+    scan = write_scan(tmp_path / "scans" / "a.nii.gz")
+    made = []
+    for model, name in ((regressor_file, "ours"), (done.path, "theirs")):
+        result = workflow.predict(model, scan, tmp_path / name)
+        assert result.ok, result.cases[0].reason
+        made.append(read_volume(result.cases[0].path).array)
+    assert np.ptp(made[0]) > 0
+    np.testing.assert_allclose(made[1], made[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture

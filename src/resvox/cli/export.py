@@ -39,10 +39,10 @@ def export(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Write a segmentation model as a file that other programs run: ONNX, OpenVINO, TorchScript, torch.export.
+    """Write a model as a file that other programs run: ONNX, OpenVINO, TorchScript, torch.export.
 
-    Preprocessing, labels and window go into a .json beside it, and resvox predict takes the file as its MODEL. The
-    file is checked against the original first; one that answers otherwise is not written.
+    Preprocessing, labels or units, and window go into a .json beside it, and resvox predict takes the file as its
+    MODEL. The file is checked against the original first; one that answers otherwise is not written.
     """
     from resvox import workflow
     from resvox.viewer import terminal

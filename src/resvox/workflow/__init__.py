@@ -7,7 +7,8 @@ from resvox.workflow.convert import ConvertResult, convert
 from resvox.workflow.demo import DemoResult, demo
 from resvox.workflow.evaluate import EvaluateResult, evaluate
 from resvox.workflow.export import ExportResult, export
-from resvox.workflow.predict import CaseOutcome, PredictResult, predict
+from resvox.workflow.outcomes import CaseOutcome, PredictResult
+from resvox.workflow.predict import predict
 from resvox.workflow.train import train
 
 __all__ = [

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from resvox.errors import InferenceError, WeightsError
-from resvox.workflow.segmenter import model_file
+from resvox.errors import InferenceError
+from resvox.workflow.model_files import check_task, model_file, read_model_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +19,7 @@ class Classifier:
     """A model file with everything that is needed to use it: preprocessing, size, classes.
 
     Args:
-        model: a ``model.safetensors``, or the folder of a training run that holds one.
+        model: a ``model.safetensors``, the folder of a training run that holds one, or an exported network.
         device: "auto", "cpu", "cuda", ...
         precision: "auto", "float32", "bfloat16" or "float16".
 
@@ -29,21 +28,22 @@ class Classifier:
     """
 
     def __init__(self, model: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto") -> None:
-        import resvox
-        from resvox.inference import TorchEngine
         from resvox.preprocessing import Preprocessing
-        from resvox.weights import read_header
+        from resvox.workflow.file_engine import engine_for
 
-        self.path: Path = model_file(model)
-        self.metadata = _checked(read_header(self.path).metadata, self.path)
-        self.engine = TorchEngine(resvox.load_model(self.path), device=device, precision=precision)
+        file = read_model_file(model_file(model))
+        check_task(file, "classification")
+        self.path, self.metadata = file.path, file.metadata
         self.preprocessing = Preprocessing.from_dict(self.metadata["preprocessing"])
         ordered = sorted(self.metadata["labels"].items(), key=lambda item: item[1])
         self.classes: tuple[str, ...] = tuple(name for name, _ in ordered)
         self.channels = len(self.metadata["channel_names"])
         told = self.metadata["inference"]
         self.image_size = tuple(int(n) for n in told["image_size"])
-        self.fit, self.batch_size = str(told["fit"]), int(told.get("batch_size", 16))
+        # An exported network may hold a batch of one alone.
+        self.batch_size = int(told.get("batch_size", 16)) if file.format == "resvox" else 1
+        self.fit = str(told["fit"])
+        self.engine = engine_for(file, roi_size=self.image_size, device=device, precision=precision)
 
     def prepare(self, volume: Volume) -> np.ndarray[Any, Any]:
         """What the network sees of an image: (channels, *image_size) float32.
@@ -68,7 +68,10 @@ class Classifier:
 
         from resvox.inference import probabilities_from_logits
 
-        made: np.ndarray[Any, Any] = probabilities_from_logits(self.engine(np.stack(images)).T).T
+        batches = range(0, len(images), self.batch_size)
+        # A copy, for an engine may write its next answer into the same place.
+        logits = [self.engine(np.stack(images[first : first + self.batch_size])).copy() for first in batches]
+        made: np.ndarray[Any, Any] = probabilities_from_logits(np.concatenate(logits).T).T
         return made
 
     def classify(self, volume: Volume) -> dict[str, float]:
@@ -79,16 +82,3 @@ class Classifier:
         """
         row = self.probabilities([self.prepare(volume)])[0]
         return {name: float(chance) for name, chance in zip(self.classes, row, strict=True)}
-
-
-def _checked(metadata: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    wanted = ("preprocessing", "labels", "channel_names", "inference")
-    missing = [name for name in wanted if name not in metadata]
-    if missing or metadata.get("task") != "classification":
-        raise WeightsError(
-            f"a model file without {', '.join(missing)}" if missing else f"a model for {metadata.get('task')}",
-            expected="a model made by resvox train --task classification",
-            fix="use resvox.load_model for the bare network",
-            path=path,
-        )
-    return metadata

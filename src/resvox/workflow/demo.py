@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from resvox.evaluation import ScoreTable
     from resvox.training import FitResult, Plan
     from resvox.workflow.demo_data import DemoData
-    from resvox.workflow.predict import PredictResult
+    from resvox.workflow.outcomes import PredictResult
 
 
 @dataclass(frozen=True, kw_only=True)

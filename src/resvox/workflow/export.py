@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from resvox._version import __version__
 from resvox.errors import InferenceError, WeightsError
-from resvox.workflow.model_files import ModelFile, description_path, model_file, read_model_file
+from resvox.workflow.model_files import ModelFile, description_path, model_file, read_model_file, task_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,9 +52,9 @@ def export(
     format: str = "onnx",
     overwrite: bool = False,
 ) -> ExportResult:
-    """Write a segmentation model as TorchScript, a torch.export program, ONNX or OpenVINO.
+    """Write a model of any task as TorchScript, a torch.export program, ONNX or OpenVINO.
 
-    Beside the file lies ``<name>.json``: preprocessing, labels, window, what goes in and comes out. With it,
+    Beside the file lies ``<name>.json``: preprocessing, labels or units, window, what goes in and comes out. With it,
     `resvox predict` takes the file as its MODEL, and other programs find what they need to prepare a scan. The file is
     checked against the original before it appears: one that answers otherwise is not written.
 
@@ -125,20 +125,28 @@ def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck,
     from resvox.inference.engines.exporting import write_network
 
     network = resvox.load_model(file.path)
-    roi = tuple(int(side) for side in file.metadata["inference"]["roi_size"])
-    channels = len(file.metadata["channel_names"])
+    roi, channels = _window(file), len(file.metadata["channel_names"])
     problem: InferenceError | None = None
     for any_size in (True, False):
         try:
             write_network(network, path, kind, in_channels=channels, roi_size=roi, any_size=any_size)
-            return _check(network, path, kind, roi, channels), any_size
+            check = _check(network, path, kind, roi, channels, names_labels=task_of(file.metadata) != "regression")
+            return check, any_size
         except InferenceError as error:
             problem = problem or error
     assert problem is not None
     raise problem
 
 
-def _check(network: Any, path: Path, kind: str, roi: tuple[int, ...], channels: int) -> ExportCheck:
+def _window(file: ModelFile) -> tuple[int, ...]:
+    """The size of what the network sees: a window, or a classifier's whole image."""
+    told = file.metadata["inference"]
+    return tuple(int(side) for side in told["image_size" if task_of(file.metadata) == "classification" else "roi_size"])
+
+
+def _check(
+    network: Any, path: Path, kind: str, roi: tuple[int, ...], channels: int, *, names_labels: bool
+) -> ExportCheck:
     import numpy as np
 
     from resvox.inference import TorchEngine
@@ -158,7 +166,7 @@ def _check(network: Any, path: Path, kind: str, roi: tuple[int, ...], channels: 
                 f"a network that does not run ({str(error).splitlines()[0]})", expected="an answer", path=path
             ) from error
         differences.append(float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-6)))
-        changes.append(float(np.mean(_labels(found) != _labels(expected))))
+        changes.append(float(np.mean(_labels(found) != _labels(expected))) if names_labels else 0.0)
     check = ExportCheck(difference=max(differences), labels_changed=max(changes))
     if not check.difference <= LARGEST_DIFFERENCE or check.labels_changed > LARGEST_CHANGE:
         raise InferenceError(
@@ -179,15 +187,19 @@ def _labels(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, any_size: bool) -> dict[str, Any]:
     from resvox.inference.engines.cache import fingerprint_of
 
-    roi = list(file.metadata["inference"]["roi_size"])
+    roi, task = list(_window(file)), task_of(file.metadata)
     sizes: list[Any] = ["any"] * len(roi) if any_size else roi
+    meaning, answer = {
+        "classification": ("logits", ["batch", "classes"]),
+        "regression": ("values, to be multiplied by target_std and added to target_mean", ["batch", "values", *sizes]),
+    }.get(task, ("logits", ["batch", "classes", *sizes]))
     return {
         "resvox_export": 1,
         "format": kind,
         "file": path.name,
         "sha256": fingerprint_of(path),
         "input": {"shape": ["any" if any_size else 1, len(file.metadata["channel_names"]), *sizes], "type": "float32"},
-        "output": {"meaning": "logits", "shape": ["batch", "classes", *sizes], "type": "float32"},
+        "output": {"meaning": meaning, "shape": answer, "type": "float32"},
         "checked": asdict(check),
         "source": {"name": file.path.name, "sha256": fingerprint_of(file.path)},
         "resvox": __version__,

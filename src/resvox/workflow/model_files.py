@@ -13,7 +13,8 @@ from resvox.errors import WeightsError
 
 MODEL_NAME = "model.safetensors"
 FORMATS = {".safetensors": "resvox", ".pt": "torchscript", ".pt2": "torch-export", ".onnx": "onnx", ".xml": "openvino"}
-NEEDED = ("preprocessing", "labels", "channel_names", "inference")
+NEEDED = ("preprocessing", "channel_names", "inference")
+NEEDED_BY_TASK = {"regression": ("target_mean", "target_std")}
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -85,8 +86,9 @@ def read_model_file(path: Path) -> ModelFile:
         WeightsError: as in `model_files`.
     """
     kind = FORMATS.get(path.suffix.lower(), "resvox")
-    metadata = _exported_metadata(path) if kind != "resvox" else _own_metadata(path)
-    missing = [name for name in NEEDED if name not in metadata]
+    metadata = metadata_of(path)
+    wanted = (*NEEDED, *NEEDED_BY_TASK.get(task_of(metadata), ("labels",)))
+    missing = [name for name in wanted if name not in metadata]
     if missing:
         raise WeightsError(
             f"a model file without {', '.join(missing)}",
@@ -97,10 +99,36 @@ def read_model_file(path: Path) -> ModelFile:
     return ModelFile(path=path, format=kind, metadata=metadata)
 
 
-def _own_metadata(path: Path) -> Mapping[str, Any]:
+def metadata_of(path: Path) -> Mapping[str, Any]:
+    """What a model file says of itself, or the ``.json`` beside an exported network.
+
+    Raises:
+        WeightsError: a damaged one.
+    """
+    if path.suffix.lower() in FORMATS.keys() - {".safetensors"}:
+        return _exported_metadata(path)
     from resvox.weights import read_header
 
     return read_header(path).metadata
+
+
+def task_of(metadata: Mapping[str, Any]) -> str:
+    """What a model was trained for; "segmentation" where nothing says otherwise."""
+    return str(metadata.get("task", "segmentation"))
+
+
+def check_task(file: ModelFile, task: str) -> None:
+    """Refuse a model that was trained for something else.
+
+    Raises:
+        WeightsError
+    """
+    if task_of(file.metadata) != task:
+        raise WeightsError(
+            f"a model for {task_of(file.metadata)}",
+            expected=f"a model made by resvox train --task {task}",
+            path=file.path,
+        )
 
 
 def description_path(path: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from resvox.errors import InferenceError
 
 if TYPE_CHECKING:
-    from resvox.workflow.predict import CaseOutcome, PredictResult
+    from resvox.workflow.outcomes import CaseOutcome, PredictResult
 
 DEFAULTS: dict[str, Any] = {
     "mirror": False, "overlap": None, "engine": "auto", "resample": "logits", "skip_empty": False, "series": None,
@@ -20,23 +20,19 @@ USED = {"classification": ("split",), "regression": ("mirror", "overlap", "suffi
 
 
 def task_of_model(model: Any) -> str:
-    """What a model was trained for; "segmentation" where nothing says otherwise, an exported network or several too.
+    """What a model was trained for; "segmentation" where nothing says otherwise, and for several.
 
     Raises:
         WeightsError: no model there, or a damaged one.
     """
-    from resvox.weights import read_header
-    from resvox.workflow.segmenter import model_file
+    from resvox.workflow.model_files import metadata_of, model_file, task_of
 
     if not isinstance(model, (str, os.PathLike)):
         return "segmentation"
     path = Path(model)
     if path.is_dir() and not (path / "model.safetensors").is_file():
         return "segmentation"  # folds, or nothing: the segmenter tells
-    path = model_file(path)
-    if path.suffix.lower() in (".pt", ".pt2", ".onnx", ".xml"):
-        return "segmentation"
-    return str(read_header(path).metadata.get("task", "segmentation"))
+    return task_of(metadata_of(model_file(path)))
 
 
 def predict_other(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from resvox.workflow.predict import CaseOutcome
+    from resvox.workflow.outcomes import CaseOutcome
 
 Job = TypeVar("Job")
 Read = TypeVar("Read")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError, ResvoxError
 from resvox.workflow.class_log import TABLE, ClassLog
-from resvox.workflow.predict import CaseOutcome, PredictResult, one_line
+from resvox.workflow.outcomes import CaseOutcome, PredictResult, one_line
 
 if TYPE_CHECKING:
     import numpy as np

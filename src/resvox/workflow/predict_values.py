@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resvox.errors import VolumeError
-from resvox.workflow.predict import PICTURE_ENDINGS, CaseOutcome, PredictResult, one_line
+from resvox.workflow.outcomes import CaseOutcome, PredictResult, one_line
 from resvox.workflow.run_log import RunLog
+from resvox.workflow.segment_cases import PICTURE_ENDINGS
 
 if TYPE_CHECKING:
     from resvox.volumes import InputCase

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError
 from resvox.workflow.claims import Claims
-from resvox.workflow.predict import CaseOutcome, Heard, PredictResult, SegmentOptions, segment_cases
+from resvox.workflow.outcomes import CaseOutcome, PredictResult
+from resvox.workflow.segment_cases import Heard, SegmentOptions, segment_cases
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

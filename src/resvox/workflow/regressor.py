@@ -6,11 +6,10 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resvox.errors import InferenceError, WeightsError
-from resvox.workflow.segmenter import model_file
+from resvox.errors import InferenceError
+from resvox.workflow.model_files import check_task, model_file, read_model_file
 
 if TYPE_CHECKING:
     from resvox.volumes import Volume
@@ -28,7 +27,7 @@ class Regressor:
     """A model file with everything that is needed to use it: preprocessing, window, units of the values.
 
     Args:
-        model: a ``model.safetensors``, or the folder of a training run that holds one.
+        model: a ``model.safetensors``, the folder of a training run that holds one, or an exported network.
         device: "auto", "cpu", "cuda", ...
         precision: "auto", "float32", "bfloat16" or "float16".
         mirror: average over mirrored copies (the axes that training mirrored), 2 to 8 times the work.
@@ -48,19 +47,12 @@ class Regressor:
         mirror: bool = False,
         overlap: float | None = None,
     ) -> None:
-        import resvox
-        from resvox.inference import TorchEngine
         from resvox.preprocessing import Preprocessing
-        from resvox.weights import read_header
+        from resvox.workflow.file_engine import engine_for
 
-        self.path: Path = model_file(model)
-        self.metadata = read_header(self.path).metadata
-        if self.metadata.get("task") != "regression":
-            raise WeightsError(
-                f"a model for {self.metadata.get('task', 'no known task')}",
-                expected="a model made by resvox train --task regression",
-                path=self.path,
-            )
+        file = read_model_file(model_file(model))
+        check_task(file, "regression")
+        self.path, self.metadata = file.path, file.metadata
         told = self.metadata["inference"]
         if mirror and not told["mirror_axes"]:
             raise InferenceError(
@@ -69,10 +61,10 @@ class Regressor:
                 fix="leave --mirror out",
                 path=self.path,
             )
-        self.engine = TorchEngine(resvox.load_model(self.path), device=device, precision=precision)
         self.preprocessing = Preprocessing.from_dict(self.metadata["preprocessing"])
         self.channels = len(self.metadata["channel_names"])
         self.roi_size = tuple(int(n) for n in told["roi_size"])
+        self.engine = engine_for(file, roi_size=self.roi_size, device=device, precision=precision)
         self.overlap = float(told["overlap"] if overlap is None else overlap)
         self.mirror_axes = tuple(told["mirror_axes"]) if mirror else ()
 

@@ -13,7 +13,7 @@ from resvox.errors import VolumeError
 
 if TYPE_CHECKING:
     from resvox.volumes import InputCase
-    from resvox.workflow.predict import CaseOutcome
+    from resvox.workflow.outcomes import CaseOutcome
     from resvox.workflow.regressor import Regressor
     from resvox.workflow.segmenter import Segmenter
 

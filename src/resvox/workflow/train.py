@@ -103,16 +103,8 @@ def train(
         "frozen_stages": frozen_stages,
         "layer_decay": layer_decay,
     }
-    changes = {name: value for name, value in given.items() if value is not None}
-    changes = fields_for(task, changes)
-    if weights is not None and written is None:
-        changes = {**network_fields(task, weights, weights_peer, model), **changes}
-    if written is None:
-        settled = draw_for(task, described, device=device, changes=changes)
-        if weights is not None:
-            settled = with_strides_of(settled, weights, weights_peer)
-    else:
-        settled = _changed(written, task, changes)
+    changes = fields_for(task, {name: value for name, value in given.items() if value is not None})
+    settled = _drawn(task, described, changes, device=device) if written is None else _changed(written, task, changes)
     if on_plan is not None:
         on_plan(described, settled)
     if plan_only:
@@ -147,6 +139,15 @@ def _written_plan(
     if plan is None and resume and (out / PLAN_FILE).is_file():
         plan = out / PLAN_FILE
     return plan if plan is None or isinstance(plan, TrainingPlan) else load_plan(plan)
+
+
+def _drawn(task: str, described: Any, changes: dict[str, Any], *, device: str) -> TrainingPlan:
+    """A plan drawn from the data, on the network of the weights to begin from, where there are any."""
+    weights, peer = changes.get("weights"), changes.get("weights_peer")
+    if weights is None:
+        return draw_for(task, described, device=device, changes=changes)
+    changes = {**network_fields(task, weights, peer, changes.get("model")), **changes}
+    return with_strides_of(draw_for(task, described, device=device, changes=changes), weights, peer)
 
 
 def _changed(written: TrainingPlan, task: str, changes: dict[str, Any]) -> TrainingPlan:

@@ -86,15 +86,13 @@ def make_engine(
 
     if engine == "torch-plain":
         return TorchEngine(module(), device=place, precision=precision, notify=notify)
-    kinds = _kinds(engine, place.type)
-    given = (precision,) if precision != "auto" else ("bfloat16", "float32")
-    candidates: Candidates = []
-    for kind in kinds:
-        for each in given:
-            if precision == "auto" and each == "bfloat16" and not _has_bfloat16(kind, place.type):
-                continue
-            make = _making(kind, each, module, place, tuple(roi_size), in_channels, fingerprint, notify)
-            candidates.append((f"{kind} in {each}", make))
+    candidates: Candidates = [
+        (
+            f"{kind} in {each}",
+            _making(kind, each, module, place, tuple(roi_size), in_channels, fingerprint, notify),
+        )
+        for kind, each in _wanted(engine, precision, place.type)
+    ]
     if precision not in ("auto", "float32"):
         return _first_made(candidates, notify, only=engine != "auto")
     if engine != "auto" and precision == "float32":
@@ -109,6 +107,15 @@ def make_engine(
         on_verdict=lambda verdict: _write_verdict(name, verdict),
         notify=notify,
     )
+
+
+def _wanted(engine: str, precision: str, place: str) -> list[tuple[str, str]]:
+    """The engines and precisions to try, in this order."""
+    given = (precision,) if precision != "auto" else ("bfloat16", "float32")
+    pairs = [(kind, each) for kind in _kinds(engine, place) for each in given]
+    if precision == "auto":
+        pairs = [(kind, each) for kind, each in pairs if each == "float32" or _has_bfloat16(kind, place)]
+    return pairs
 
 
 def engine_of_file(

@@ -1,0 +1,127 @@
+"""The paths that are compared, each run in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+from prediction.case import WINDOW, metadata, model_path, result, roi, scans
+
+
+def memory_gb() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
+def cpu_seconds() -> float:
+    """Of this process, all threads: what other work on the machine changes least."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+class Watch:
+    """Seconds a stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, stage: str, work: Callable[[], object]) -> object:
+        start = time.perf_counter()
+        made = work()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+        return made
+
+
+def run_monai(options: argparse.Namespace) -> dict[str, object]:
+    """MONAI's transforms as its tutorials chain them; the network in float32, or under bfloat16 autocast."""
+    import torch
+    from monai.data import decollate_batch
+    from monai.inferers import sliding_window_inference
+    from monai.transforms import (
+        AsDiscreted,
+        Compose,
+        EnsureChannelFirstd,
+        Invertd,
+        LoadImaged,
+        Orientationd,
+        SaveImaged,
+        ScaleIntensityRanged,
+        Spacingd,
+    )
+
+    import resvox
+
+    network = resvox.load_model(model_path(options)).to(options.device)
+    spacing_mm = metadata(options)["preprocessing"]["spacing_mm"]  # type: ignore[index]
+    before = Compose(
+        [
+            LoadImaged("image"),
+            EnsureChannelFirstd("image"),
+            Orientationd("image", axcodes="SPL"),
+            Spacingd("image", pixdim=spacing_mm, mode="bilinear"),
+            ScaleIntensityRanged("image", a_min=WINDOW[0], a_max=WINDOW[1], b_min=-1.0, b_max=1.0, clip=True),
+        ]
+    )
+    out = result(options, options.child)
+    after = [
+        Invertd("pred", transform=before, orig_keys="image", nearest_interp=False, to_tensor=True),
+        AsDiscreted("pred", argmax=True),
+        SaveImaged("pred", output_dir=out, output_postfix="", separate_folder=False, print_log=False, dtype=np.uint8),
+    ]
+    autocast = options.child.endswith("amp")
+    own, cpu, watch, start = memory_gb(), cpu_seconds(), Watch(), time.perf_counter()
+    for path in scans(options):
+        data = watch("read, preprocess", lambda path=path: before({"image": str(path)}))
+
+        def network_pass(data: dict = data) -> object:  # type: ignore[type-arg]
+            with torch.inference_mode(), torch.autocast(options.device, dtype=torch.bfloat16, enabled=autocast):
+                batch = data["image"][None].to(options.device)
+                return sliding_window_inference(batch, [roi(options)] * 3, 1, network, overlap=0.5, mode="gaussian")
+
+        logits = watch("network", network_pass)
+        data["pred"] = logits[0].float()
+        (item,) = decollate_batch([data], detach=False) if isinstance(data, list) else (data,)
+        for stage, transform in zip(("restore", "labels", "write"), after, strict=True):
+            item = watch(stage, lambda transform=transform, item=item: transform(item))
+    total = time.perf_counter() - start
+    cpu = cpu_seconds() - cpu
+    return {"seconds": watch.seconds, "total": total, "cpu": cpu, "own_gb": own, "peak_gb": peak_gb()}
+
+
+def run_resvox(options: argparse.Namespace) -> dict[str, object]:
+    """`resvox.workflow.predict`, a model loaded and an engine chosen included in the total."""
+    import torch  # noqa: F401 - the interpreter's own memory holds it, as it does in MONAI's process
+
+    import resvox  # noqa: F401
+    from resvox.workflow import predict
+
+    variants = {
+        "resvox-plain": {"engine": "torch-plain", "precision": "float32"},
+        "resvox-float32": {"precision": "float32"},
+        "resvox": {},
+    }
+    own, cpu, start = memory_gb(), cpu_seconds(), time.perf_counter()
+    done = predict(
+        model_path(options),
+        scans(options),
+        result(options, options.child),
+        overwrite=True,
+        device=options.device,
+        **variants[options.child],
+    )
+    total = time.perf_counter() - start
+    assert done.ok, [case.reason for case in done.cases]
+    cpu = cpu_seconds() - cpu
+    memory = {"own_gb": own, "peak_gb": peak_gb()}
+    return {"seconds": done.seconds, "total": total, "cpu": cpu, **memory, "engine": done.engine}
+
+
+CHILDREN = {"monai": run_monai, "resvox": run_resvox}

@@ -1,0 +1,84 @@
+"""What became of each input of a batch, and of the batch."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from resvox.errors import ResvoxError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseOutcome:
+    """What became of one input.
+
+    ``status``: "written", "present" (its label map was there already), "elsewhere" (another process is doing it)
+    or "failed". ``reason`` is one line and names the file. ``skipped`` of ``windows`` were empty.
+    """
+
+    id: str
+    status: str
+    path: Path | None = None
+    reason: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    windows: int = 0
+    skipped: int = 0
+    answer: str = ""  # what a classifier said, in words
+    error: Exception | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictResult:
+    """Every input's outcome, in order, and the engine that made them."""
+
+    cases: tuple[CaseOutcome, ...]
+    out: Path
+    engine: str = ""
+
+    def with_status(self, status: str) -> tuple[CaseOutcome, ...]:
+        """The outcomes with one status."""
+        return tuple(case for case in self.cases if case.status == status)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self.with_status("failed")
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds a stage, summed over the cases that were written; stages of several cases overlap."""
+        total: Counter[str] = Counter()
+        for case in self.with_status("written"):
+            total.update(case.seconds)
+        return dict(total)
+
+    @property
+    def skipped(self) -> tuple[int, int]:
+        """Windows that were passed over as empty, and all windows, of the cases that were written."""
+        written = self.with_status("written")
+        return sum(case.skipped for case in written), sum(case.windows for case in written)
+
+    def __str__(self) -> str:
+        words = {
+            "written": "written",
+            "present": "already there",
+            "elsewhere": "being done by another process",
+            "failed": "failed",
+        }
+        counts = [(len(self.with_status(status)), text) for status, text in words.items()]
+        return ", ".join(f"{count} {text}" for count, text in counts if count) or "nothing to do"
+
+
+def one_line(error: Exception, path: str | os.PathLike[str]) -> str:
+    """An error in one line that names the file."""
+    if isinstance(error, ResvoxError):
+        text = error.text if error.path is not None else f"{os.fspath(path)}: {error.text}"
+    elif isinstance(error, OSError):
+        text = f"{error.filename or os.fspath(path)}: {error.strerror or error}"
+    elif isinstance(error, MemoryError):
+        text = f"{os.fspath(path)}: not enough memory for this scan ({error})"
+    else:
+        text = f"{os.fspath(path)}: unexpected {type(error).__name__}: {error}"
+    return " ".join(text.split())
