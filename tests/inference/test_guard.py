@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,23 @@ def test_the_next_candidate_answers_the_window_that_the_first_got_wrong():
     assert verdicts == [Verdict(1, 0.0)]
     made(ramp())
     assert (wrong.calls, right.calls) == (1, 2)
+
+
+def test_an_engine_that_was_given_up_is_gone_before_the_next_one_takes_memory():
+    held = []
+
+    def wrong():
+        engine = Says(0.6, "wrong")
+        held.append(weakref.ref(engine))
+        return engine
+
+    def right():
+        assert held[0]() is None
+        return Says(0.5, "right")
+
+    made = GuardedEngine([("wrong", wrong), ("right", right)], lambda: Says(0.5, "plain"), notify=lambda words: None)
+    made(ramp())
+    assert made.name == "right"
 
 
 def test_where_none_agrees_the_reference_itself_answers():

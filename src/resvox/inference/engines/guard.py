@@ -82,17 +82,16 @@ class GuardedEngine:
         return str(getattr(self._made, "precision", "float32"))
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
-        answer = self._made(windows)
-        if self.changed is not None:
-            return answer
-        labels = self._labels(answer)
-        if not labels.any():
-            return answer
-        return self._settle(windows, labels, answer)
-
-    def _settle(self, windows: np.ndarray, labels: np.ndarray, answer: np.ndarray) -> np.ndarray:
         expected: np.ndarray | None = None
-        while self._index < len(self._candidates) - 1:
+        while True:
+            answer = self._made(windows)
+            if self.changed is not None:
+                return answer
+            labels = self._labels(answer)
+            if expected is None and not labels.any():
+                return answer
+            if self._index == len(self._candidates) - 1:
+                return self._settled(answer, 0.0)
             if expected is None:  # labels alone: with many classes two answers are gigabytes
                 expected = self._trusted_labels(windows)
             changed = float(np.mean(labels != expected))
@@ -101,10 +100,10 @@ class GuardedEngine:
             words = self._candidates[self._index][0]
             self._notify(f"{words} would change {100 * changed:.2f} % of the labels of a window; not used")
             self._index += 1
+            # Its memory is for the next one, and an answer may be a part of it.
+            del answer, labels
+            self._made = _given_up
             self._made = self._next()
-            answer = self._made(windows)
-            labels = self._labels(answer)
-        return self._settled(answer, 0.0)
 
     def _labels(self, answer: np.ndarray) -> np.ndarray:
         return _labels(answer) if self._own_labels is None else self._own_labels(answer)
@@ -134,6 +133,10 @@ class GuardedEngine:
                 self._notify(f"no {words}: {error}")
                 self._index += 1
         return self._candidates[-1][1]()
+
+
+def _given_up(windows: np.ndarray, /) -> np.ndarray:
+    raise AssertionError("an engine that was given up was asked")
 
 
 def _labels(logits: np.ndarray) -> np.ndarray:
