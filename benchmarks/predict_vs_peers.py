@@ -26,12 +26,13 @@ import numpy as np
 from prediction.case import prepare, result, roi, scans
 from prediction.contenders import CHILDREN
 
-PATHS = ("monai", "monai-amp", "resvox-plain", "resvox-float32", "resvox")
+PATHS = ("monai", "monai-amp", "resvox-plain", "resvox-float32", "resvox-bfloat16", "resvox")
 SAID = {
     "monai": "MONAI, float32",
     "monai-amp": "MONAI, bfloat16 autocast",
     "resvox-plain": "resvox, plain torch, float32",
     "resvox-float32": "resvox, engine auto, float32",
+    "resvox-bfloat16": "resvox, bfloat16 asked for, no guard",
     "resvox": "resvox, engine auto",
 }
 

@@ -106,6 +106,7 @@ def run_resvox(options: argparse.Namespace) -> dict[str, object]:
     variants = {
         "resvox-plain": {"engine": "torch-plain", "precision": "float32"},
         "resvox-float32": {"precision": "float32"},
+        "resvox-bfloat16": {"precision": "bfloat16"},
         "resvox": {},
     }
     own, cpu, start = memory_gb(), cpu_seconds(), time.perf_counter()
