@@ -86,6 +86,25 @@ def test_an_engine_that_was_given_up_is_gone_before_the_next_one_takes_memory():
     assert made.name == "right"
 
 
+def test_a_next_engine_that_fails_once_is_made_again():
+    failures = [MemoryError("no room")]
+
+    def sometimes():
+        if failures:
+            raise failures.pop()
+        return Says(0.5, "right")
+
+    made = GuardedEngine(
+        [("wrong", lambda: Says(0.6, "wrong")), ("right", sometimes)],
+        lambda: Says(0.5, "plain"),
+        notify=lambda words: None,
+    )
+    with pytest.raises(MemoryError):
+        made(ramp())
+    assert (made(ramp())[:, 1] > 0).mean() == 0.5
+    assert made.name == "right"
+
+
 def test_where_none_agrees_the_reference_itself_answers():
     made, notes, verdicts = guarded(Says(0.9), Says(0.1), reference=Says(0.5, "plain"))
     assert (made(ramp())[:, 1] > 0).mean() == 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -47,12 +48,14 @@ def regressor_file(tmp_path_factory):
     return resvox.save_model(network, path, metadata=metadata)
 
 
-@pytest.mark.parametrize(("kind", "ending"), [("onnx", ".onnx"), ("torch-export", ".pt2")])
+@pytest.mark.parametrize(("kind", "ending"), [("onnx", ".onnx"), ("openvino", ".xml"), ("torch-export", ".pt2")])
 def test_an_exported_network_gives_the_values_of_the_model(regressor_file, write_scan, tmp_path, kind, ending):
     done = workflow.export(regressor_file, tmp_path / f"net{ending}", format=kind)
     told = json.loads(done.description.read_text())
     assert "target_std" in told["output"]["meaning"]
     assert told["metadata"]["target_mean"] == [5.0]
+    assert told["checked"]["labels_changed"] is None
+    assert "labels" not in str(done.check)
     scan = write_scan(tmp_path / "scans" / "a.nii.gz")
     made = []
     for model, name in ((regressor_file, "ours"), (done.path, "theirs")):
@@ -61,6 +64,15 @@ def test_an_exported_network_gives_the_values_of_the_model(regressor_file, write
         made.append(read_volume(result.cases[0].path).array)
     assert np.ptp(made[0]) > 0
     np.testing.assert_allclose(made[1], made[0], rtol=1e-4, atol=1e-4)
+
+
+def test_models_for_values_are_not_averaged_as_labels(regressor_file, tmp_path):
+    for fold in ("fold_0", "fold_1"):
+        (tmp_path / "folds" / fold).mkdir(parents=True)
+        shutil.copy(regressor_file, tmp_path / "folds" / fold / "model.safetensors")
+    for model in (tmp_path / "folds", [regressor_file], [regressor_file, regressor_file]):
+        with pytest.raises(WeightsError, match=r"model\.safetensors: a model for regression; expected .*segmentation"):
+            workflow.predict(model, tmp_path, tmp_path / "out")
 
 
 @pytest.fixture

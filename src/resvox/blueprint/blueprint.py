@@ -86,7 +86,7 @@ class Blueprint:
         """The inverse of :meth:`to_json`.
 
         The text may come from a stranger's file: every field is checked against its type, and the network is
-        walked once to see that its layers fit together.
+        walked to see that its layers fit together.
 
         Raises:
             BlueprintError: not JSON, another format number, a node that is unknown or not valid, or layers that
@@ -188,7 +188,7 @@ def _check_fit(found: Blueprint) -> None:
     """A walk meets every layer, and what cannot be walked cannot be built: at the smallest size, and at one where
     branches of different strides differ where they meet."""
     try:
-        for size in (1, 97):
+        for size in (1, 65537):  # the walk is arithmetic: a large size costs nothing
             found.stages((size,) * found.spatial_dims)
     except BlueprintError:
         raise

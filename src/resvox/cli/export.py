@@ -48,11 +48,7 @@ def export(
     from resvox.viewer import terminal
 
     result = workflow.export(model, out, format=format.value, overwrite=overwrite)
-    check = result.check
-    terminal.line(
-        f"checked: logits differ by at most {check.difference:.1e} of the largest, "
-        f"{100 * check.labels_changed:.3f} % of labels"
-    )
+    terminal.line(f"checked: {result.check}")
     if not result.any_size:
         terminal.line("for windows of the model's size alone: this network does not export with open sizes")
     terminal.line(f"Wrote {result.path} and {result.description.name} beside it", style="bold")

@@ -184,7 +184,9 @@ def apply_matrices(
 def _within(source: npt.NDArray[Any], made: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """A mixture of values lies between them: rounding may not carry it beyond, nor a clipped intensity out of its
     window."""
-    return np.clip(made, source.min(), source.max(), out=made) if made is not source else made
+    low, high = source.min(), source.max()
+    # Where the source holds NaN neither bound is a number, and there is nothing to stay within.
+    return np.clip(made, low, high, out=made) if made is not source and low <= high else made
 
 
 def _is_identity(matrix: npt.NDArray[np.float32]) -> bool:

@@ -26,11 +26,17 @@ WINDOWS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCheck:
-    """The exported network against the original, on windows of noise: the largest difference of a logit as a share of
-    the largest logit, and the share of labels that changed."""
+    """The exported network against the original, on windows of noise: the largest difference of an answer as a share
+    of the largest, and the share of labels that changed (None where values are the answer, not labels)."""
 
     difference: float
-    labels_changed: float
+    labels_changed: float | None
+
+    def __str__(self) -> str:
+        if self.labels_changed is None:
+            return f"values differ by at most {self.difference:.1e} of the largest"
+        percent = 100 * self.labels_changed
+        return f"logits differ by at most {self.difference:.1e} of the largest, {percent:.3f} % of labels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +172,12 @@ def _check(
                 f"a network that does not run ({str(error).splitlines()[0]})", expected="an answer", path=path
             ) from error
         differences.append(float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-6)))
-        changes.append(float(np.mean(_labels(found) != _labels(expected))) if names_labels else 0.0)
-    check = ExportCheck(difference=max(differences), labels_changed=max(changes))
-    if not check.difference <= LARGEST_DIFFERENCE or check.labels_changed > LARGEST_CHANGE:
+        changes.append(float(np.mean(_labels(found) != _labels(expected))))
+    check = ExportCheck(difference=max(differences), labels_changed=max(changes) if names_labels else None)
+    if not check.difference <= LARGEST_DIFFERENCE or (check.labels_changed or 0.0) > LARGEST_CHANGE:
+        answer = "value" if check.labels_changed is None else f"logit, {100 * check.labels_changed:.3f} % other labels"
         raise InferenceError(
-            f"an exported network that answers otherwise: by {check.difference:.1e} of the largest logit, "
-            f"{100 * check.labels_changed:.3f} % other labels",
+            f"an exported network that answers otherwise: by {check.difference:.1e} of the largest {answer}",
             expected="the original's answer",
             fix="another --format",
             path=path,

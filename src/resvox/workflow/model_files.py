@@ -13,8 +13,8 @@ from resvox.errors import WeightsError
 
 MODEL_NAME = "model.safetensors"
 FORMATS = {".safetensors": "resvox", ".pt": "torchscript", ".pt2": "torch-export", ".onnx": "onnx", ".xml": "openvino"}
-NEEDED = ("preprocessing", "channel_names", "inference")
-NEEDED_BY_TASK = {"regression": ("target_mean", "target_std")}
+NEEDED = ("preprocessing", "labels", "channel_names", "inference")
+NEEDED_FOR_VALUES = ("preprocessing", "target_mean", "target_std", "channel_names", "inference")
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -32,20 +32,22 @@ class ModelFile:
 
 
 def model_files(model: Paths) -> list[ModelFile]:
-    """The networks that a model means; several (folds) are averaged.
+    """The segmentation networks that a model means; several (folds) are averaged.
 
     Args:
         model: a ``model.safetensors``, the folder of a run that holds one, an exported network with its ``.json``
             beside it, a folder of such folders (``fold_0``, ``fold_1``, ...), or a sequence of any of these.
 
     Raises:
-        WeightsError: no model there, a damaged one, one without preprocessing and labels, or several that do not
-            prepare scans alike or name other labels.
+        WeightsError: no model there, a damaged one, one without preprocessing and labels or for another task, or
+            several that do not prepare scans alike or name other labels.
     """
     named = [model] if isinstance(model, (str, os.PathLike)) else list(model)
     if not named:
         raise WeightsError("no model", expected="at least one")
     files = [read_model_file(path) for each in named for path in _paths_of(Path(each))]
+    for each in files:
+        check_task(each, "segmentation")
     for other in files[1:]:
         _check_alike(files[0], other)
     return files
@@ -87,7 +89,7 @@ def read_model_file(path: Path) -> ModelFile:
     """
     kind = FORMATS.get(path.suffix.lower(), "resvox")
     metadata = metadata_of(path)
-    wanted = (*NEEDED, *NEEDED_BY_TASK.get(task_of(metadata), ("labels",)))
+    wanted = NEEDED_FOR_VALUES if task_of(metadata) == "regression" else NEEDED
     missing = [name for name in wanted if name not in metadata]
     if missing:
         raise WeightsError(

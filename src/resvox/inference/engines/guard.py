@@ -82,6 +82,8 @@ class GuardedEngine:
         return str(getattr(self._made, "precision", "float32"))
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        if self._made is _given_up:  # the next one could not be made, for want of memory say
+            self._made = self._next()
         expected: np.ndarray | None = None
         while True:
             answer = self._made(windows)
