@@ -261,10 +261,22 @@ def test_of_two_equal_scores_the_surer_one_is_kept(dataset, tiny_plan, tmp_path,
     assert read_header(result.model_path).metadata["training"]["step"] == 3
 
 
-def test_other_models_of_the_catalog_train(dataset, tiny_plan, tmp_path):
-    plan = tiny_plan.with_changes(model="unet_plus_plus", encoder="resnet18vd", decoder_filters=(8, 8), steps=1)
+TRANSFORMER = {"num_vit_layers": 1, "num_heads": 2, "num_queries": 4, "embed_dim": 8, "mlp_dim": 8, "image_size": 8}
+
+
+@pytest.mark.parametrize(
+    ("model", "options"), [("unet_plus_plus", {}), ("attention_unet", {}), ("trans_unet", TRANSFORMER)]
+)
+def test_other_models_of_the_catalog_train(dataset, tiny_plan, tmp_path, model, options):
+    plan = tiny_plan.with_changes(
+        model=model, encoder="resnet18vd", decoder_filters=(8, 8), steps=1, further_options=options
+    )
     result = fit(dataset, plan, tmp_path / "run", progress=False)
-    assert read_header(result.model_path).blueprint.name == "unet_plus_plus"
+    assert read_header(result.model_path).blueprint.name == model
+
+
+def test_models_that_are_none_are_refused_before_training(dataset, tiny_plan, tmp_path):
+    plan = tiny_plan.with_changes(encoder="resnet18vd", decoder_filters=(8, 8), steps=1)
     wrong = {
         "resnet18": "model='resnet18', which is for classification; expected a model for segmentation",
         "unet3": "unknown model 'unet3'",
