@@ -62,6 +62,10 @@ def conv(
     init: str = "he_fan_out",
     place: str,
 ) -> Conv:
+    """A convolution that keeps the size but for its stride.
+
+    ``channels``: in and out; ``place``: what the recipe calls it where it says which convolutions have a bias.
+    """
     dims = recipe.spatial_dims
     sizes = (kernel,) * dims if isinstance(kernel, int) else kernel
     spread = dilation or (1,) * dims

@@ -107,7 +107,7 @@ def metadata_of(path: Path) -> Mapping[str, Any]:
     Raises:
         WeightsError: a damaged one.
     """
-    if path.suffix.lower() in FORMATS.keys() - {".safetensors"}:
+    if FORMATS.get(path.suffix.lower(), "resvox") != "resvox":
         return _exported_metadata(path)
     from resvox.weights import read_header
 
