@@ -62,7 +62,7 @@ class GuardedEngine:
         self._notify = notify
         self._index = verdict.index if verdict else 0
         self.changed = verdict.changed if verdict else None
-        self._made = self._next()
+        self._made: Engine | None = self._next()
         if verdict:
             self._forget()
 
@@ -82,10 +82,10 @@ class GuardedEngine:
         return str(getattr(self._made, "precision", "float32"))
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
-        if self._made is _given_up:  # the next one could not be made, for want of memory say
-            self._made = self._next()
         expected: np.ndarray | None = None
         while True:
+            if self._made is None:  # given up, here or in a call in which the next one found no memory
+                self._made = self._next()
             answer = self._made(windows)
             if self.changed is not None:
                 return answer
@@ -104,8 +104,7 @@ class GuardedEngine:
             self._index += 1
             # Its memory is for the next one, and an answer may be a part of it.
             del answer, labels
-            self._made = _given_up
-            self._made = self._next()
+            self._made = None
 
     def _labels(self, answer: np.ndarray) -> np.ndarray:
         return _labels(answer) if self._own_labels is None else self._own_labels(answer)
@@ -124,7 +123,9 @@ class GuardedEngine:
 
     def _forget(self) -> None:
         """Let go of what is not needed once it is settled: the closures hold a whole network."""
-        self._candidates, self._reference = [], lambda: self._made
+        made = self._made
+        assert made is not None
+        self._candidates, self._reference = [], lambda: made
 
     def _next(self) -> Engine:
         while self._index < len(self._candidates) - 1:
@@ -135,10 +136,6 @@ class GuardedEngine:
                 self._notify(f"no {words}: {error}")
                 self._index += 1
         return self._candidates[-1][1]()
-
-
-def _given_up(windows: np.ndarray, /) -> np.ndarray:
-    raise AssertionError("an engine that was given up was asked")
 
 
 def _labels(logits: np.ndarray) -> np.ndarray:
