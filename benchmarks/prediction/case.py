@@ -83,7 +83,7 @@ def train(path: pathlib.Path, steps: int) -> None:
     import resvox
     from resvox.preprocessing import Preprocessing
     from resvox.volumes import read_volume
-    from resvox.workflow.demo_data import segment_values
+    from resvox.workflow.demo.data import segment_values
 
     drawn_path = slicerio.get_testdata_file("Segmentation.seg.nrrd")
     drawn, values = read_volume(drawn_path), segment_values(pathlib.Path(drawn_path))

@@ -33,10 +33,12 @@ _HOMES = {
 _ROOMS = (
     "blueprint",
     "catalog",
+    "datasets",
     "errors",
     "evaluation",
     "inference",
     "keras",
+    "prediction",
     "preprocessing",
     "torch",
     "training",

@@ -14,7 +14,7 @@ from sklearn import metrics
 
 from resvox.errors import EvaluationError
 from resvox.evaluation import score_classes
-from resvox.evaluation.classes import area_under_curve
+from resvox.evaluation.classification import area_under_curve
 
 
 @st.composite

@@ -84,7 +84,7 @@ def test_boxes_around_labels_change_no_number(label_map, shape):
 
 
 def test_only_the_box_around_a_label_is_measured(label_map, monkeypatch):
-    import resvox.evaluation.scores as room
+    import resvox.evaluation.segmentation as room
 
     seen = []
     measure = room.surface_distances_mm

@@ -52,7 +52,7 @@ def of_pytorch(folder, name):
     if told["export"]:
         back = folder / f"{name}-{keras.backend.backend()}.safetensors"
         resvox.export_weights(model, back, peer=told["export"])
-        given, again = (dict(resvox.weights.flat.read_flat(path)) for path in (source, back))
+        given, again = (dict(resvox.weights.formats.flat.read_flat(path)) for path in (source, back))
         same = {key: given[key] for key in given if "num_batches" not in key}
         result["identical"] = all(np.array_equal(again[key], value) for key, value in same.items())
         result["identical"] &= set(again) == set(given)

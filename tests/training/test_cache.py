@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK
 
-import resvox.training.cache as cache_module
+import resvox.training.segmentation.cache as cache_module
 from resvox.training import Plan, read_dataset
-from resvox.training.cache import cache_key, prepare_case
+from resvox.training.segmentation.cache import cache_key, prepare_case
 
 PREPROCESSING = Plan(num_classes=3).preprocessing()
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from training.classified import shape_arrays, write_npz
 
+from resvox.datasets.classification import ImageCase
 from resvox.errors import DatasetError, PlanError
 from resvox.training import (
     ClassificationDataset,
@@ -20,8 +21,7 @@ from resvox.training import (
     read_dataset,
     take_classification_facts,
 )
-from resvox.training.classification.dataset import ImageCase
-from resvox.training.classification.images import prepare_images, read_image
+from resvox.training.classification.cache import prepare_images, read_image
 from resvox.training.classification.samples import ImageSamples
 
 

@@ -21,9 +21,9 @@ from resvox.training.logs import ProgressDisplay, read_metrics
 from resvox.training.loop import _original, build_model
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
-from resvox.training.segmentation import Segmentation
+from resvox.training.segmentation.task import Segmentation
+from resvox.training.segmentation.validation import dice_per_class
 from resvox.training.task import Validation
-from resvox.training.validation import dice_per_class
 from resvox.weights import read_header
 
 

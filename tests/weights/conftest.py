@@ -9,7 +9,7 @@ import torch
 
 import resvox
 from resvox.weights.exporting import ordered_layers
-from resvox.weights.hdf5_writing import new_keras_file, old_keras_file
+from resvox.weights.formats.hdf5_writing import new_keras_file, old_keras_file
 
 THIN = {"widths": (4, 4, 4, 4), "stem_width": 4, "depths": (1, 1, 1, 1), "num_classes": 3}
 

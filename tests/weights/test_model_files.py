@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import resvox
 from resvox.errors import WeightsError
-from resvox.weights import files, read_header
+from resvox.weights import read_header
+from resvox.weights.formats import safetensors as files
 
 THIN = {"widths": (4, 4, 4, 4), "stem_width": 4, "depths": (1, 1, 1, 1), "num_classes": 3}
 KINDS = [

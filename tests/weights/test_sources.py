@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resvox.errors import WeightsError
-from resvox.weights import hdf5
+from resvox.weights.formats import hdf5
 from resvox.weights.sources import read_source
 
 CHECKED = ("arrays.npz", "new.pth", "model.keras")  # their bytes have a checksum

@@ -12,10 +12,10 @@ from training.classified import shape_arrays, write_npz
 import resvox
 from resvox import workflow
 from resvox.errors import EvaluationError, InferenceError, PlanError, WeightsError
+from resvox.prediction.claims import Claims
+from resvox.prediction.classes import find_images
+from resvox.prediction.classifier import Classifier
 from resvox.volumes import Volume
-from resvox.workflow.claims import Claims
-from resvox.workflow.classifier import Classifier
-from resvox.workflow.predict_classes import find_images
 
 
 @pytest.fixture(scope="session")

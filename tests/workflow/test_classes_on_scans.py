@@ -10,7 +10,7 @@ from resvox import workflow
 from resvox.preprocessing import respaced
 from resvox.training import read_classification
 from resvox.volumes import Volume, read_volume, resample
-from resvox.workflow.demo_data import make_spine_dataset
+from resvox.workflow.demo.data import make_spine_dataset
 
 SPACING = (4.0, 4.0, 4.0)
 SIZE = 8  # voxels of a crop, 32 mm

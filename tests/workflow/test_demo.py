@@ -12,8 +12,9 @@ import slicerio
 
 from resvox.errors import DatasetError
 from resvox.training import read_dataset
-from resvox.workflow import demo, demo_plan
-from resvox.workflow.demo_data import make_chest_dataset, make_spine_dataset, segment_values
+from resvox.workflow import demo
+from resvox.workflow.demo import plan as demo_plan
+from resvox.workflow.demo.data import make_chest_dataset, make_spine_dataset, segment_values
 
 
 def test_the_chest_dataset_has_four_labels_by_name(tmp_path):

@@ -10,9 +10,9 @@ import torch
 
 import resvox
 from resvox.errors import InferenceError, WeightsError
+from resvox.prediction.segmenter import Segmenter
 from resvox.volumes import Volume, read_volume
 from resvox.workflow import export, predict
-from resvox.workflow.segmenter import Segmenter
 
 ENDINGS = {"torchscript": ".pt", "torch-export": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
 SHAPES = {"torch-export": [1, 1, 8, 8]}

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from resvox.workflow.outcomes import CaseOutcome
-from resvox.workflow.pipeline import Stages, run_stages
+from resvox.prediction.outcomes import CaseOutcome
+from resvox.prediction.pipeline import Stages, run_stages
 
 
 class Work:

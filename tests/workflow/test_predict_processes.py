@@ -106,7 +106,7 @@ def test_two_processes_share_a_folder_and_do_each_case_once(start_python, make_m
 
 
 def test_a_case_that_another_process_is_doing_is_left_to_it(make_model, write_scan, tmp_path):
-    from resvox.workflow.claims import Claims
+    from resvox.prediction.claims import Claims
 
     scan = write_scan(tmp_path / "a.nii.gz")
     with Claims(tmp_path / "out") as other:
@@ -156,7 +156,7 @@ def test_processes_of_one_call_share_the_cases_and_tell_one_story(make_model, wr
 
 
 def test_a_process_that_is_killed_is_told(make_model, write_scan, tmp_path, monkeypatch):
-    import resvox.workflow.processes as processes
+    import resvox.prediction.processes as processes
 
     monkeypatch.setattr(processes, "_work", _die)
     with pytest.raises(InferenceError, match=r"exit code 9 and no word.*fewer --processes"):

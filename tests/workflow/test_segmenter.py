@@ -8,8 +8,8 @@ import torch
 
 import resvox
 from resvox.errors import InferenceError, WeightsError
+from resvox.prediction.segmenter import Segmenter
 from resvox.volumes import Volume
-from resvox.workflow.segmenter import Segmenter
 
 
 def scan(shape=(9, 8, 7), channels=None):

@@ -12,8 +12,8 @@ import pytest
 import resvox
 from resvox import workflow
 from resvox.errors import EvaluationError, InferenceError, WeightsError
+from resvox.prediction.regressor import Regressor
 from resvox.volumes import Volume, read_volume, write_volume
-from resvox.workflow.regressor import Regressor
 
 
 class DoubleEngine:

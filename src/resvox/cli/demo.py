@@ -28,7 +28,7 @@ def demo(
 ) -> None:
     """Train, predict and evaluate on a real CT, and write a report, in a few minutes."""
     from resvox import workflow
-    from resvox.viewer import terminal
+    from resvox.cli import output
 
     result = workflow.demo(
         out,
@@ -37,6 +37,6 @@ def demo(
         minutes=minutes,
         device=device.value,
         seed=seed,
-        on_part=terminal.show_part,
+        on_part=output.show_part,
     )
-    terminal.show_demo(result)
+    output.show_demo(result)

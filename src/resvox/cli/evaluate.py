@@ -54,7 +54,7 @@ def evaluate(
     Folders are matched by case name. A reference without a prediction is reported, and the exit code is 1.
     """
     from resvox import workflow
-    from resvox.viewer import terminal
+    from resvox.cli import output
 
     result = workflow.evaluate(
         predictions,
@@ -66,6 +66,6 @@ def evaluate(
         json_path=out,
         csv_path=csv,
     )
-    terminal.show_scores(result)
+    output.show_scores(result)
     if not result.ok:
         raise typer.Exit(1)

@@ -103,9 +103,9 @@ def predict(
     a folder. A scan that cannot be used is reported in one line, the others are done, and the exit code is 1.
     """
     from resvox import workflow
-    from resvox.viewer import terminal
+    from resvox.cli import output
 
-    with terminal.PredictDisplay(debug=debug) as display:
+    with output.PredictDisplay(debug=debug) as display:
         result = workflow.predict(
             [model, *also] if also else model,
             inputs,
@@ -129,6 +129,6 @@ def predict(
             on_case=display.case,
             on_note=display.note,
         )
-    terminal.show_predicted(result, profile=profile)
+    output.show_predicted(result, profile=profile)
     if not result.ok:
         raise typer.Exit(1)

@@ -101,7 +101,7 @@ def train(
     network, its weights, the preprocessing and the labels.
     """
     from resvox import workflow
-    from resvox.viewer import terminal
+    from resvox.cli import output
 
     result = workflow.train(
         dataset,
@@ -127,6 +127,6 @@ def train(
         precision=precision.value if precision else None,
         seed=seed,
         workers=workers,
-        on_plan=terminal.show_plan,
+        on_plan=output.show_plan,
     )
-    terminal.show_trained(result, dataset)
+    output.show_trained(result, dataset)

@@ -3,12 +3,12 @@
 Cheap to import: MONAI and torch are loaded when the first surface is measured.
 """
 
-from resvox.evaluation.classes import ClassScores, score_classes
+from resvox.evaluation.classification import ClassScores, score_classes
 from resvox.evaluation.files import score_files
 from resvox.evaluation.label_maps import unknown_values
-from resvox.evaluation.scores import LabelScore, score_case
+from resvox.evaluation.regression import ValueScore, ValueTable, score_value_files, score_values
+from resvox.evaluation.segmentation import LabelScore, score_case
 from resvox.evaluation.table import LabelSummary, ScoreRow, ScoreTable
-from resvox.evaluation.values import ValueScore, ValueTable, score_value_files, score_values
 
 __all__ = [
     "ClassScores",

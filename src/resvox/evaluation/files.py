@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from resvox.evaluation.scores import LabelScore, score_case
+from resvox.evaluation.segmentation import LabelScore, score_case
 
 
 def score_files(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from resvox.errors import EvaluationError
-from resvox.evaluation.scores import METRICS, LabelScore
+from resvox.evaluation.segmentation import METRICS, LabelScore
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -121,7 +121,7 @@ class ScoreTable:
 
     def table(self, *, title: str = "") -> Table:
         """A ``rich.table.Table``: the rows, then the means over cases, then the mean over labels."""
-        from resvox.evaluation.terminal import draw_table
+        from resvox.evaluation.console import draw_table
 
         return draw_table(self, title=title)
 

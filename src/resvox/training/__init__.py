@@ -11,46 +11,46 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resvox.training.classification.dataset import ClassificationDataset, read_classification
-    from resvox.training.classification.drawing import draw_classification_plan
-    from resvox.training.classification.facts import take_classification_facts
+    from resvox.datasets.classification import ClassificationDataset, read_classification
+    from resvox.datasets.regression import RegressionDataset, read_regression
+    from resvox.datasets.segmentation import Case, Dataset, Split, read_dataset
+    from resvox.training.classification.fingerprint import take_classification_facts
     from resvox.training.classification.plan import ClassificationPlan
-    from resvox.training.dataset import Case, Dataset, Split, read_dataset
-    from resvox.training.drawing import draw_plan
-    from resvox.training.fingerprint import Fingerprint, take_fingerprint
+    from resvox.training.classification.planning import draw_classification_plan
     from resvox.training.loop import FitResult, fit
-    from resvox.training.plan import Plan, load_plan
-    from resvox.training.regression.dataset import RegressionDataset, read_regression
-    from resvox.training.regression.drawing import draw_regression_plan
-    from resvox.training.regression.facts import take_regression_facts
+    from resvox.training.regression.fingerprint import take_regression_facts
     from resvox.training.regression.plan import RegressionPlan
+    from resvox.training.regression.planning import draw_regression_plan
+    from resvox.training.segmentation.fingerprint import Fingerprint, take_fingerprint
+    from resvox.training.segmentation.plan import Plan, load_plan
+    from resvox.training.segmentation.planning import draw_plan
 
 # TensorBoard, which MONAI imports too, loads all of TensorFlow (seconds, and lines on the terminal) wherever that
 # is installed, only to write files. A module of this name is its own switch for doing without.
 sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
 
 _HOMES = {
-    "Case": "dataset",
-    "ClassificationDataset": "classification.dataset",
-    "ClassificationPlan": "classification.plan",
-    "Dataset": "dataset",
-    "FitResult": "loop",
-    "Fingerprint": "fingerprint",
-    "Plan": "plan",
-    "RegressionDataset": "regression.dataset",
-    "RegressionPlan": "regression.plan",
-    "Split": "dataset",
-    "draw_classification_plan": "classification.drawing",
-    "draw_plan": "drawing",
-    "draw_regression_plan": "regression.drawing",
-    "fit": "loop",
-    "load_plan": "plan",
-    "read_classification": "classification.dataset",
-    "read_dataset": "dataset",
-    "read_regression": "regression.dataset",
-    "take_classification_facts": "classification.facts",
-    "take_fingerprint": "fingerprint",
-    "take_regression_facts": "regression.facts",
+    "Case": "resvox.datasets.segmentation",
+    "ClassificationDataset": "resvox.datasets.classification",
+    "ClassificationPlan": "resvox.training.classification.plan",
+    "Dataset": "resvox.datasets.segmentation",
+    "FitResult": "resvox.training.loop",
+    "Fingerprint": "resvox.training.segmentation.fingerprint",
+    "Plan": "resvox.training.segmentation.plan",
+    "RegressionDataset": "resvox.datasets.regression",
+    "RegressionPlan": "resvox.training.regression.plan",
+    "Split": "resvox.datasets.segmentation",
+    "draw_classification_plan": "resvox.training.classification.planning",
+    "draw_plan": "resvox.training.segmentation.planning",
+    "draw_regression_plan": "resvox.training.regression.planning",
+    "fit": "resvox.training.loop",
+    "load_plan": "resvox.training.segmentation.plan",
+    "read_classification": "resvox.datasets.classification",
+    "read_dataset": "resvox.datasets.segmentation",
+    "read_regression": "resvox.datasets.regression",
+    "take_classification_facts": "resvox.training.classification.fingerprint",
+    "take_fingerprint": "resvox.training.segmentation.fingerprint",
+    "take_regression_facts": "resvox.training.regression.fingerprint",
 }
 __all__ = [
     "Case",
@@ -80,4 +80,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"resvox.training.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -19,7 +19,7 @@ from monai.transforms import (
 )
 from monai.transforms.transform import Randomizable
 
-from resvox.training.training_plan import TrainingPlan
+from resvox.training.plans.base import TrainingPlan
 
 AFFINE_SHARE = {"none": 0.0, "light": 0.0, "default": 0.3}
 ROTATION = math.radians(15)

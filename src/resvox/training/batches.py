@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, generator
-from resvox.training.training_plan import TrainingPlan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import resvox
 from resvox.errors import PlanError
-from resvox.training.training_plan import TrainingPlan
+from resvox.training.plans.base import TrainingPlan
 
 FLAT = 2  # voxels along the first axis of a map whose gradients came out as garbage
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from resvox.errors import PlanError, ResvoxError
-from resvox.training.files import replacing
-from resvox.training.plan import plan_from_dict
-from resvox.training.training_plan import MAY_CHANGE_ON_RESUME, TrainingPlan
+from resvox.files import replacing
+from resvox.training.plans.base import MAY_CHANGE_ON_RESUME, TrainingPlan
+from resvox.training.segmentation.plan import plan_from_dict
 
 VERSION = 2
 

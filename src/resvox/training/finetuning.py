@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from resvox.training.training_plan import TrainingPlan
+from resvox.training.plans.base import TrainingPlan
 from resvox.weights import load_weights
 
 STAGES = 5  # the stem and four residual stages; what lies behind them is the head

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from resvox.training.files import write_atomically
+from resvox.files import write_atomically
 
 QUIET_SECONDS = 30.0  # between plain lines where no terminal listens
 

@@ -21,13 +21,13 @@ from resvox.training.bfloat16 import check_bfloat16
 from resvox.training.checkpoints import Progress, load_checkpoint
 from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
+from resvox.training.plans.base import TrainingPlan
 from resvox.training.processes import choose_precision, make_fabric
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
 from resvox.training.schedule import make_optimizer
 from resvox.training.steps import CHANNELS_LAST, Job, State, StepReport, run_steps
 from resvox.training.tasks import task_of
-from resvox.training.training_plan import TrainingPlan
 
 
 @dataclass(frozen=True, kw_only=True)

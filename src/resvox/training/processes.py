@@ -8,8 +8,8 @@ import torch
 from lightning_fabric import Fabric
 
 from resvox.errors import PlanError
-from resvox.training.plan_checks import CHOICES
-from resvox.training.training_plan import TrainingPlan
+from resvox.training.plans.base import TrainingPlan
+from resvox.training.plans.fields import CHOICES
 
 
 def make_fabric(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resvox.errors import PlanError
+from resvox.files import remove_left_behind
 from resvox.training.checkpoints import load_checkpoint, refuse_changed_plan
-from resvox.training.files import remove_left_behind
-from resvox.training.training_plan import TrainingPlan
+from resvox.training.plans.base import TrainingPlan
 
 CACHE_VARIABLE = "RESVOX_CACHE"
 

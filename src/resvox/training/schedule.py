@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from resvox.training.finetuning import parameter_groups
-from resvox.training.training_plan import TrainingPlan
+from resvox.training.plans.base import TrainingPlan
 
 POLY_POWER = 0.9
 

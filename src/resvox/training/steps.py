@@ -16,12 +16,12 @@ from resvox.training.batches import Batch, batch_loader
 from resvox.training.checkpoints import Progress, save_checkpoint
 from resvox.training.finetuning import train_mode
 from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
+from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
 from resvox.training.schedule import learning_rate, set_learning_rate
 from resvox.training.stopping import InterruptGuard, agreed
 from resvox.training.task import Cases, Task
-from resvox.training.training_plan import TrainingPlan
 
 CHANNELS_LAST = {
     2: torch.channels_last,

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from resvox.errors import PlanError
 
 if TYPE_CHECKING:
+    from resvox.training.plans.base import TrainingPlan
     from resvox.training.task import Task
-    from resvox.training.training_plan import TrainingPlan
 
 PLANS = {
-    "segmentation": ("resvox.training.plan", "Plan"),
+    "segmentation": ("resvox.training.segmentation.plan", "Plan"),
     "classification": ("resvox.training.classification.plan", "ClassificationPlan"),
     "regression": ("resvox.training.regression.plan", "RegressionPlan"),
 }
 RUNNERS = {
-    "segmentation": ("resvox.training.segmentation", "Segmentation"),
+    "segmentation": ("resvox.training.segmentation.task", "Segmentation"),
     "classification": ("resvox.training.classification.task", "Classification"),
     "regression": ("resvox.training.regression.task", "Regression"),
 }

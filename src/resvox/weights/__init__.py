@@ -2,7 +2,7 @@
 
 from resvox.weights.converting import convert_weights
 from resvox.weights.exporting import export_weights
-from resvox.weights.files import Header, read_header
+from resvox.weights.formats.safetensors import Header, read_header
 from resvox.weights.importers import PEERS
 from resvox.weights.loading import create_model_from, load_weights
 from resvox.weights.matching import NetworkOf, network_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from resvox.errors import WeightsError
 from resvox.weights.exporting import export_weights
-from resvox.weights.files import replace_file
+from resvox.weights.formats.safetensors import replace_file
 from resvox.weights.importers import PEERS
 from resvox.weights.loading import create_model_from
 from resvox.weights.models import load_model, room_of, save_model

@@ -16,8 +16,8 @@ from resvox.blueprint.networks import PreActResNet
 from resvox.errors import WeightsError
 from resvox.weights.architecture import UnclearError, describe
 from resvox.weights.comparison import Difference, differences, encoder_of, hint
-from resvox.weights.files import replace_file
-from resvox.weights.hdf5_writing import new_keras_file, old_keras_file
+from resvox.weights.formats.hdf5_writing import new_keras_file, old_keras_file
+from resvox.weights.formats.safetensors import replace_file
 from resvox.weights.importers import PEERS, Importer, importers_of
 from resvox.weights.models import room_of
 from resvox.weights.naming import blueprints_of

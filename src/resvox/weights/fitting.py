@@ -13,7 +13,7 @@ from resvox.blueprint.leaves import Conv, TransposedConv
 from resvox.errors import WeightsError
 from resvox.weights.adaptation import Adaptation, change_channels, inflated
 from resvox.weights.comparison import Difference, differences, encoder_of, hint, is_deeper, untold
-from resvox.weights.files import Problems
+from resvox.weights.formats.safetensors import Problems
 from resvox.weights.naming import Named
 from resvox.weights.report import LoadReport
 

@@ -10,7 +10,7 @@ from typing import Any
 from resvox.blueprint import Blueprint
 from resvox.errors import WeightsError
 from resvox.factory import build, check_framework
-from resvox.weights.files import read_header, read_tensors, write_file
+from resvox.weights.formats.safetensors import read_header, read_tensors, write_file
 from resvox.weights.provenance import ORIGIN, origin_of, remember
 
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from resvox.blueprint import Blueprint
 from resvox.errors import BlueprintError, WeightsError
-from resvox.weights.archives import read_npz
-from resvox.weights.files import raw_header, read_header
-from resvox.weights.flat import read_flat
-from resvox.weights.hdf5 import read_h5, read_keras
-from resvox.weights.pickled import read_pickled
+from resvox.weights.formats.archives import read_npz
+from resvox.weights.formats.flat import read_flat
+from resvox.weights.formats.hdf5 import read_h5, read_keras
+from resvox.weights.formats.pickled import read_pickled
+from resvox.weights.formats.safetensors import raw_header, read_header
 
 Arrays = dict[str, npt.NDArray[Any]]
 

@@ -3,11 +3,11 @@
 Importing this is cheap: what a verb needs is loaded when it is called.
 """
 
+from resvox.prediction.outcomes import CaseOutcome, PredictResult
 from resvox.workflow.convert import ConvertResult, convert
-from resvox.workflow.demo import DemoResult, demo
+from resvox.workflow.demo.run import DemoResult, demo
 from resvox.workflow.evaluate import EvaluateResult, evaluate
 from resvox.workflow.export import ExportResult, export
-from resvox.workflow.outcomes import CaseOutcome, PredictResult
 from resvox.workflow.predict import predict
 from resvox.workflow.train import train
 

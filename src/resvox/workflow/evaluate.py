@@ -207,8 +207,8 @@ def _labels_of(path: Path) -> dict[str, int]:
                 expected='"labels": {"background": 0, "liver": 1}',
                 path=path,
             ) from error
+    from resvox.prediction.segmenter import model_file
     from resvox.weights import read_header
-    from resvox.workflow.segmenter import model_file
 
     metadata = read_header(model_file(path)).metadata
     if "labels" not in metadata:

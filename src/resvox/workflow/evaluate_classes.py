@@ -36,7 +36,7 @@ def evaluate_classes(
     """Scores, references without a prediction, predictions without a reference.
 
     Args:
-        split: see `resvox.workflow.predict_classes.predict_classes`.
+        split: see `resvox.prediction.classes.predict_classes`.
 
     Raises:
         EvaluationError: files that cannot be compared. DatasetError: references that cannot be read.

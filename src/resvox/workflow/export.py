@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from resvox._version import __version__
 from resvox.errors import InferenceError, WeightsError
-from resvox.workflow.model_files import ModelFile, description_path, model_file, read_model_file, task_of
+from resvox.prediction.model_files import ModelFile, description_path, model_file, read_model_file, task_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resvox.workflow.model_files import Paths
-from resvox.workflow.outcomes import CaseOutcome, PredictResult
-from resvox.workflow.segment_cases import Heard, Inputs, SegmentOptions, segment_cases
+from resvox.prediction.batch import Heard, Inputs, SegmentOptions, segment_cases
+from resvox.prediction.model_files import Paths
+from resvox.prediction.outcomes import CaseOutcome, PredictResult
 
 
 def predict(
@@ -64,7 +64,7 @@ def predict(
     Raises:
         WeightsError: a model that cannot be used. InferenceError: a device or option that cannot be.
     """
-    from resvox.workflow.other_tasks import predict_other, task_of_model
+    from resvox.prediction.tasks import predict_other, task_of_model
 
     task = task_of_model(model)
     if task != "segmentation":
@@ -99,7 +99,7 @@ def predict(
     )
     heard = Heard(on_start=on_start, on_windows=on_windows, on_case=on_case, on_note=on_note)
     if processes > 1:
-        from resvox.workflow.processes import predict_in_processes
+        from resvox.prediction.processes import predict_in_processes
 
         return predict_in_processes(options, heard, processes)
     return segment_cases(options, heard)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
-from resvox.workflow.finetune import network_fields, with_strides_of
+from resvox.training.plans.from_weights import network_fields, with_strides_of
 from resvox.workflow.train_tasks import draw_for, fields_for, read_for
 
 if TYPE_CHECKING:
     from resvox.training import FitResult
-    from resvox.training.training_plan import TrainingPlan
+    from resvox.training.plans.base import TrainingPlan
 
 PLAN_FILE = "plan.yaml"
 
@@ -133,8 +133,8 @@ def _written_plan(
     plan: str | os.PathLike[str] | TrainingPlan | None, out: Path, *, resume: bool
 ) -> TrainingPlan | None:
     """The plan that was handed in, or the one of the run that goes on; None where one is to be drawn."""
-    from resvox.training.plan import load_plan
-    from resvox.training.training_plan import TrainingPlan
+    from resvox.training.plans.base import TrainingPlan
+    from resvox.training.segmentation.plan import load_plan
 
     if plan is None and resume and (out / PLAN_FILE).is_file():
         plan = out / PLAN_FILE

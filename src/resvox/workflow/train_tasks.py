@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from resvox.errors import PlanError
 
 if TYPE_CHECKING:
-    from resvox.training.training_plan import TrainingPlan
+    from resvox.training.plans.base import TrainingPlan
 
 
 def read_for(task: str, dataset: str | os.PathLike[str]) -> Any:

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from resvox.errors import InferenceError
-from resvox.inference.threads import usable_threads
+from resvox.machine import usable_threads
 
 
 class OnnxEngine:

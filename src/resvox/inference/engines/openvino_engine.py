@@ -15,7 +15,7 @@ import numpy as np
 
 from resvox.errors import InferenceError
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
-from resvox.inference.threads import usable_threads
+from resvox.machine import usable_threads
 
 if TYPE_CHECKING:
     import torch

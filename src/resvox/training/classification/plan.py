@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from resvox.errors import PlanError
-from resvox.training.plan_checks import check_fraction, check_least, check_per_axis
-from resvox.training.training_plan import TrainingPlan, said
+from resvox.training.plans.base import TrainingPlan, said
+from resvox.training.plans.fields import check_fraction, check_least, check_per_axis
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import torch
 
 from resvox.training.augmentation import Augmentation
 from resvox.training.batches import Sample, epoch_order
-from resvox.training.classification.images import PreparedImage
+from resvox.training.classification.cache import PreparedImage
 from resvox.training.classification.plan import ClassificationPlan
 from resvox.training.randomness import Purpose, generator
 

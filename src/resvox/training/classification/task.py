@@ -9,18 +9,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from resvox.datasets.classification import ClassificationDataset, class_counts
 from resvox.evaluation import ClassScores, score_classes
 from resvox.inference import TorchEngine, probabilities_from_logits
 from resvox.training.batches import Sample
-from resvox.training.classification.dataset import ClassificationDataset, class_counts
-from resvox.training.classification.images import PreparedImage, prepare_images
+from resvox.training.classification.cache import PreparedImage, prepare_images
 from resvox.training.classification.plan import ClassificationPlan
 from resvox.training.classification.samples import ImageSamples
 from resvox.training.logs import ProgressDisplay
 from resvox.training.losses import ClassificationLoss
+from resvox.training.segmentation.validation import PRECISIONS
 from resvox.training.steps import Job, State
 from resvox.training.task import Cases, Task, Validation, refuse_mismatch
-from resvox.training.validation import PRECISIONS
 
 
 class Classification(Task):

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from resvox.datasets.labelled import check_grids
+from resvox.datasets.regression import RegressionCase, RegressionDataset
 from resvox.errors import DatasetError
-from resvox.training.cache import put_in_place, stamp
-from resvox.training.reading import check_grids
-from resvox.training.regression.dataset import RegressionCase, RegressionDataset
 from resvox.training.regression.plan import RegressionPlan
+from resvox.training.segmentation.cache import put_in_place, stamp
 from resvox.volumes import InputCase, Volume, read_case
 
 LAYOUT = 1  # raise it when the files in a folder change their meaning

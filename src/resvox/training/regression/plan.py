@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from resvox.errors import PlanError
-from resvox.training.patch_plan import PatchPlan
-from resvox.training.plan_checks import check_least, check_patch
-from resvox.training.training_plan import said
+from resvox.training.plans.base import said
+from resvox.training.plans.fields import check_least, check_patch
+from resvox.training.plans.patch import PatchPlan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,17 +9,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from resvox.datasets.regression import RegressionDataset
 from resvox.inference import TorchEngine, sliding_window_inference
 from resvox.training.batches import Sample
 from resvox.training.logs import ProgressDisplay
 from resvox.training.losses import RegressionLoss
 from resvox.training.regression.cache import PreparedPair, prepare_pairs
-from resvox.training.regression.dataset import RegressionDataset
 from resvox.training.regression.plan import RegressionPlan
 from resvox.training.regression.samples import ValuePatches
+from resvox.training.segmentation.validation import LARGEST_OVERLAP, PRECISIONS
 from resvox.training.steps import Job, State
 from resvox.training.task import Cases, Task, Validation, refuse_mismatch
-from resvox.training.validation import LARGEST_OVERLAP, PRECISIONS
 
 
 class Regression(Task):

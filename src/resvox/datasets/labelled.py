@@ -1,0 +1,92 @@
+"""Reading one labelled case and refusing what a network would learn wrongly from."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resvox.datasets.segmentation import Case, Dataset
+from resvox.errors import DatasetError
+from resvox.volumes import InputCase, Volume, read_case, read_volume
+
+if TYPE_CHECKING:
+    from resvox.volumes import Grid
+
+GRID_TOLERANCE = 0.1  # of a voxel: headers written by different tools round differently
+
+
+def read_labelled(case: Case, dataset: Dataset) -> tuple[Volume, Volume]:
+    """Read a case's scan and label map.
+
+    Returns:
+        The scan, (*spatial) or (channels, *spatial), and the label map, (*spatial) int64 as declared.
+
+    Raises:
+        DatasetError: grids that differ, undeclared or fractional label values.
+        VolumeError: a file that cannot be read, or holds NaN or infinite numbers.
+    """
+    assert case.label is not None  # Case refuses an unlabelled case that is not a test case
+    image = read_case(InputCase(id=case.id, paths=case.images, channels=len(dataset.channel_names)))
+    label = read_volume(case.label)
+    _check_channels(case, dataset, image)
+    if label.channels != 1 or label.array.ndim != label.spatial_dims:
+        raise DatasetError(f"a label map of {label.channels} channels", expected="one value a voxel", path=case.label)
+    check_grids(case.images[0], image.grid, case.label, label.grid, what="label map", how="nearest neighbour")
+    # On the image's own grid: headers that differ by rounding would be refused later on.
+    return image, Volume.on_grid(_whole_values(case, dataset, label.array), image.grid)
+
+
+def _check_channels(case: Case, dataset: Dataset, image: Volume) -> None:
+    if image.spatial_dims != dataset.spatial_dims or image.channels != len(dataset.channel_names):
+        raise DatasetError(
+            f"case {case.id!r}: {image.spatial_dims} dimensions, {image.channels} channels",
+            expected=f"{dataset.spatial_dims} dimensions and the channels {', '.join(dataset.channel_names)}",
+            path=case.images[0],
+        )
+
+
+def check_grids(
+    image_path: Path, image: Grid, target_path: Path, target: Grid, *, what: str = "target", how: str = "linear"
+) -> None:
+    """Refuse what was to lie on the grid of an image and does not.
+
+    Raises:
+        DatasetError: naming both files and what differs.
+    """
+    if tuple(image.shape) != tuple(target.shape):
+        difference = f"sizes {tuple(image.shape)} and {tuple(target.shape)}"
+    else:
+        apart = np.abs(_corners_mm(image) - _corners_mm(target)).max() / min(image.spacing_mm)
+        if apart <= GRID_TOLERANCE:
+            return
+        difference = f"positions up to {apart:.2g} voxels apart"
+    raise DatasetError(
+        f"image and {what} {target_path} lie on different grids: {difference}",
+        expected="the same size, spacing, origin and direction",
+        fix=f"resample the {what} onto its image ({how})",
+        path=image_path,
+    )
+
+
+def _corners_mm(grid: Grid) -> np.ndarray[Any, Any]:
+    corners = np.array(list(itertools.product(*((0, size - 1) for size in grid.shape))), dtype=float)
+    direction = np.asarray(grid.direction, dtype=float)
+    return np.asarray(grid.origin_mm) + (corners * np.asarray(grid.spacing_mm)) @ direction.T
+
+
+def _whole_values(case: Case, dataset: Dataset, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    whole = np.rint(array).astype(np.int64)
+    if array.dtype.kind == "f" and not np.array_equal(whole, array):
+        raise DatasetError("fractional label values", expected="whole numbers", path=case.label)
+    undeclared = sorted(set(np.unique(whole).tolist()) - set(dataset.labels.values()))
+    if undeclared:
+        raise DatasetError(
+            f"label values {', '.join(map(str, undeclared))} are in the data and not declared",
+            expected=f"only {', '.join(f'{value} ({name})' for name, value in dataset.labels.items())}",
+            fix=f"declare them under labels in {dataset.source}" if dataset.source else "declare them",
+            path=case.label,
+        )
+    return whole

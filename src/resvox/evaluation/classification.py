@@ -1,0 +1,191 @@
+"""Predicted classes against true ones: accuracy, AUC, confusion matrix."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resvox.errors import EvaluationError
+from resvox.evaluation.table import write_text
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+SMALLEST_CHANCE = 1e-7  # in the logarithm: a certain mistake costs 16, not infinity
+
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """How well probabilities of classes agree with the true classes.
+
+    Args:
+        classes: names, in the order of all that follows.
+        probabilities: (cases, classes).
+        truth: (cases) class indices.
+        cases: names of the cases.
+    """
+
+    classes: tuple[str, ...]
+    probabilities: np.ndarray[Any, Any]
+    truth: np.ndarray[Any, Any]
+    cases: tuple[str, ...]
+
+    @property
+    def predicted(self) -> np.ndarray[Any, Any]:
+        """(cases) index of the most probable class, the lowest on a tie."""
+        found: np.ndarray[Any, Any] = self.probabilities.argmax(axis=1)
+        return found
+
+    @property
+    def confusion(self) -> np.ndarray[Any, Any]:
+        """(classes, classes) cases; rows are true classes, columns predicted ones."""
+        count = len(self.classes)
+        return np.bincount(self.truth * count + self.predicted, minlength=count**2).reshape(count, count)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the cases whose class is right."""
+        return float((self.predicted == self.truth).mean())
+
+    @property
+    def recall(self) -> dict[str, float | None]:
+        """Of the cases of each class, the share that is found; None for a class without cases."""
+        return self._shares(self.confusion.sum(axis=1))
+
+    @property
+    def precision(self) -> dict[str, float | None]:
+        """Of the cases predicted as each class, the share that is right; None where there is none."""
+        return self._shares(self.confusion.sum(axis=0))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that have cases: what accuracy would be if all had as many."""
+        known = [value for value in self.recall.values() if value is not None]
+        return sum(known) / len(known)
+
+    @property
+    def auc(self) -> dict[str, float | None]:
+        """Area under the ROC curve of each class against all others; None where one side has no case."""
+        return {
+            name: area_under_curve(self.probabilities[:, index], self.truth == index)
+            for index, name in enumerate(self.classes)
+        }
+
+    @property
+    def mean_auc(self) -> float | None:
+        """Mean over the classes that have one."""
+        known = [value for value in self.auc.values() if value is not None]
+        return sum(known) / len(known) if known else None
+
+    @property
+    def log_loss(self) -> float:
+        """Mean negative logarithm of the true class's probability."""
+        chance = self.probabilities[np.arange(len(self.truth)), self.truth]
+        return float(-np.log(np.clip(chance, SMALLEST_CHANCE, 1.0)).mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and None, rounded to six decimals."""
+        recall, precision, auc = self.recall, self.precision, self.auc
+        cases = self.confusion.sum(axis=1).tolist()
+        return {
+            "cases": len(self.cases),
+            "accuracy": _rounded(self.accuracy),
+            "balanced_accuracy": _rounded(self.balanced_accuracy),
+            "auc": _rounded(self.mean_auc),
+            "log_loss": _rounded(self.log_loss),
+            "classes": {
+                name: {
+                    "cases": cases[index],
+                    "recall": _rounded(recall[name]),
+                    "precision": _rounded(precision[name]),
+                    "auc": _rounded(auc[name]),
+                }
+                for index, name in enumerate(self.classes)
+            },
+            "confusion": {
+                name: dict(zip(self.classes, row, strict=True))
+                for name, row in zip(self.classes, self.confusion.tolist(), strict=True)
+            },
+        }
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write :meth:`to_dict`, at once or not at all."""
+        return write_text(Path(path), json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write one row for every case: reference, predicted, and the probability given to the reference."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["case", "reference", "predicted", "correct", "probability_of_reference"])
+        for case, true, ours, row in zip(self.cases, self.truth, self.predicted, self.probabilities, strict=True):
+            writer.writerow([case, self.classes[true], self.classes[ours], int(true == ours), _rounded(row[true])])
+        return write_text(Path(path), text.getvalue())
+
+    def table(self, *, title: str = "") -> Group:
+        """The numbers and the confusion matrix, for a terminal."""
+        from resvox.evaluation.console import draw_class_scores
+
+        return draw_class_scores(self, title=title)
+
+    def _shares(self, totals: np.ndarray[Any, Any]) -> dict[str, float | None]:
+        right = self.confusion.diagonal()
+        return {
+            name: float(right[index] / totals[index]) if totals[index] else None
+            for index, name in enumerate(self.classes)
+        }
+
+
+def score_classes(
+    probabilities: np.ndarray[Any, Any],
+    truth: Sequence[int],
+    classes: Sequence[str],
+    *,
+    cases: Sequence[str] | None = None,
+) -> ClassScores:
+    """Score probabilities (cases, classes) against class indices.
+
+    Raises:
+        EvaluationError: shapes that do not fit, probabilities that are not finite, an index of no class.
+    """
+    table, indices = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
+    if table.ndim != 2 or table.shape != (len(indices), len(classes)) or not len(indices):
+        raise EvaluationError(
+            f"probabilities of shape {table.shape} for {len(indices)} cases and {len(classes)} classes",
+            expected="(cases, classes), one case at least",
+        )
+    if not np.isfinite(table).all() or indices.min() < 0 or indices.max() >= len(classes):
+        raise EvaluationError(
+            "probabilities that are not finite, or an index of no class", expected=f"indices below {len(classes)}"
+        )
+    names = tuple(cases) if cases is not None else tuple(str(number) for number in range(len(indices)))
+    return ClassScores(tuple(classes), table, indices, names)
+
+
+def area_under_curve(scores: np.ndarray[Any, Any], positive: np.ndarray[Any, Any]) -> float | None:
+    """The chance that a positive case scores higher than a negative one, ties counting half (Mann and Whitney).
+
+    Args:
+        scores: (cases); positive: (cases) booleans.
+
+    Returns:
+        None where there are no positive or no negative cases.
+    """
+    ours = int(positive.sum())
+    others = len(positive) - ours
+    if not ours or not others:
+        return None
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # of equal scores, the mean of their ranks
+    return float((ranks[place][positive].sum() - ours * (ours + 1) / 2) / (ours * others))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 6)

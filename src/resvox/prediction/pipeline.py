@@ -1,0 +1,117 @@
+"""One case after the other, three at a time: while one is in the network, the next is read and the last is written."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from resvox.prediction.outcomes import CaseOutcome
+
+Job = TypeVar("Job")
+Read = TypeVar("Read")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Stages(Generic[Job, Read, Made]):
+    """What happens to a case, in order; each stage in a thread of its own, so each must be safe beside the others.
+
+    ``admit``: an outcome where there is nothing to do, else None. ``read``, ``compute`` (in the calling thread),
+    ``write``: hand on what they made. ``fail``: the outcome of an exception. ``close``: called once a case that was
+    admitted is over, however it ended.
+    """
+
+    admit: Callable[[Job], CaseOutcome | None]
+    read: Callable[[Job], Read]
+    compute: Callable[[Job, Read], Made]
+    write: Callable[[Job, Made], CaseOutcome]
+    fail: Callable[[Job, Exception], CaseOutcome]
+    close: Callable[[Job], None]
+
+
+@dataclass
+class _Begun(Generic[Read]):
+    outcome: CaseOutcome | None = None
+    read: list[Read] = field(default_factory=list)  # taken out when it is used, so that nothing holds a scan longer
+
+
+def run_stages(jobs: Iterable[Job], stages: Stages[Job, Read, Made]) -> Iterator[CaseOutcome]:
+    """The outcome of every job, in order. A job that fails is an outcome; the others go on.
+
+    No more than one case is read ahead and one is being written, so memory holds three cases at most.
+    """
+    waiting = iter(jobs)
+    ahead: deque[tuple[Job, Future[_Begun[Read]]]] = deque()
+    behind: deque[Future[CaseOutcome]] = deque()
+    with ThreadPoolExecutor(1, "resvox-read") as reader, ThreadPoolExecutor(1, "resvox-write") as writer:
+
+        def read_ahead() -> None:
+            for job in waiting:
+                ahead.append((job, reader.submit(_begin, job, stages)))
+                return
+
+        read_ahead()
+        while ahead:
+            job, future = ahead.popleft()
+            begun = future.result()
+            read_ahead()
+            behind.append(_compute(job, begun, stages, writer))
+            while len(behind) > 1:
+                yield behind.popleft().result()
+        while behind:
+            yield behind.popleft().result()
+
+
+def _begin(job: Job, stages: Stages[Job, Read, Made]) -> _Begun[Read]:
+    try:
+        outcome = stages.admit(job)
+    except Exception as error:  # the batch goes on; the error is kept in the outcome and shown
+        return _Begun(outcome=stages.fail(job, error))
+    if outcome is not None:
+        return _Begun(outcome=outcome)
+    try:
+        return _Begun(read=[stages.read(job)])
+    except Exception as error:
+        stages.close(job)
+        return _Begun(outcome=stages.fail(job, error))
+
+
+def _compute(
+    job: Job, begun: _Begun[Read], stages: Stages[Job, Read, Made], writer: ThreadPoolExecutor
+) -> Future[CaseOutcome]:
+    if begun.outcome is not None:
+        return _known(begun.outcome)
+    try:
+        made = stages.compute(job, begun.read.pop())
+    except Exception as error:
+        stages.close(job)
+        return _known(stages.fail(job, error))
+    return writer.submit(_end, job, made, stages)
+
+
+def _end(job: Job, made: Made, stages: Stages[Job, Read, Made]) -> CaseOutcome:
+    try:
+        return stages.write(job, made)
+    except Exception as error:
+        return stages.fail(job, error)
+    finally:
+        stages.close(job)
+
+
+def _known(outcome: CaseOutcome) -> Future[CaseOutcome]:
+    future: Future[CaseOutcome] = Future()
+    future.set_result(outcome)
+    return future
+
+
+def timed_call(seconds: dict[str, float], stage: str, work: Callable[[], Made]) -> Made:
+    """What ``work`` gives; its seconds are noted under a stage."""
+    start = time.perf_counter()
+    made = work()
+    seconds[stage] = time.perf_counter() - start
+    return made

@@ -1,0 +1,109 @@
+"""Several processes over the same inputs; claims keep them from doing a case twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import traceback
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from resvox.errors import InferenceError
+from resvox.prediction.batch import Heard, SegmentOptions, segment_cases
+from resvox.prediction.claims import Claims
+from resvox.prediction.outcomes import CaseOutcome, PredictResult
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+RANK = {"written": 0, "failed": 1, "present": 2, "elsewhere": 3}  # of a case's outcomes the first is told
+
+
+def predict_in_processes(options: SegmentOptions, heard: Heard, processes: int) -> PredictResult:
+    """`predict` by this process and ``processes - 1`` others, each with its share of the cores and, of several GPUs,
+    the next one.
+
+    Raises:
+        InferenceError: a process that ended without a word (killed, usually for memory).
+    """
+    if options.overwrite and options.done_since is None:
+        with Claims(options.out) as claims:
+            options = replace(options, done_since=claims.clock())
+    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    cores = max((os.cpu_count() or 1) // processes, 1)
+    started: list[tuple[BaseProcess, Connection]] = []
+    for rank in range(1, processes):
+        here, there = context.Pipe(duplex=False)
+        child: BaseProcess = context.Process(target=_work, args=(_placed(options, rank), cores, there), daemon=True)
+        child.start()
+        there.close()
+        started.append((child, here))
+    try:
+        results = [segment_cases(_placed(options, 0), heard)]
+        results += [_result_of(child, pipe) for child, pipe in started]
+    finally:
+        for child, _ in started:
+            if child.is_alive():
+                child.terminate()
+            child.join()
+    merged = _merged(results)
+    for outcome, own in zip(merged, results[0].cases, strict=True):
+        if heard.on_case is not None and outcome is not own:
+            heard.on_case(outcome)
+    return PredictResult(cases=merged, out=options.out, engine=results[0].engine)
+
+
+def _placed(options: SegmentOptions, rank: int) -> SegmentOptions:
+    """On the GPU of a rank, where there are several and none was named."""
+    if options.choices.get("device") not in ("auto", "cuda"):
+        return options
+    import resvox.inference.engines.devices as devices
+
+    count = devices.gpu_count()
+    if count < 2:
+        return options
+    return replace(options, choices={**options.choices, "device": f"cuda:{rank % count}"})
+
+
+def _work(options: SegmentOptions, cores: int, pipe: Connection) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(cores)  # before torch is imported, in a fresh interpreter
+    try:
+        result = segment_cases(options, Heard())
+        # An outcome's exception stays here: not every one survives the way.
+        message: Any = replace(result, cases=tuple(replace(case, error=None) for case in result.cases))
+    except Exception as error:
+        message = _portable(error)
+    pipe.send(message)
+    pipe.close()
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return InferenceError(f"a process ended with {type(error).__name__}: {traceback.format_exc(limit=1)}")
+    return error
+
+
+def _result_of(child: BaseProcess, pipe: Connection) -> PredictResult:
+    try:
+        message = pipe.recv()
+    except EOFError:
+        child.join()
+        raise InferenceError(
+            f"a process that ended with exit code {child.exitcode} and no word",
+            expected="a result from every process",
+            fix="fewer --processes: memory may not suffice for all; what is written is whole",
+        ) from None
+    if isinstance(message, Exception):
+        raise message
+    assert isinstance(message, PredictResult)
+    return message
+
+
+def _merged(results: list[PredictResult]) -> tuple[CaseOutcome, ...]:
+    """Of every case what the process that did it says."""
+    rows = zip(*(result.cases for result in results), strict=True)
+    return tuple(min(row, key=lambda outcome: RANK[outcome.status]) for row in rows)

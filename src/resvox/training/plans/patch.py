@@ -1,0 +1,76 @@
+"""What the plans of segmentation and dense regression share: a patch in, a value for each of its voxels out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from resvox.errors import PlanError
+from resvox.training.plans.base import TrainingPlan, said
+from resvox.training.plans.fields import check_patch
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchPlan(TrainingPlan):
+    """Decisions on the network and its patch; abstract."""
+
+    encoder: str = said("resnet18", "its encoder, where it has one", "network")
+    encoder_depth: int = said(5, "how many of the encoder's five levels are used", "network")
+    decoder_filters: tuple[int, ...] = said(
+        (256, 128, 64, 32, 16),
+        "width of each decoder stage, deepest first (those beyond encoder_depth are left out)",
+        "network",
+    )
+    deep_supervision: bool = said(
+        False, "learn from coarser levels too, each half as much as the finer one, where the model can", "network"
+    )
+    patch_size: tuple[int, ...] = said((64, 64, 64), "voxels of a training patch and of the inference window", "sight")
+    batch_size: int = said(2, "patches a step, over all processes together", "sight")
+    overlap: float = said(0.5, "of neighbouring inference windows, a fraction of the patch", "sight")
+
+    @property
+    def sample_size(self) -> tuple[int, ...]:
+        """The patch."""
+        return self.patch_size
+
+    def check_own(self) -> None:
+        """See `check_patch`."""
+        check_patch(self)
+
+    @property
+    def total_stride(self) -> tuple[int, ...]:
+        """How much smaller the deepest feature map in use is, one factor an axis."""
+        return tuple(
+            math.prod(stride[axis] for stride in self.axis_strides[: self.encoder_depth])
+            for axis in range(self.spatial_dims)
+        )
+
+    def network_options(self, outputs: int) -> dict[str, Any]:
+        """Arguments for `resvox.create_model`: of the plan's decisions those that the model takes."""
+        from resvox.catalog import options_of
+
+        taken = options_of(self.model)
+        if self.deep_supervision and "deep_supervision" not in taken:
+            raise PlanError(
+                f"deep_supervision=True with model={self.model!r}",
+                expected="a model with several levels to learn from",
+                fix="set deep_supervision to false",
+            )
+        decided = {
+            "encoder_name": self.encoder,
+            "encoder_depth": self.encoder_depth,
+            "decoder_filters": self.decoder_filters,
+            "strides": self.strides,
+            "stride": self.strides[0],  # of a network that halves its input once
+            "norm": self.norm,
+            "image_size": self.patch_size,  # of a transformer, whose tokens have places
+            "decoder_filter_order": "deepest_first",  # as decoder_filters says it
+            "deep_supervision": self.deep_supervision,
+        }
+        return {
+            "spatial_dims": self.spatial_dims,
+            "in_channels": self.in_channels,
+            "num_classes": outputs,
+            **{name: value for name, value in decided.items() if name in taken},
+        }

@@ -1,0 +1,1 @@
+"""Segmentation: labelled scans, patches, Dice."""
