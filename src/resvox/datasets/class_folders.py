@@ -11,6 +11,7 @@ from resvox.datasets.classification import ClassificationDataset, ImageCase
 from resvox.datasets.folders import case_id
 from resvox.errors import DatasetError
 from resvox.volumes import find_cases, read_volume
+from resvox.volumes.formats import is_picture
 
 SPLIT_NAMES = {
     "train": "train",
@@ -21,7 +22,6 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 def read_class_folders(root: Path) -> ClassificationDataset:
@@ -115,7 +115,7 @@ def _dataset(source: Path, name: str, cases: list[ImageCase]) -> ClassificationD
         classes=in_order({case.label for case in cases if case.label is not None}),
         channel_names=channel_names(channels, volume.spatial_dims),
         spatial_dims=volume.spatial_dims,
-        is_picture=all(case.images[0].name.lower().endswith(PICTURE_ENDINGS) for case in cases),
+        is_picture=all(is_picture(case.images[0]) for case in cases),
         source=source,
     )
 

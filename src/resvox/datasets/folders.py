@@ -14,8 +14,7 @@ import numpy as np
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.errors import DatasetError
 from resvox.volumes import read_volume
-
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff")
+from resvox.volumes.formats import READ_ENDINGS, is_image, stem_of
 
 
 def read_folder(folder: Path) -> Dataset:
@@ -76,7 +75,7 @@ def read_manifest(path: Path) -> Dataset:
 
 def case_id(path: Path) -> str:
     """The name of a case from one of its files: without the ending and without ``_0000``."""
-    return re.sub(r"_\d{4}$", "", _without_ending(path.name))
+    return re.sub(r"_\d{4}$", "", stem_of(path))
 
 
 def read_json(source: Path) -> dict[str, Any]:
@@ -155,7 +154,7 @@ def _listed_cases(listed: list[Any], folder: Path, channels: int, source: Path) 
                 path=source,
             )
         image = folder / entry["image"]
-        name = _without_ending(image.name)
+        name = stem_of(image)
         ending = image.name[len(name) :]
         numbered = [image.with_name(f"{name}_{index:04d}{ending}") for index in range(channels)]
         # nnU-Net v1 lists `a.nii.gz` and stores `a_0000.nii.gz`; MSD stores what it lists.
@@ -174,9 +173,9 @@ def _tabled_cases(table: Mapping[str, Any], folder: Path) -> list[Case]:
 
 def _found_cases(folder: Path, images: str, labels: str, ending: str | None, channels: int) -> list[Case]:
     found: dict[str, list[Path]] = {}
-    endings = (ending,) if ending else ENDINGS
+    endings = (ending,) if ending else READ_ENDINGS
     for path in sorted((folder / images).glob("*")):
-        if path.name.endswith(endings) and not path.name.startswith("."):
+        if (path.name.endswith(ending) if ending else is_image(path)) and not path.name.startswith("."):
             found.setdefault(case_id(path), []).append(path)
     is_test = images == "imagesTs"
     cases = []
@@ -233,11 +232,3 @@ def _labels_in_data(cases: tuple[Case, ...]) -> dict[str, int]:
         if case.label is not None:
             values.update(int(value) for value in np.unique(read_volume(case.label).array))
     return {"background" if value == 0 else f"label_{value}": value for value in sorted(values)}
-
-
-def _without_ending(name: str) -> str:
-    lowered = name.lower()
-    for ending in ENDINGS:
-        if lowered.endswith(ending):
-            return name[: -len(ending)]
-    return name

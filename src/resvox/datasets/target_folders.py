@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resvox.datasets.class_folders import SPLIT_NAMES
-from resvox.datasets.folders import ENDINGS, case_id, read_channel_names, read_json
+from resvox.datasets.folders import case_id, read_channel_names, read_json
 from resvox.datasets.regression import RegressionCase, RegressionDataset
 from resvox.errors import DatasetError
 from resvox.volumes import read_volume
+from resvox.volumes.formats import is_image
 
 
 def read_target_folder(folder: Path) -> RegressionDataset:
@@ -46,7 +47,7 @@ def _cases(folder: Path, images: str, targets: str, split: str | None) -> list[R
 def _by_case(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*")):
-        if path.name.lower().endswith(ENDINGS) and not path.name.startswith("."):
+        if is_image(path) and not path.name.startswith("."):
             found.setdefault(case_id(path), []).append(path)
     return found
 

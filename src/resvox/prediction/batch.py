@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from resvox.volumes import InputCase
 
 Inputs = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +88,9 @@ def segment_cases(options: SegmentOptions, heard: Heard) -> PredictResult:
 
 def output_name(case: InputCase, suffix: str) -> str:
     """The file name of a case's label map: NIfTI, or PNG where the input is a picture."""
-    picture = Path(case.paths[0]).name.lower().endswith(PICTURE_ENDINGS)
-    return f"{case.id}{suffix}{'.png' if picture else '.nii.gz'}"
+    from resvox.volumes.formats import is_picture
+
+    return f"{case.id}{suffix}{'.png' if is_picture(case.paths[0]) else '.nii.gz'}"
 
 
 def _cases_outside(out: Path, inputs: Inputs, channels: int, series: str | None) -> list[InputCase]:
@@ -137,11 +137,12 @@ class _Job:
     def write(self, made: tuple[Segmentation, dict[str, float]]) -> CaseOutcome:
         """Files; the label map last, for its presence says that all is done."""
         from resvox.volumes import write_label_map, write_volume
+        from resvox.volumes.formats import stem_of
 
         done, seconds = made
         start = time.perf_counter()
         if done.probabilities is not None:
-            name = self.target.name.removesuffix(".nii.gz").removesuffix(".png")
+            name = stem_of(self.target)
             write_volume(done.probabilities, self.target.with_name(f"{name}_probabilities.nii.gz"))
         write_label_map(done.label_map, self.target)
         seconds["write"] = time.perf_counter() - start
@@ -186,7 +187,9 @@ def _refuse_own_input(job: _Job) -> None:
 
 def _sweep(target: Path) -> None:
     """Remove what a killed process left half-written under a hidden name; the caller holds the claim."""
-    stem = re.escape(target.name.removesuffix(".nii.gz").removesuffix(".png"))
+    from resvox.volumes.formats import stem_of
+
+    stem = re.escape(stem_of(target))
     # As `write_volume` names it; strict, because a case whose name begins alike may be being written right now.
     left = re.compile(rf"\.{stem}(_probabilities)?\.[0-9a-f]{{8}}\.partial\.\w+(\.gz)?")
     for path in target.parent.iterdir():

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resvox.errors import VolumeError
-from resvox.prediction.batch import PICTURE_ENDINGS
 from resvox.prediction.log import RunLog
 from resvox.prediction.outcomes import CaseOutcome, PredictResult, one_line
 
@@ -49,6 +48,7 @@ def predict_values(
     from resvox.prediction.claims import Claims
     from resvox.prediction.regressor import Regressor
     from resvox.volumes import find_cases
+    from resvox.volumes.formats import is_picture
 
     out = Path(out)
     regressor = Regressor(model, device=device, precision=precision, mirror=mirror, overlap=overlap)
@@ -60,8 +60,7 @@ def predict_values(
     with Claims(out) as claims:
         log = RunLog(out, regressor, done_since=claims.clock() if overwrite else 0.0)
         for case in cases:
-            picture = case.paths[0].name.lower().endswith(PICTURE_ENDINGS)
-            target = out / f"{case.id}{suffix}{'.tif' if picture else '.nii.gz'}"
+            target = out / f"{case.id}{suffix}{'.tif' if is_picture(case.paths[0]) else '.nii.gz'}"
             outcome = _attempt(case, target, regressor, claims, log, on_windows)
             log.add(case, outcome)
             outcomes.append(outcome)

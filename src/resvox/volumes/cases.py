@@ -13,7 +13,8 @@ import numpy as np
 
 from resvox.errors import VolumeError
 from resvox.volumes.dicom_files import is_dicom, not_a_scan
-from resvox.volumes.reading import DICOM_ENDINGS, image_ending, read_volume, without_ending
+from resvox.volumes.formats import is_dicom_name, is_image, stem_of
+from resvox.volumes.reading import read_volume
 from resvox.volumes.volume import Volume
 
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: case_0000.nii.gz, case_0001.nii.gz
@@ -69,7 +70,7 @@ def find_cases(
             files.append(path)
             if channels in (None, 1):
                 # as in a folder, so that a scan has one name however it is named
-                name = without_ending(path).removesuffix("_0000")
+                name = stem_of(path).removesuffix("_0000")
                 case = InputCase(id=name, paths=(path,), channels=channels, series=series)
                 cases.setdefault(_key(case), case)
     if channels not in (None, 1):
@@ -106,7 +107,7 @@ def _cases_in_folder(
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
         files = [entry for entry in entries if entry.is_file()]
-        images = [path for path in files if image_ending(path) not in ("", *DICOM_ENDINGS)]
+        images = [path for path in files if is_image(path)]
         has_dicom = any(_is_scan(path) for path in files if path not in set(images))
     except OSError as error:
         closed = VolumeError(f"cannot be opened ({error.strerror})", path=error.filename or folder)
@@ -125,7 +126,7 @@ def _cases_in_folder(
 
 
 def _is_scan(path: Path) -> bool:
-    if image_ending(path) in DICOM_ENDINGS and not is_dicom(path):
+    if is_dicom_name(path) and not is_dicom(path):
         return True  # named a DICOM file and none: reading the folder says so
     return is_dicom(path) and not_a_scan(path) is None
 
@@ -138,12 +139,12 @@ def _grouped(files: Iterable[Path], channels: int | None, series: str | int | No
     """Files of one case together: ``x_0000``, ``x_0001``, ... where the first of them is there."""
     groups: dict[Path, tuple[str, list[Path]]] = {}
     for path in files:
-        match = CHANNEL_SUFFIX.match(without_ending(path))
+        match = CHANNEL_SUFFIX.match(stem_of(path))
         first = _first_channel(path, match["case"]) if match else path
         if match and first.exists():
             groups.setdefault(first, (match["case"], []))[1].append(path)
         else:
-            groups.setdefault(path, (without_ending(path), []))[1].append(path)
+            groups.setdefault(path, (stem_of(path), []))[1].append(path)
     for name, paths in groups.values():
         paths = sorted(set(paths))
         wrong = channels is not None and len(paths) not in (1, channels)
@@ -157,7 +158,7 @@ def _grouped(files: Iterable[Path], channels: int | None, series: str | int | No
 
 
 def _first_channel(path: Path, case: str) -> Path:
-    return path.with_name(f"{case}_0000{path.name[len(without_ending(path)) :]}")
+    return path.with_name(case + "_0000" + path.name[len(stem_of(path)) :])
 
 
 def _wrong_number(paths: list[Path], channels: int | None) -> VolumeError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resvox.errors import VolumeError
+from resvox.volumes.formats import is_dicom_name
 from resvox.volumes.itk import quiet, reason, sitk
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -110,7 +111,7 @@ def dicom_paths(folder: Path) -> Iterator[Path]:
                 continue
             if is_dicom(path):
                 yield path
-            elif path.suffix.lower() in (".dcm", ".dicom", ".ima"):
+            elif is_dicom_name(path):
                 raise VolumeError("not a DICOM file", expected="DICOM", fix="remove or replace it", path=path)
 
 
@@ -120,7 +121,7 @@ def is_dicom(path: Path) -> bool:
         head = stream.read(132)
     if head[128:132] == b"DICM":
         return True
-    if head[:2] != b"\x08\x00" or path.suffix.lower() not in ("", ".dcm", ".dicom", ".ima"):
+    if head[:2] != b"\x08\x00" or not (is_dicom_name(path) or path.suffix == ""):
         return False  # older files start with group 0008 at once
     try:
         read_header(path)

@@ -11,17 +11,10 @@ import numpy as np
 
 from resvox.errors import VolumeError
 from resvox.volumes.dicom import is_dicom, read_dicom
+from resvox.volumes.formats import DICOM_ENDINGS, READ_ENDINGS, ending_of
 from resvox.volumes.itk import geometry_of, read_image, sitk, volume_of
 from resvox.volumes.nifti import check_nifti
 from resvox.volumes.volume import Volume
-
-NIFTI_ENDINGS = (".nii.gz", ".nii")
-IMAGE_ENDINGS = (
-    *NIFTI_ENDINGS,
-    *(".nrrd", ".nhdr", ".mha", ".mhd"),
-    *(".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"),
-)
-DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 
 
 def read_volume(
@@ -59,7 +52,7 @@ def _read(path: Path, series: str | int | None, channels: int | None) -> Volume:
     if path.is_dir() or ending in DICOM_ENDINGS:
         volume = read_dicom(path, series=series)
     else:
-        volume = _checked_nifti(path, channels) if ending in NIFTI_ENDINGS else _volume_of_file(path, channels)
+        volume = _checked_nifti(path, channels) if ending.startswith(".nii") else _volume_of_file(path, channels)
     volume = _with_settled_type(volume)
     if channels is not None and volume.channels != channels:
         raise VolumeError(
@@ -101,29 +94,17 @@ def check_file(path: Path) -> str:
         raise VolumeError("no such file or folder", expected="an image", path=path)
     if path.stat().st_size == 0:
         raise VolumeError("the file is empty (0 bytes)", expected="an image", path=path)
-    ending = image_ending(path)
+    ending = ending_of(path)
     if ending:
         return ending
     if is_dicom(path):
         return ".dcm"
     raise VolumeError(
         "not an image that can be read",
-        expected=f"{', '.join(IMAGE_ENDINGS)}, DICOM",
+        expected=f"{', '.join(READ_ENDINGS)}, DICOM",
         fix="convert it, or name it by its format",
         path=path,
     )
-
-
-def image_ending(path: Path) -> str:
-    """The known ending of a file's name in lower case, or ""."""
-    name = path.name.lower()
-    return next((ending for ending in (*IMAGE_ENDINGS, *DICOM_ENDINGS) if name.endswith(ending)), "")
-
-
-def without_ending(path: Path) -> str:
-    """A file's name without ``.nii.gz`` and the like."""
-    ending = image_ending(path)
-    return path.name[: len(path.name) - len(ending)]
 
 
 def _volume_of_file(path: Path, channels: int | None) -> Volume:

@@ -9,25 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from resvox.errors import VolumeError
+from resvox.volumes.formats import WRITTEN_ENDINGS, ending_of, format_of
 from resvox.volumes.itk import image_of, quiet, reason, sitk
 from resvox.volumes.nifti import check_nifti
 from resvox.volumes.volume import Volume
 
-WRITABLE = (
-    ".nii.gz",
-    ".nii",
-    ".nrrd",
-    ".mha",
-    ".png",
-    ".tif",
-    ".tiff",
-)  # one file each: a pair cannot be atomic
-COMPRESSION = {
-    ".nii.gz": 1,
-    ".nrrd": 1,
-    ".mha": 1,
-    ".png": 4,
-}  # zlib levels; 1 is nearly as small for label maps
+COMPRESSION = {"PNG": 4}  # zlib levels by format; 1 is nearly as small for label maps
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
@@ -85,13 +72,12 @@ def write_label_map(volume: Volume, path: str | os.PathLike[str]) -> Path:
 
 
 def _ending(path: Path) -> str:
-    name = path.name.lower()
-    for ending in WRITABLE:
-        if name.endswith(ending) and len(name) > len(ending):
-            return ending
+    ending = ending_of(path)
+    if ending in WRITTEN_ENDINGS:
+        return ending
     raise VolumeError(
         f"cannot write a file named {path.name!r}",
-        expected=f"a name ending in {', '.join(WRITABLE)}",
+        expected=f"a name ending in {', '.join(WRITTEN_ENDINGS)}",
         path=path,
     )
 
@@ -109,9 +95,10 @@ def _check_format(volume: Volume, ending: str, path: Path) -> None:
 def _write(volume: Volume, path: Path, ending: str) -> None:
     writer = sitk.ImageFileWriter()
     writer.SetFileName(os.fspath(path))
-    if ending in COMPRESSION:
+    row = format_of(path)
+    if row is not None and ending != ".nii" and row.name != "TIFF":
         writer.SetUseCompression(True)
-        writer.SetCompressionLevel(COMPRESSION[ending])
+        writer.SetCompressionLevel(COMPRESSION.get(row.name, 1))
     with quiet():
         writer.Execute(image_of(volume))
 

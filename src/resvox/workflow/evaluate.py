@@ -16,8 +16,6 @@ from resvox.workflow.evaluate_classes import evaluate_classes, is_class_table
 if TYPE_CHECKING:
     from resvox.evaluation import ClassScores, ScoreTable, ValueTable
 
-LABEL_MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".tif", ".tiff")
-
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult:
@@ -156,11 +154,13 @@ def _score_pairs(
 
 def match(predictions: Path, references: Path) -> tuple[dict[str, tuple[Path, Path]], tuple[str, ...], tuple[str, ...]]:
     """Pairs by case name, references without a prediction, predictions without a reference."""
+    from resvox.volumes.formats import stem_of
+
     for path in (predictions, references):
         if not path.exists():
             raise EvaluationError("no such file or folder", expected="label maps", path=path)
     if predictions.is_file() and references.is_file():
-        return {_case_name(references): (predictions, references)}, (), ()
+        return {stem_of(references): (predictions, references)}, (), ()
     if predictions.is_file() or references.is_file():
         raise EvaluationError(
             f"a file against a folder ({references})",
@@ -236,18 +236,10 @@ def _values_in(references: list[Path]) -> dict[str, int]:
 
 
 def _label_maps(folder: Path) -> dict[str, Path]:
+    from resvox.volumes.formats import is_label_map, stem_of
+
     files = (p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith("."))
-    found = {
-        _case_name(p): p
-        for p in files
-        if p.name.lower().endswith(LABEL_MAP_ENDINGS) and "_probabilities." not in p.name
-    }
+    found = {stem_of(p): p for p in files if is_label_map(p) and "_probabilities." not in p.name}
     # The label map of an image file x_0000 is called x_0000 too, where its reference is called x.
     short = {case.removesuffix("_0000"): path for case, path in found.items()}
     return short if len(short) == len(found) else found
-
-
-def _case_name(path: Path) -> str:
-    lower = path.name.lower()
-    ending = next((each for each in LABEL_MAP_ENDINGS if lower.endswith(each)), path.suffix)
-    return path.name[: len(path.name) - len(ending)]
