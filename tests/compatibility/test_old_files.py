@@ -1,7 +1,7 @@
 """Files that resvox 0.1.0 (commit 041da23) wrote are read, continued and written as it did.
 
-tests/old_files/make.py tells how they were made. Only public entry points are called. Numbers are compared to 1e-4: between AVX2, AVX-512 and plain instructions the old
-code's own numbers differed by up to 3e-6 after the 24 steps of these runs.
+tests/old_files/make.py shows how they were made. Only public entry points are called. Numbers are compared to 1e-4:
+with AVX2, with AVX-512 and without either, the old code's own numbers differ by up to 3e-6 after these 24 steps.
 """
 
 from __future__ import annotations
