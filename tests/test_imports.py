@@ -20,6 +20,7 @@ MAY_CALL = {
     "files": set(),
     "machine": set(),
     "blueprint": {"errors"},
+    "cards": {"errors"},
     "catalog": {"errors", "blueprint"},
     "torch": {"errors", "blueprint", "catalog"},
     "keras": {"errors", "blueprint", "catalog"},
@@ -31,13 +32,13 @@ MAY_CALL = {
     "preprocessing": {"errors", "volumes"},
     "inference": {"errors", "files", "machine", "torch", "volumes", "preprocessing", "weights"},
     "evaluation": {"errors", "files", "volumes", "preprocessing"},
-    "training": {"errors", "files", "machine", "blueprint", "catalog", "factory", "weights", "volumes", "datasets",
-                 "preprocessing", "inference", "evaluation"},
-    "prediction": {"errors", "_version", "files", "machine", "blueprint", "weights", "volumes", "datasets",
+    "training": {"errors", "files", "machine", "blueprint", "cards", "catalog", "factory", "weights", "volumes",
+                 "datasets", "preprocessing", "inference", "evaluation"},
+    "prediction": {"errors", "_version", "files", "machine", "blueprint", "cards", "weights", "volumes", "datasets",
                    "preprocessing", "inference", "evaluation", "training", "viewer"},
     "viewer": {"errors", "_version", "volumes", "evaluation", "walk"},
-    "workflow": {"errors", "_version", "files", "machine", "blueprint", "catalog", "factory", "weights", "volumes",
-                 "datasets", "preprocessing", "inference", "evaluation", "training", "prediction", "viewer"},
+    "workflow": {"errors", "_version", "files", "machine", "blueprint", "cards", "catalog", "factory", "weights",
+                 "volumes", "datasets", "preprocessing", "inference", "evaluation", "training", "prediction", "viewer"},
     "cli": {"errors", "_version", "catalog", "walk", "viewer", "workflow"},
     "__main__": {"cli"},
     "__init__": {"_version", "blueprint", "catalog", "factory", "walk", "weights"},
@@ -114,7 +115,7 @@ def test_the_table_has_no_circle():
 
 def test_the_blueprint_needs_the_standard_library_alone():
     for path in files():
-        if room_of(path) in ("blueprint", "errors", "_version", "__init__"):
+        if room_of(path) in ("blueprint", "cards", "errors", "_version", "__init__"):
             assert packages(parsed(path)) <= STANDARD, path
 
 
