@@ -163,13 +163,13 @@ def test_a_plan_is_read_and_written_with_the_same_fields(old, task):
     root = old(task)
     plan = load_plan(root / "plan.yaml")
     assert type(plan) is PLANS[task]
-    again = load_plan(plan.save(root / "again.yaml"))
-    assert again == plan
-    fields = [
+    assert load_plan(plan.save(root / "again.yaml")) == plan
+    new, before = (
         [line for line in (root / name).read_text().splitlines() if line and not line.startswith("#")]
         for name in ("again.yaml", "plan.yaml")
-    ]
-    assert fields[0] == fields[1]
+    )
+    # Newer plans may have more fields; those of old ones keep their values and their order.
+    assert [line for line in new if line in before] == before
 
 
 def test_the_classes_that_the_guides_teach_stay_where_they_were(old):
