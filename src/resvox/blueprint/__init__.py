@@ -2,14 +2,14 @@
 
 from resvox.blueprint.blueprint import Blueprint
 from resvox.blueprint.choices import NormChoice, activation_of, output_activation_of, per_axis
-from resvox.blueprint.dense import DenseRecipe, resolve_dense
 from resvox.blueprint.node import Node, Sequence, TensorSpec
-from resvox.blueprint.recipe import ResNetRecipe
 from resvox.blueprint.resnet import resolve_resnet
+from resvox.blueprint.resnet_recipe import ResNetRecipe
 from resvox.blueprint.trace import Stage
 from resvox.blueprint.trans_unet import TransUNetRecipe, resolve_trans_unet
 from resvox.blueprint.unet import UNetRecipe, resolve_attention_unet, resolve_unet
 from resvox.blueprint.unet_plus_plus import resolve_unet_plus_plus
+from resvox.blueprint.voxelwise import DenseRecipe, resolve_dense
 
 __all__ = [
     "Blueprint",

@@ -8,7 +8,7 @@ from typing import Any
 from resvox.blueprint.leaves import Axes, Conv, require
 from resvox.blueprint.networks import Encoder, ResNet
 from resvox.blueprint.node import Node, Sequence
-from resvox.blueprint.recipe import multiply
+from resvox.blueprint.resnet_recipe import multiply
 
 
 def encoder_depth(encoder: Encoder) -> int:

@@ -8,8 +8,8 @@ from resvox.blueprint.blocks import Block
 from resvox.blueprint.leaves import Conv, GlobalAveragePool, Linear, MaxPool, ZeroPaddedMaxPool
 from resvox.blueprint.networks import PreActHead, PreActResNet, PreActStage, PreActStem, ResNet
 from resvox.blueprint.node import Node, Sequence
-from resvox.blueprint.recipe import ResNetRecipe
 from resvox.blueprint.resnet_blocks import Place, block, conv
+from resvox.blueprint.resnet_recipe import ResNetRecipe
 
 
 def resolve_resnet(recipe: ResNetRecipe) -> ResNet | PreActResNet:

@@ -27,7 +27,7 @@ from resvox.blueprint.leaves import (
     require,
 )
 from resvox.blueprint.node import Sequence
-from resvox.blueprint.recipe import ResNetRecipe
+from resvox.blueprint.resnet_recipe import ResNetRecipe
 
 
 @dataclass(frozen=True, kw_only=True)

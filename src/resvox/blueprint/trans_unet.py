@@ -26,7 +26,7 @@ from resvox.blueprint.leaves import (
 )
 from resvox.blueprint.networks import Encoder, SupervisionHead, TransDecoder, TransUNet, UNetDecoderBlock
 from resvox.blueprint.node import Sequence
-from resvox.blueprint.recipe import multiply
+from resvox.blueprint.resnet_recipe import multiply
 
 LAYER_NORM_EPS = 1e-6
 PATCH_REACH = 16  # voxels of the image under a token, where the encoder's deepest map is finer than that

@@ -18,7 +18,7 @@ from resvox.blueprint.networks import (
     UNetDecoderBlock,
 )
 from resvox.blueprint.node import Sequence
-from resvox.blueprint.recipe import multiply
+from resvox.blueprint.resnet_recipe import multiply
 
 BLOCK_TYPES = ("upsampling", "transpose")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resvox.blueprint import NormChoice, ResNetRecipe, activation_of, per_axis
-from resvox.blueprint.recipe import BIAS_PLACES, LEVELS
+from resvox.blueprint.resnet_recipe import BIAS_PLACES, LEVELS
 from resvox.catalog import resnets
 from resvox.catalog.arguments import Interface
 from resvox.errors import BlueprintError

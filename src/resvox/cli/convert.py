@@ -58,7 +58,7 @@ def convert(
     reason where something does not fit.
     """
     from resvox import workflow
-    from resvox.walk.options import parse_options
+    from resvox.catalog.text_options import parse_options
 
     result = workflow.convert(
         source,

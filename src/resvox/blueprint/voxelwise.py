@@ -9,8 +9,8 @@ from resvox.blueprint.choices import NormChoice
 from resvox.blueprint.leaves import Activation, Axes, Conv, TransposedConv, is_whole, require
 from resvox.blueprint.networks import DenseResNet
 from resvox.blueprint.node import Sequence
-from resvox.blueprint.recipe import ResNetRecipe
 from resvox.blueprint.resnet_blocks import basic_block
+from resvox.blueprint.resnet_recipe import ResNetRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
