@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resvox.walk import Walkthrough, walkthrough
     from resvox.weights import create_model_from, export_weights, load_model, load_weights, save_model
 
-_HOMES = {
+_DEFINED_IN = {
     "Blueprint": "resvox.blueprint",
     "get_blueprint": "resvox.catalog",
     "list_models": "resvox.catalog",
@@ -30,7 +30,7 @@ _HOMES = {
     "create_model_from": "resvox.weights",
     "export_weights": "resvox.weights",
 }
-_ROOMS = (
+_PACKAGES = (
     "blueprint",
     "catalog",
     "datasets",
@@ -66,12 +66,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _ROOMS:
+    if name in _DEFINED_IN:
+        return getattr(importlib.import_module(_DEFINED_IN[name]), name)
+    if name in _PACKAGES:
         return importlib.import_module(f"resvox.{name}")
     raise AttributeError(f"module 'resvox' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_ROOMS})
+    return sorted({*globals(), *_DEFINED_IN, *_PACKAGES})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 
 class ResvoxError(Exception):
@@ -41,6 +42,14 @@ class ResvoxError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:  # worker processes hand errors back through pickle
         return (_rebuild, (type(self), self.got, self.expected, self.fix, self.path))
+
+
+def suggest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """``did you mean ...?`` with the nearest known names, or "" where none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def _rebuild(

@@ -15,12 +15,12 @@ from typing import Any
 
 from resvox.blueprint import blocks, leaves, networks, node, transformers
 from resvox.blueprint.node import Node, TensorSpec
+from resvox.blueprint.tasks import FEATURES, TASKS
 from resvox.blueprint.trace import Stage, trace
 from resvox.errors import BlueprintError
 
 FORMAT = 1
 MAX_DEPTH = 40  # of a tree read from a file; the deepest of ours has 11 levels
-TASKS = ("classification", "segmentation", "regression", "features")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ class Blueprint:
     network: networks.Network
 
     def __post_init__(self) -> None:
-        leaves.require(self.task in TASKS, f"task={self.task!r}", "one of " + ", ".join(TASKS))
+        known = (*TASKS, FEATURES)
+        leaves.require(self.task in known, f"task={self.task!r}", "one of " + ", ".join(known))
         leaves.require(self.spatial_dims in (2, 3), f"spatial_dims={self.spatial_dims!r}", "2 or 3")
 
     @property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from resvox.blueprint.leaves import ACTIVATIONS, NORMS, Activation, Axes, Norm, is_number, is_whole, require
-from resvox.errors import BlueprintError
+from resvox.errors import BlueprintError, suggest
 
 OUTPUT_ACTIVATIONS = ("softmax", "sigmoid")
 HIDDEN_ACTIVATIONS = tuple(a for a in ACTIVATIONS if a not in (*OUTPUT_ACTIVATIONS, "identity"))
@@ -19,12 +18,6 @@ _ARGUMENTS = {
     "instance": {"eps", "affine"},
     "group": {"eps", "affine", "num_groups"},
 }
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """``did you mean ...?`` with the nearest known names, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """WHICH networks there are: tables, and the way from a name to a blueprint."""
 
+from resvox.blueprint.tasks import TASKS
 from resvox.catalog.dense import DENSE_VARIANTS, DenseVariant
 from resvox.catalog.listing import FAMILIES, ModelList, list_models
 from resvox.catalog.registry import get_blueprint, options_of, resolve_name
@@ -9,6 +10,7 @@ __all__ = [
     "ALIASES",
     "DENSE_VARIANTS",
     "FAMILIES",
+    "TASKS",
     "VARIANTS",
     "DenseVariant",
     "ModelList",

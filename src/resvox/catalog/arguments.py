@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resvox.blueprint.choices import suggest
 from resvox.blueprint.leaves import is_whole
-from resvox.errors import BlueprintError
+from resvox.errors import BlueprintError, suggest
 
 # what users of timm, MONAI and segmentation_models.pytorch type, and what we call it
 ALIASES = {

@@ -7,15 +7,14 @@ import html
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from resvox.blueprint.choices import suggest
+from resvox.blueprint.tasks import TASKS
 from resvox.catalog.dense import DENSE_VARIANTS
 from resvox.catalog.registry import ALIASES
 from resvox.catalog.resnets import VARIANTS
 from resvox.catalog.segmenters import SEGMENTERS
-from resvox.errors import UnknownModelError
+from resvox.errors import UnknownModelError, suggest
 
 FAMILIES = ("resnet", "resnext", "seresnet", "seresnext", "wide_resnet", "unet", "resnet_dense")
-TASKS = ("classification", "segmentation", "regression")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from resvox.blueprint import (
     resolve_dense,
     resolve_resnet,
 )
-from resvox.blueprint.choices import OUTPUT_ACTIVATIONS, suggest
+from resvox.blueprint.choices import OUTPUT_ACTIVATIONS
 from resvox.blueprint.encoders import cut_encoder, encoder_depth
 from resvox.blueprint.networks import Encoder, PreActResNet, ResNet
 from resvox.catalog import resnets
@@ -24,7 +24,7 @@ from resvox.catalog.arguments import Interface, refuse_unknown, settle_aliases, 
 from resvox.catalog.dense import DENSE_BY_NAME
 from resvox.catalog.encoders import ENCODER_OPTIONS, RESNET_OPTIONS, depth_of, encoder_recipe, listed
 from resvox.catalog.segmenters import SEGMENTER_ALIASES, SEGMENTERS
-from resvox.errors import BlueprintError, UnknownModelError
+from resvox.errors import BlueprintError, UnknownModelError, suggest
 
 ALIASES = {**resnets.ALIASES, **SEGMENTER_ALIASES}
 DENSE_OPTIONS = (

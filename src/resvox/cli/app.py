@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from resvox._version import __version__
-from resvox.errors import ResvoxError
+from resvox.errors import ResvoxError, suggest
 
 Verb = TypeVar("Verb", bound=Callable[..., None])
 
@@ -34,14 +34,6 @@ class Device(str, Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
-
-
-class Task(str, Enum):
-    """What is learned, and so what is predicted and compared."""
-
-    segmentation = "segmentation"
-    classification = "classification"
-    regression = "regression"
 
 
 class Split(str, Enum):
@@ -69,6 +61,23 @@ class PredictPrecision(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+def one_of(names: Sequence[str]) -> Callable[[str], str]:
+    """A parser that accepts one of these names, and suggests the nearest one for another word."""
+
+    def parse(text: str) -> str:
+        if text in names:
+            return text
+        hint = suggest(text, names)
+        raise typer.BadParameter(f"{text!r}; expected one of {', '.join(names)}" + (f"; {hint}" if hint else ""))
+
+    return parse
+
+
+def choices(names: Sequence[str]) -> str:
+    """Names as the help shows them: ``[a|b]``."""
+    return f"[{'|'.join(names)}]"
 
 
 MODEL, DATA, RUN, OUTPUT = "Network", "What it sees", "The run", "Output"

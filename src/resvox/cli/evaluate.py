@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from resvox.cli.app import DATA, OUTPUT, Debug, Split, Task, examples, verb
+from resvox.catalog import TASKS
+from resvox.cli.app import DATA, OUTPUT, Debug, Split, choices, examples, one_of, verb
 
 
 @verb(
@@ -38,7 +39,12 @@ def evaluate(
         typer.Option(help="A dataset.json or model that names them (default: beside the references, or the values)."),
     ] = None,
     task: Annotated[
-        Task | None, typer.Option(help="What is compared (default: label maps, or classes where there is a table).")
+        str | None,
+        typer.Option(
+            parser=one_of(TASKS),
+            metavar=choices(TASKS),
+            help="What is compared (default: label maps, or classes where there is a table).",
+        ),
     ] = None,
     split: Annotated[
         Split | None, typer.Option(help="Of a .csv or .npz (default: test, where there is one).", rich_help_panel=DATA)
@@ -59,7 +65,7 @@ def evaluate(
     result = workflow.evaluate(
         predictions,
         references,
-        task=task.value if task else None,
+        task=task,
         labels=labels,
         tolerance_mm=tolerance_mm,
         split=split.value if split else None,

@@ -21,9 +21,9 @@ def models(
     """Show the catalog of networks."""
     import json
 
-    import resvox
+    from resvox.catalog import list_models
 
-    found = resvox.list_models(pattern, family=family, task=task)
+    found = list_models(pattern, family=family, task=task)
     if as_json:
         typer.echo(json.dumps(list(found)))
     elif found:

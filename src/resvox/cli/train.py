@@ -7,7 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from resvox.cli.app import DATA, MODEL, RUN, Debug, Device, DeviceOption, Task, TrainPrecision, examples, numbers, verb
+from resvox.catalog import TASKS
+from resvox.cli.app import (
+    DATA,
+    MODEL,
+    RUN,
+    Debug,
+    Device,
+    DeviceOption,
+    TrainPrecision,
+    choices,
+    examples,
+    numbers,
+    one_of,
+    verb,
+)
 
 
 @verb(
@@ -32,8 +46,13 @@ def train(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
     task: Annotated[
-        Task | None,
-        typer.Option(help="What is learned (default: the plan's, or segmentation).", rich_help_panel=MODEL),
+        str | None,
+        typer.Option(
+            parser=one_of(TASKS),
+            metavar=choices(TASKS),
+            help="What is learned (default: the plan's, or segmentation).",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -106,7 +125,7 @@ def train(
     result = workflow.train(
         dataset,
         out,
-        task=task.value if task else None,
+        task=task,
         model=model,
         encoder=encoder,
         weights=weights,

@@ -17,6 +17,7 @@ choose_backend()
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
+from resvox.catalog.segmenters import SEGMENTERS
 from resvox.keras.dense import ResNet18_3D
 from resvox.keras.model import BlueprintModel
 from resvox.keras.resnet import ResNet, ResNetBackbone
@@ -37,12 +38,8 @@ __all__ = [
     "build",
     *BUILDERS,
 ]
-_SEGMENTERS: dict[type, Any] = {
-    net.UNet: UNet,
-    net.AttentionUNet: AttentionUNet,
-    net.UNetPlusPlus: UNetPlusPlus,
-    net.TransUNet: TransUNet,
-}
+# by the name of the blueprint's node, which is the catalog's name of the class
+_SEGMENTERS: dict[str, Any] = {row.class_name: globals()[row.class_name] for row in SEGMENTERS.values()}
 
 
 def build(
@@ -81,7 +78,8 @@ def build(
     if pooling is not None:
         return ResNet(blueprint, pooling=pooling, **arguments)
     if isinstance(network, net.Segmenter):
-        return _SEGMENTERS[type(network)](blueprint, **arguments)
+        model: BlueprintModel = _SEGMENTERS[type(network).__name__](blueprint, **arguments)
+        return model
     if isinstance(network, net.DenseResNet):
         return ResNet18_3D(blueprint, **arguments)
     pools = network.avgpool if isinstance(network, net.ResNet) else network.head

@@ -20,12 +20,12 @@ def engine_for(
     Raises:
         InferenceError: a device or precision that cannot be.
     """
-    import resvox
     from resvox.inference import TorchEngine
     from resvox.inference.engines import engine_of_file
+    from resvox.weights import load_model
 
     if file.format == "resvox":
-        return TorchEngine(resvox.load_model(file.path), device=device, precision=precision)
+        return TorchEngine(load_model(file.path), device=device, precision=precision)
     return engine_of_file(
         file.path,
         file.format,

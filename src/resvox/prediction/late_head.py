@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resvox.blueprint import networks as net
+from resvox.blueprint.leaves import Activation, Conv
 from resvox.prediction.model_files import ModelFile
 
 if TYPE_CHECKING:
     from resvox.inference import LinearHead
-
-SEGMENTERS = (net.UNet, net.AttentionUNet, net.UNetPlusPlus)
 
 
 def late_head(file: ModelFile) -> LinearHead | None:
@@ -28,9 +27,10 @@ def late_head(file: ModelFile) -> LinearHead | None:
     if file.format != "resvox":
         return None
     network = read_header(file.path).blueprint.network
-    if not isinstance(network, SEGMENTERS) or not _is_linear(network):
+    # a head of one convolution reads a map of the image's size; other heads enlarge their logits, or are no maps
+    if not isinstance(network, net.Segmenter) or not isinstance(network.head, Conv):
         return None
-    if network.head.out_channels <= network.head.in_channels:
+    if not _is_linear(network.head, network.activation) or network.head.out_channels <= network.head.in_channels:
         return None
     with safe_open(file.path, framework="numpy") as tensors:
         weight = tensors.get_tensor("head.weight").astype(np.float32)
@@ -39,7 +39,6 @@ def late_head(file: ModelFile) -> LinearHead | None:
     return LinearHead(np.ascontiguousarray(weight.reshape(len(weight), -1)), bias.astype(np.float32))
 
 
-def _is_linear(network: net.UNet | net.AttentionUNet | net.UNetPlusPlus) -> bool:
-    head = network.head
+def _is_linear(head: Conv, activation: Activation | None) -> bool:
     one_wide = set(head.kernel) == set(head.stride) == {1} and head.groups == 1
-    return one_wide and (network.activation is None or network.activation.kind == "identity")
+    return one_wide and (activation is None or activation.kind == "identity")

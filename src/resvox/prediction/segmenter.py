@@ -117,13 +117,13 @@ class Segmenter:
     def _engine(
         self, file: ModelFile, engine: str, device: str, precision: str, notify: Callable[[str], object] | None
     ) -> Engine:
-        import resvox
         from resvox.inference.engines import engine_of_file, make_engine
         from resvox.inference.engines.cache import fingerprint_of
+        from resvox.weights import load_model
 
         if file.format == "resvox":
             return make_engine(
-                lambda: resvox.load_model(file.path),
+                lambda: load_model(file.path),
                 roi_size=self.roi_size,
                 in_channels=self.channels,
                 engine=engine,

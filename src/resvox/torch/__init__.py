@@ -6,6 +6,7 @@ from torch import nn
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
+from resvox.catalog.segmenters import SEGMENTERS
 from resvox.torch.dense import BasicBlock, ResNet18_3D
 from resvox.torch.resnet import PreActBackbone, PreActResNet, ResNet, ResNetBackbone
 from resvox.torch.trans_unet import TransUNet
@@ -27,19 +28,16 @@ __all__ = [
 ]
 
 
-_SEGMENTERS = {
-    net.UNet: UNet,
-    net.AttentionUNet: AttentionUNet,
-    net.UNetPlusPlus: UNetPlusPlus,
-    net.TransUNet: TransUNet,
-}
+# by the name of the blueprint's node, which is the catalog's name of the class
+_SEGMENTERS = {row.class_name: globals()[row.class_name] for row in SEGMENTERS.values()}
 
 
 def build(blueprint: Blueprint) -> nn.Module:
     """The module of a blueprint, initialised, on the device and with the dtype in force."""
     network = blueprint.network
     if isinstance(network, net.Segmenter):
-        return _SEGMENTERS[type(network)](blueprint)
+        module: nn.Module = _SEGMENTERS[type(network).__name__](blueprint)
+        return module
     if isinstance(network, net.DenseResNet):
         return ResNet18_3D(blueprint=blueprint)
     if isinstance(network, net.PreActResNet):

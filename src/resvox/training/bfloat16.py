@@ -7,7 +7,7 @@ import functools
 import torch
 from torch.nn import functional as F
 
-import resvox
+from resvox.catalog import get_blueprint
 from resvox.errors import PlanError
 from resvox.training.plans.base import TrainingPlan
 
@@ -35,7 +35,7 @@ def check_bfloat16(plan: TrainingPlan, precision: str, *, is_cuda: bool) -> None
 
 
 def _has_flat_map(plan: TrainingPlan) -> bool:
-    blueprint = resvox.get_blueprint(plan.model, **plan.built_options())
+    blueprint = get_blueprint(plan.model, **plan.built_options())
     rows = [row for top in blueprint.stages(plan.sample_size) for row in top.walk() if not row.children]
     return any(row.operation.startswith("3x3x3 conv") and row.output_shape[2] == FLAT for row in rows)
 

@@ -14,9 +14,10 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 
-import resvox
 from resvox import errors
+from resvox.catalog import get_blueprint
 from resvox.errors import PlanError, ResvoxError
+from resvox.factory import create_model
 from resvox.training.bfloat16 import check_bfloat16
 from resvox.training.checkpoints import Progress, load_checkpoint
 from resvox.training.finetuning import begin_from_weights, freeze
@@ -28,6 +29,7 @@ from resvox.training.run_folder import RunFolder
 from resvox.training.schedule import make_optimizer
 from resvox.training.steps import CHANNELS_LAST, Job, State, StepReport, run_steps
 from resvox.training.tasks import task_of
+from resvox.weights import save_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +139,7 @@ def check_model(plan: TrainingPlan) -> None:
     Raises:
         UnknownModelError, BlueprintError, PlanError
     """
-    blueprint = resvox.get_blueprint(plan.model, **plan.built_options())
+    blueprint = get_blueprint(plan.model, **plan.built_options())
     # A U-Net with one output a value is as good for dense regression as for segmentation.
     fits = {plan.task} | ({"segmentation"} if plan.task == "regression" else set())
     if blueprint.task not in fits:
@@ -204,7 +206,7 @@ def _start(fabric: Fabric, job: Job) -> State:
 
 def build_model(plan: TrainingPlan) -> nn.Module:
     """The plan's network, newly initialised."""
-    model = resvox.create_model(plan.model, **plan.built_options())
+    model = create_model(plan.model, **plan.built_options())
     assert isinstance(model, nn.Module)
     return model
 
@@ -225,4 +227,4 @@ def _export(state: State, job: Job) -> None:
         "steps": state.progress.step,
         **metadata["training"],
     }
-    resvox.save_model(state.module, job.run.model, metadata=metadata)
+    save_model(state.module, job.run.model, metadata=metadata)

@@ -127,10 +127,10 @@ def _check_target(target: Path, ending: str, overwrite: bool) -> None:
 
 def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck, bool]:
     """Written with open sizes; where that does not answer the window as the original does, tied to the window."""
-    import resvox
     from resvox.inference.engines.exporting import write_network
+    from resvox.weights import load_model
 
-    network = resvox.load_model(file.path)
+    network = load_model(file.path)
     roi, channels = _window(file), len(file.metadata["channel_names"])
     problem: InferenceError | None = None
     for any_size in (True, False):
