@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
-SOURCES := src tests benchmarks drop-in/src
+SOURCES := src tests benchmarks tools drop-in/src
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-unseen test test-fast check laws format bench clean
