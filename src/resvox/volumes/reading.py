@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 
 from resvox.errors import VolumeError
 from resvox.volumes.dicom import is_dicom, read_dicom
-from resvox.volumes.formats import DICOM_ENDINGS, READ_ENDINGS, ending_of
+from resvox.volumes.formats import DICOM_ENDINGS, READ_ENDINGS, ending_of, format_of
 from resvox.volumes.itk import geometry_of, read_image, sitk, volume_of
-from resvox.volumes.nifti import check_nifti
+from resvox.volumes.nifti import not_finite_error, read_nifti
 from resvox.volumes.volume import Volume
 
 
@@ -50,10 +49,11 @@ def read_volume(
 def _read(path: Path, series: str | int | None, channels: int | None) -> Volume:
     ending = check_file(path)
     if path.is_dir() or ending in DICOM_ENDINGS:
-        volume = read_dicom(path, series=series)
+        volume = _with_settled_type(read_dicom(path, series=series))
     else:
-        volume = _checked_nifti(path, channels) if ending.startswith(".nii") else _volume_of_file(path, channels)
-    volume = _with_settled_type(volume)
+        row = format_of(path)
+        assert row is not None
+        volume = READERS.get(row.name, _read_with_itk)(path, channels)
     if channels is not None and volume.channels != channels:
         raise VolumeError(
             f"{volume.channels} channel{'s' if volume.channels > 1 else ''}",
@@ -61,24 +61,6 @@ def _read(path: Path, series: str | int | None, channels: int | None) -> Volume:
             fix="give one file a channel (case_0000, case_0001, ...) or an image with that many",
             path=path,
         )
-    return volume
-
-
-def _checked_nifti(path: Path, channels: int | None) -> Volume:
-    """Read and checked at once: both decompress the whole file, each in a thread of its own."""
-    with ThreadPoolExecutor(1) as pool:
-        check = pool.submit(check_nifti, path)
-        volume: Volume | None = None
-        failed: VolumeError | None = None
-        try:
-            volume = _volume_of_file(path, channels)
-        except VolumeError as error:
-            failed = error
-        found = check.result()  # outside of the handler: it says more of a damaged file, and is the one error then
-        if volume is None:
-            assert failed is not None
-            raise failed
-        _refuse_not_finite(found, volume.array.size)
     return volume
 
 
@@ -107,9 +89,9 @@ def check_file(path: Path) -> str:
     )
 
 
-def _volume_of_file(path: Path, channels: int | None) -> Volume:
+def _read_with_itk(path: Path, channels: int | None) -> Volume:
     image = read_image(path)
-    return volume_of(image) if image.GetDimension() <= 3 else _stacked(image, path, channels)
+    return _with_settled_type(volume_of(image) if image.GetDimension() <= 3 else _stacked(image, path, channels))
 
 
 def _stacked(image: Any, path: Path, channels: int | None) -> Volume:
@@ -120,7 +102,7 @@ def _stacked(image: Any, path: Path, channels: int | None) -> Volume:
         raise VolumeError(
             f"{len(size)}-D image of {'x'.join(map(str, size))} voxels (time or channels)",
             expected="a 3-D or 2-D image" + (f", or {channels} channels" if channels else ""),
-            fix="split it into one file a channel: case_0000.nii.gz, case_0001.nii.gz, ...",
+            fix="split it into one file per channel: case_0000.nii.gz, case_0001.nii.gz, ...",
             path=path,
         )
     array = sitk.GetArrayFromImage(image)
@@ -134,14 +116,10 @@ def _with_settled_type(volume: Volume) -> Volume:
         return volume
     with np.errstate(over="ignore"):
         array = volume.array.astype(np.float32, copy=False)
-    _refuse_not_finite(array.size - int(np.count_nonzero(np.isfinite(array))), array.size)
+    not_finite = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if not_finite:
+        raise not_finite_error(not_finite, array.size)
     return volume.with_array(array)
 
 
-def _refuse_not_finite(count: int, voxels: int) -> None:
-    if count:
-        raise VolumeError(
-            f"{'all' if count >= voxels else count} of {voxels} voxels are NaN or infinite",
-            expected="finite numbers",
-            fix="decide what they mean and replace them, e.g. by the value of air",
-        )
+READERS = {"NIfTI": read_nifti}  # by name of the format; the others are read by ITK

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from resvox.errors import VolumeError
-from resvox.volumes.formats import WRITTEN_ENDINGS, ending_of, format_of
+from resvox.volumes.formats import WRITTEN_ENDINGS, ImageFormat, ending_of, format_of
 from resvox.volumes.itk import image_of, quiet, reason, sitk
-from resvox.volumes.nifti import check_nifti
+from resvox.volumes.nifti import write_nifti
 from resvox.volumes.volume import Volume
 
 COMPRESSION = {"PNG": 4}  # zlib levels by format; 1 is nearly as small for label maps
@@ -37,8 +37,6 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(volume, temporary, ending)
-        if ending.startswith(".nii"):
-            check_nifti(temporary)  # NIfTI is written without asking the disk whether it took all of it
         _to_disk(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError, VolumeError) as error:
@@ -93,10 +91,18 @@ def _check_format(volume: Volume, ending: str, path: Path) -> None:
 
 
 def _write(volume: Volume, path: Path, ending: str) -> None:
+    row = format_of(path)
+    assert row is not None
+    if row.name == "NIfTI":
+        write_nifti(volume, path)
+    else:
+        _write_with_itk(volume, path, row)
+
+
+def _write_with_itk(volume: Volume, path: Path, row: ImageFormat) -> None:
     writer = sitk.ImageFileWriter()
     writer.SetFileName(os.fspath(path))
-    row = format_of(path)
-    if row is not None and ending != ".nii" and row.name != "TIFF":
+    if row.name != "TIFF":
         writer.SetUseCompression(True)
         writer.SetCompressionLevel(COMPRESSION.get(row.name, 1))
     with quiet():
