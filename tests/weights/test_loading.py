@@ -28,7 +28,7 @@ def test_a_load_changes_what_it_says_and_nothing_else(thin):
     assert model.training  # loading is no reason to stop training
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert report.used == tuple(model.blueprint.tensors())
-    assert set(report.dropped.values()) == {"a step counter that nothing reads"}
+    assert set(report.dropped.values()) == {"a step counter that is not used"}
     assert "tensors from a state dict (torchvision-style)" in str(report)
     assert json.loads(json.dumps(report.to_dict()))["used"] == len(report.used)
 
@@ -81,14 +81,14 @@ def test_what_training_alone_needs_is_no_difference(thin):
     model = thin(
         drop_path=0.2, zero_init_residual=True, norm=("batch", {"momentum": 0.01}), output_activation="softmax"
     )
-    assert resvox.load_weights(model, thin().state_dict()).untold == ()
+    assert resvox.load_weights(model, thin().state_dict()).unspecified == ()
 
 
 def test_dilation_that_no_file_tells_is_taken_from_the_model_and_told(thin):
     widths = (4, 6, 8, 10)
     report = resvox.load_weights(thin(output_stride=16, widths=widths), thin(widths=widths).state_dict())
-    assert len(report.untold) == 1
-    assert "output_stride" in report.untold[0]
+    assert len(report.unspecified) == 1
+    assert "output_stride" in report.unspecified[0]
 
 
 def test_heads(thin):
@@ -152,7 +152,7 @@ def test_a_unet_of_ours_by_its_state_dict(thin):
     state = dict(model.state_dict())
     del state["decoder.blocks.0.conv1.weight"]
     refused("missing: decoder.blocks.0.conv1.weight", other, state)
-    with pytest.raises(WeightsError, match="a state dict of ours without its blueprint"):
+    with pytest.raises(WeightsError, match="a resvox state dict without its blueprint"):
         resvox.create_model_from(model.state_dict(), peer="resvox")
 
 

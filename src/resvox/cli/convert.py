@@ -78,5 +78,5 @@ def convert(
         for reason, count in dict(origin.get(name) or {}).items():
             typer.echo(f"  {name}: {count} ({reason})")
     for each in origin.get("untold") or []:
-        typer.echo(f"  not said by the file: {each}")
+        typer.echo(f"  not recorded in the file: {each}")
     typer.echo(f"wrote {result.path}")

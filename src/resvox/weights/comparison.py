@@ -47,8 +47,8 @@ class Difference:
         return f"{self.path or 'the network'} {self.field} {_brief(self.theirs)} for {_brief(self.ours)}"
 
 
-def untold(one: Difference) -> str:
-    """A difference that neither a file nor a peer's defaults settle, in words."""
+def unspecified(one: Difference) -> str:
+    """A difference that neither a file nor a peer's defaults settle, as text."""
     return f"{one.path} {one.field} {_brief(one.ours)}, where the peer's default is {_brief(one.theirs)}"
 
 

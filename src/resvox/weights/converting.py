@@ -1,4 +1,4 @@
-"""A file of weights from one home to another."""
+"""Convert a file of weights between frameworks and peers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resvox.weights.exporting import export_weights
 from resvox.weights.formats.safetensors import replace_file
 from resvox.weights.importers import PEERS
 from resvox.weights.loading import create_model_from
-from resvox.weights.models import load_model, room_of, save_model
+from resvox.weights.models import load_model, save_model, tensor_adapter
 from resvox.weights.sources import Source, read_source
 
 FRAMEWORKS = {"torch": (".safetensors", ".pth", ".pt"), "keras": (".keras", ".weights.h5", ".safetensors")}
@@ -48,7 +48,7 @@ def convert_weights(source: Any, out: str | os.PathLike[str], *, to: str, **argu
         return model, write_whole(model, target)
     from resvox.torch.tensors import pickled
 
-    replace_file(target, pickled(room_of(model)[0].tensors_of(model)))
+    replace_file(target, pickled(tensor_adapter(model)[0].tensors_of(model)))
     return model, target
 
 

@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from resvox.blueprint import Blueprint
-from resvox.blueprint.networks import PreActResNet
 from resvox.errors import WeightsError
 from resvox.weights.architecture import UnclearError, describe
 from resvox.weights.comparison import Difference, differences, encoder_of, hint
 from resvox.weights.formats.hdf5_writing import new_keras_file, old_keras_file
 from resvox.weights.formats.safetensors import replace_file
-from resvox.weights.importers import PEERS, Importer, importers_of
-from resvox.weights.models import room_of
+from resvox.weights.importers import BY_NAME, PEERS, Importer, importers_of
+from resvox.weights.models import tensor_adapter
 from resvox.weights.naming import blueprints_of
 from resvox.weights.sources import COUNTER
 
@@ -35,7 +34,7 @@ def export_weights(model: Any, path: str | os.PathLike[str], *, peer: str) -> Pa
     Args:
         model: a torch or Keras model that resvox built, and that the peer can build too.
         path: ending with .pth, .pt, .bin, .safetensors or .npz; of Keras's peers .weights.h5, .h5 or .npz.
-        peer: "torchvision", "timm", "monai", "medicalnet", "kenshohara", "smp", "keras.applications" or "medicai".
+        peer: one of ``resvox.weights.PEERS`` other than "resvox".
 
     Returns:
         The path. It is written whole or not at all.
@@ -43,7 +42,7 @@ def export_weights(model: Any, path: str | os.PathLike[str], *, peer: str) -> Pa
     Raises:
         WeightsError: a network that the peer computes otherwise or has no names for, or an ending it does not read.
     """
-    room, blueprint = room_of(model)
+    adapter, blueprint = tensor_adapter(model)
     target = Path(path)
     importer = _importer(blueprint, peer, target)
     endings = KERAS_ENDINGS if importer.style == "keras" else TORCH_ENDINGS
@@ -52,7 +51,7 @@ def export_weights(model: Any, path: str | os.PathLike[str], *, peer: str) -> Pa
         raise WeightsError(
             f"the ending of {target.name!r} for {peer} weights", expected="one of " + ", ".join(endings), path=target
         )
-    tensors = _renamed(room.tensors_of(model), importer)
+    tensors = _renamed(adapter.tensors_of(model), importer)
     replace_file(target, _WRITERS[ending](tensors))
     return target
 
@@ -72,22 +71,22 @@ def _importer(blueprint: Blueprint, peer: str, target: Path) -> Importer:
         if blueprint.spatial_dims in each.spatial_dims and all(each.table.theirs(name) for name in shapes)
     ]
     encoder = encoder_of(blueprint.network)
-    if blueprint.task == "segmentation" and encoder is not None and len(encoder.stage_list) < 4:
+    has_decoder = encoder is not None and encoder is not blueprint.network
+    if has_decoder and encoder is not None and len(encoder.stage_list) < 4:
         raise WeightsError(
-            f"an encoder that is cut, for {peer}",
-            expected="encoder_depth=5: it keeps the stages that it does not use, and wants their weights",
+            f"an encoder with fewer than five levels, for {peer}",
+            expected="encoder_depth=5: it keeps the stages that it does not use, and needs their weights",
             path=target,
         )
-    if blueprint.task == "segmentation" and peer == "medicai" and isinstance(encoder, PreActResNet):
-        raise WeightsError(
-            "a pre-activation encoder of a segmentation model, for medicai",
-            expected="a post-activation one: medicai keeps a last norm that nothing reads, and wants its weights",
-            path=target,
-        )
+    objection = BY_NAME[peer].objection(blueprint)
+    if objection is not None:
+        raise WeightsError(objection[0], expected=objection[1], path=target)
     best: list[Difference] | None = None
     for importer in named:
         for each in _known(importer, shapes):
-            found = [one for one in differences(each.network, blueprint.network) if not _is_free(one, importer)]
+            found = [
+                one for one in differences(each.network, blueprint.network) if not _is_unconstrained(one, importer)
+            ]
             if not found:
                 return importer
             best = found if best is None or len(found) < len(best) else best
@@ -113,8 +112,8 @@ def _known(importer: Importer, shapes: dict[str, tuple[int, ...]]) -> tuple[Blue
         return ()
 
 
-def _is_free(one: Difference, importer: Importer) -> bool:
-    return one.path == "activation" or (one.path.removeprefix("encoder."), one.field) in importer.free
+def _is_unconstrained(one: Difference, importer: Importer) -> bool:
+    return one.path == "activation" or (one.path.removeprefix("encoder."), one.field) in importer.unconstrained
 
 
 def _renamed(tensors: Arrays, importer: Importer) -> Arrays:

@@ -1,4 +1,4 @@
-"""Named tensors into the shape of a model: everything that does not fit is collected and told at once."""
+"""Fit named tensors to a model: everything that does not fit is collected and reported in one error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint.leaves import Conv, TransposedConv
 from resvox.errors import WeightsError
 from resvox.weights.adaptation import Adaptation, change_channels, inflated
-from resvox.weights.comparison import Difference, differences, encoder_of, hint, is_deeper, untold
+from resvox.weights.comparison import Difference, differences, encoder_of, hint, is_deeper, unspecified
 from resvox.weights.formats.safetensors import Problems
-from resvox.weights.naming import Named
+from resvox.weights.naming import NamedTensors
 from resvox.weights.report import LoadReport
 
 Array = npt.NDArray[Any]
@@ -26,7 +26,7 @@ SEGMENTER_HEAD = ("head", "activation")
 ENCODER = "encoder."
 
 
-def fit(named: Named, model: Blueprint, adaptation: Adaptation) -> tuple[Arrays, LoadReport]:
+def fit(named: NamedTensors, model: Blueprint, adaptation: Adaptation) -> tuple[Arrays, LoadReport]:
     """The tensors for a model, by its names, and the report.
 
     Raises:
@@ -40,7 +40,7 @@ def fit(named: Named, model: Blueprint, adaptation: Adaptation) -> tuple[Arrays,
 class _Fitting:
     """One load: what is wrong, dropped, adapted and kept is collected on the way."""
 
-    named: Named
+    named: NamedTensors
     model: Blueprint
     adaptation: Adaptation
     problems: Problems = field(default_factory=Problems)
@@ -48,7 +48,7 @@ class _Fitting:
     dropped: dict[str, str] = field(default_factory=dict)
     adapted: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    untold: list[str] = field(default_factory=list)
+    unspecified: list[str] = field(default_factory=list)
 
     def run(self) -> tuple[Arrays, LoadReport]:
         named = self.named
@@ -70,7 +70,7 @@ class _Fitting:
             dropped=self.dropped,
             adapted=self.adapted,
             kept=self.kept,
-            untold=tuple(self.untold),
+            unspecified=tuple(self.unspecified),
             wrappers=named.source.wrappers,
         )
 
@@ -133,15 +133,15 @@ class _Fitting:
             )
             return
         if index:
-            self.untold += _changed(self.named.blueprints[0], self.named.blueprints[index])
-        self.untold += [untold(one) for one in found if self._is_free(one)]
+            self.unspecified += _changed(self.named.blueprints[0], self.named.blueprints[index])
+        self.unspecified += [unspecified(one) for one in found if self._is_unconstrained(one)]
 
-    def _is_free(self, one: Difference) -> bool:
-        free = self.named.importer.free if self.named.importer else ()
-        return (one.path.removeprefix(ENCODER), one.field) in free
+    def _is_unconstrained(self, one: Difference) -> bool:
+        unconstrained = self.named.importer.unconstrained if self.named.importer else ()
+        return (one.path.removeprefix(ENCODER), one.field) in unconstrained
 
     def _is_allowed(self, one: Difference, own: Any) -> bool:
-        if self._is_free(one) or one.path == "activation":
+        if self._is_unconstrained(one) or one.path == "activation":
             return True
         if _in_head(one.path, own):
             return self.adaptation.classifier == "drop" or one.field in ("out_features", "out_channels")

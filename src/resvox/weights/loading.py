@@ -1,4 +1,4 @@
-"""A peer's weights into a model of ours: exact, or refused with the reason."""
+"""Load a peer's weights into a resvox model: exactly, or not at all with the reason."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from resvox.factory import build, check_framework
 from resvox.weights.adaptation import Adaptation
 from resvox.weights.architecture import describe
 from resvox.weights.fitting import fit
-from resvox.weights.models import room_of
-from resvox.weights.naming import Named, name_source
+from resvox.weights.models import tensor_adapter
+from resvox.weights.naming import NamedTensors, name_source
 from resvox.weights.provenance import remember
 from resvox.weights.report import LoadReport
 from resvox.weights.sources import Source, read_source
@@ -35,8 +35,8 @@ def load_weights(
             into its encoder.
         source: a file (.pth, .pt, .safetensors, .h5, .weights.h5, .keras, .npz), a state dict, or a folder of the
             Hugging Face cache.
-        peer: whose weights they are: "torchvision", "timm", "monai", "medicalnet", "kenshohara", "smp",
-            "keras.applications", "medicai" or "resvox"; recognised by names and shapes where that is possible.
+        peer: the library that wrote the weights, one of ``resvox.weights.PEERS``; recognised by names and shapes
+            where that is possible.
         first_conv: the first convolution for another number of channels: "sum", "repeat" (scaled) or "first".
         classifier: "drop" leaves the source's head out and the model's as it is.
         inflate: 2D weights in a 3D model: "centre" or "average" along the new axis.
@@ -56,10 +56,10 @@ def load_weights(
         ... )
     """
     adaptation = Adaptation(first_conv=first_conv, classifier=classifier, inflate=inflate, inflate_axis=inflate_axis)
-    room, blueprint = room_of(model)
+    adapter, blueprint = tensor_adapter(model)
     named = name_source(read_source(source), peer, blueprint)
     tensors, report = fit(named, blueprint, adaptation)
-    room.update(model, tensors)
+    adapter.update(model, tensors)
     remember(model, {**report.to_dict(), **_asked(adaptation)})
     return report
 
@@ -107,20 +107,20 @@ def create_model_from(
     blueprint = _settled(named, read, options) if options else named.blueprints[0]
     tensors, report = fit(named, blueprint, adaptation)
     model = build(blueprint, framework=framework)
-    room_of(model)[0].update(model, tensors)
+    tensor_adapter(model)[0].update(model, tensors)
     if framework == "torch":
         model.eval()
     remember(model, {**report.to_dict(), **_asked(adaptation)})
     return model
 
 
-def _settled(named: Named, read: Source, options: dict[str, Any]) -> Blueprint:
+def _settled(named: NamedTensors, read: Source, options: dict[str, Any]) -> Blueprint:
     if named.importer is None:
         raise WeightsError(
             f"options {', '.join(options)} for a model file", expected="none: it says them all", path=read.where
         )
     found = describe({name: tuple(value.shape) for name, value in named.tensors.items()})
-    return found.blueprint({**named.importer.habits(found)[0], **settle_aliases(options)})
+    return found.blueprint({**named.importer.peer_defaults(found)[0], **settle_aliases(options)})
 
 
 def _asked(adaptation: Adaptation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The network that a source's weights belong to, as options that another network can take over."""
+"""The network that weights belong to, as options with which another network can be built."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint.encoders import encoder_strides
+from resvox.blueprint.leaves import Norm
 from resvox.errors import WeightsError
 from resvox.weights.architecture import UnclearError, describe
 from resvox.weights.comparison import encoder_of
@@ -16,8 +17,8 @@ from resvox.weights.sources import read_source
 
 Options = Mapping[str, Any]
 
-# of a network's options those that are its interface or its head, and no encoder's
-_NOT_AN_ENCODERS = {
+# options of a network that belong to its interface, its head or its decoder, not to its encoder
+_NOT_OF_AN_ENCODER = {
     "spatial_dims",
     "in_channels",
     "num_classes",
@@ -42,8 +43,8 @@ class NetworkOf:
         encoder: name of the residual network.
         spatial_dims: of the weights.
         norm: "batch", "instance" or "group".
-        strides: of stem, pooling and the last three stages, one number an axis.
-        options: what else :func:`resvox.create_model` must be told.
+        strides: of stem, pooling and the last three stages, one number per axis.
+        options: further options that :func:`resvox.create_model` needs.
         segmenter: name of the segmentation model and its decoder's options, where the weights are those of one.
     """
 
@@ -69,34 +70,32 @@ def network_of(source: Any, *, peer: str | None = None) -> NetworkOf:
         raise WeightsError(
             f"tensors of no residual network of ours ({error})", expected="a residual network's", path=read.where
         ) from error
-    habits: Options = named.importer.habits(found)[0] if named.importer else {}
-    told = {**found.options, **habits}
+    peer_defaults: Options = named.importer.peer_defaults(found)[0] if named.importer else {}
+    settled = {**found.options, **peer_defaults}
     blueprint = named.blueprints[0]
     encoder = encoder_of(blueprint.network)
     if encoder is None:
         raise WeightsError("weights without a residual encoder", expected="a residual network's", path=read.where)
-    norm = encoder.stage_list[0].items[0]
-    first = next(each for each in vars(norm).values() if type(each).__name__ == "Norm")
-    options = {name: value for name, value in told.items() if name not in _NOT_AN_ENCODERS}
+    first_block = encoder.stage_list[0].items[0]
+    norm = next(each for each in vars(first_block).values() if isinstance(each, Norm))
+    options = {name: value for name, value in settled.items() if name not in _NOT_OF_AN_ENCODER}
     plain = (2,) * found.spatial_dims
     # where a stage dilates, its stride is an option of its own
     strides = (plain,) * 5 if "output_stride" in options else tuple(encoder_strides(encoder))
     options.pop("strides", None)
-    if options.get("norm") == first.kind:
+    if options.get("norm") == norm.kind:
         del options["norm"]
     return NetworkOf(
-        encoder=told.get("encoder_name", found.name),
+        encoder=settled.get("encoder_name", found.name),
         spatial_dims=found.spatial_dims,
-        norm=first.kind,
+        norm=norm.kind,
         strides=(*strides, *[plain] * (5 - len(strides))),
         options=options,
-        segmenter=_segmenter(blueprint, told),
+        segmenter=_segmenter(blueprint, settled) if encoder is not blueprint.network else None,
     )
 
 
-def _segmenter(blueprint: Blueprint, told: Options) -> tuple[str, dict[str, Any]] | None:
-    if blueprint.task != "segmentation":
-        return None
+def _segmenter(blueprint: Blueprint, settled: Options) -> tuple[str, dict[str, Any]]:
     wanted = ("encoder_depth", "decoder_filters", "head_kernel", "decoder_block_type", "decoder_transpose_kernel",
               "decoder_interpolation")  # fmt: skip
-    return blueprint.name, {name: told[name] for name in wanted if name in told}
+    return blueprint.name, {name: settled[name] for name in wanted if name in settled}

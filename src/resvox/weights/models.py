@@ -29,10 +29,10 @@ def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[st
     Raises:
         WeightsError: a model of another origin, or one whose tensors no longer are the blueprint's.
     """
-    room, blueprint = room_of(model)
+    adapter, blueprint = tensor_adapter(model)
     origin = origin_of(model)
     words = {**({ORIGIN: origin} if origin else {}), **(metadata or {})}
-    return write_file(path, room.tensors_of(model), blueprint, words)
+    return write_file(path, adapter.tensors_of(model), blueprint, words)
 
 
 def load_model(path: str | os.PathLike[str], *, framework: str = "torch") -> Any:
@@ -46,15 +46,15 @@ def load_model(path: str | os.PathLike[str], *, framework: str = "torch") -> Any
     # The tensors are checked before anything of the network's size is allocated.
     tensors = read_tensors(path, header.blueprint)
     model = build(header.blueprint, framework=framework)
-    room_of(model)[0].fill(model, tensors)
+    tensor_adapter(model)[0].fill(model, tensors)
     origin = header.metadata.get(ORIGIN)
     if isinstance(origin, dict):
         remember(model, origin)
     return model
 
 
-def room_of(model: Any) -> tuple[Any, Blueprint]:
-    """The weights room of the model's framework, and its blueprint."""
+def tensor_adapter(model: Any) -> tuple[Any, Blueprint]:
+    """The module that reads and writes the tensors of the model's framework, and the model's blueprint."""
     blueprint = getattr(model, "blueprint", None)
     if not isinstance(blueprint, Blueprint):
         raise WeightsError(
@@ -64,9 +64,9 @@ def room_of(model: Any) -> tuple[Any, Blueprint]:
         )
     # Whichever framework made the model is loaded already; neither is imported for the other's sake.
     if any(kind.__module__.startswith("keras.") for kind in type(model).__mro__):
-        import resvox.keras.tensors as keras_room
+        import resvox.keras.tensors as keras_adapter
 
-        return keras_room, blueprint
-    import resvox.torch.tensors as torch_room
+        return keras_adapter, blueprint
+    import resvox.torch.tensors as torch_adapter
 
-    return torch_room, blueprint
+    return torch_adapter, blueprint

@@ -23,19 +23,19 @@ Arrays = dict[str, Array]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
-    """A source under our names.
+class NamedTensors:
+    """The tensors of a source under our names.
 
     Attributes:
-        importer: whose names they were; None for ours.
+        importer: the kind of network whose names they were; None for our own names.
         tensors: by our name, axes in PyTorch's order.
         theirs: our name to the source's.
-        dropped: the source's names that are no part of the network, with the reason.
-        heads: the same for another head, dropped only when asked.
-        unknown: the source's names that nobody knows.
-        blueprints: what the source may compute; the first is what its peer does unless told otherwise. Empty where
-            names and shapes tell of no network.
-        unclear: why, then.
+        dropped: the source's names that are not part of the network, with the reason.
+        heads: the same for another head, dropped only on request.
+        unknown: the source's names that are not recognised.
+        blueprints: the networks that the source may belong to; the first one has the peer's defaults. Empty where
+            names and shapes do not determine one.
+        unclear: why, in that case.
     """
 
     source: Source
@@ -54,17 +54,17 @@ class Named:
         return self.importer.title if self.importer else "resvox"
 
 
-def name_source(source: Source, peer: str | None, model: Blueprint | None) -> Named:
+def name_source(source: Source, peer: str | None, model: Blueprint | None) -> NamedTensors:
     """A source under our names, and what its network may be.
 
     Raises:
-        WeightsError: nobody's names, or those of several peers that compute different things.
+        WeightsError: unrecognised names, or names shared by peers that compute different things.
     """
     if peer is not None and peer not in PEERS:
         raise WeightsError(f"peer={peer!r}", expected="one of " + ", ".join(PEERS))
     tensors = {name: value for name, value in source.tensors.items() if not name.endswith(COUNTER)}
     counters = dict.fromkeys(
-        (name for name in source.tensors if name.endswith(COUNTER)), "a step counter that nothing reads"
+        (name for name in source.tensors if name.endswith(COUNTER)), "a step counter that is not used"
     )
     if source.blueprint is not None and peer in (None, "resvox"):
         return _ours(source, tensors, counters, source.blueprint)
@@ -76,7 +76,7 @@ def name_source(source: Source, peer: str | None, model: Blueprint | None) -> Na
     if peer == "resvox" or (peer is None and ours > theirs):
         if model is None:
             raise WeightsError(
-                "a state dict of ours without its blueprint",
+                "a resvox state dict without its blueprint",
                 expected="a model to load it into",
                 fix="build it with resvox.create_model, then resvox.load_weights",
                 path=source.where,
@@ -94,7 +94,7 @@ def name_source(source: Source, peer: str | None, model: Blueprint | None) -> Na
 
 
 def _is_known(found: list[Importer], name: str) -> bool:
-    return any(each.table.ours(name) or each.head(name) or each.dropped(name) for each in found)
+    return any(each.knows(name) for each in found)
 
 
 def _own_names(blueprint: Blueprint, kind: str) -> dict[str, str]:
@@ -114,10 +114,10 @@ def keras_names(blueprint: Blueprint) -> dict[str, str]:
     return found
 
 
-def _ours(source: Source, tensors: Arrays, dropped: dict[str, str], blueprint: Blueprint) -> Named:
+def _ours(source: Source, tensors: Arrays, dropped: dict[str, str], blueprint: Blueprint) -> NamedTensors:
     names = {theirs: ours for ours, theirs in _own_names(blueprint, source.kind).items()}
     known = {names[name]: _torch_axes(value, source) for name, value in tensors.items() if name in names}
-    return Named(
+    return NamedTensors(
         source=source,
         importer=None,
         tensors=known,
@@ -128,7 +128,7 @@ def _ours(source: Source, tensors: Arrays, dropped: dict[str, str], blueprint: B
     )
 
 
-def _translated(source: Source, importer: Importer, tensors: Arrays, dropped: dict[str, str]) -> Named:
+def _translated(source: Source, importer: Importer, tensors: Arrays, dropped: dict[str, str]) -> NamedTensors:
     known: Arrays = {}
     theirs: dict[str, str] = {}
     heads: dict[str, str] = {}
@@ -144,7 +144,7 @@ def _translated(source: Source, importer: Importer, tensors: Arrays, dropped: di
         else:
             known[found[0]] = _linear(_torch_axes(value, source), found[1].shape, found[0])
             theirs[found[0]] = name
-    named = Named(
+    named = NamedTensors(
         source=source,
         importer=importer,
         tensors=known,
@@ -160,8 +160,8 @@ def _translated(source: Source, importer: Importer, tensors: Arrays, dropped: di
         return replace(named, unclear=str(error))
 
 
-def _cut(named: Named) -> Named:
-    """Without the stages that a segmentation model's encoder has and nobody reads: SMP keeps them."""
+def _cut(named: NamedTensors) -> NamedTensors:
+    """Without the stages of the encoder that the decoder does not use: SMP keeps them."""
     network = named.blueprints[0].network
     deeper = [name for name in named.tensors if network is not encoder_of(network) and is_deeper(name, network)]
     return replace(
@@ -172,12 +172,12 @@ def _cut(named: Named) -> Named:
 
 
 def blueprints_of(importer: Importer, found: Architecture) -> tuple[Blueprint, ...]:
-    """What a peer builds with such tensors; those of its habits that our catalog cannot build are left out."""
-    first, *others = importer.habits(found)
+    """What a peer builds with such tensors; alternatives to its defaults that cannot be built are left out."""
+    first, *others = importer.peer_defaults(found)
     blueprints = [found.blueprint(first)]
-    for habits in others:
+    for options in others:
         try:
-            blueprints.append(found.blueprint(habits))
+            blueprints.append(found.blueprint(options))
         except BlueprintError:  # such as a group norm of 32 groups over 48 channels
             continue
     return tuple(blueprints)

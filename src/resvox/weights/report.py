@@ -1,4 +1,4 @@
-"""What a load did: which tensors were used, dropped, adapted and left as they were, and what the file did not say."""
+"""What loading did: tensors used, dropped, adapted and left unchanged, and what the file does not record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LoadReport:
         dropped: the source's names that were left out on purpose, each with the reason.
         adapted: our names of tensors that were changed on the way in, each with how.
         kept: our names that stay as they were, each with the reason.
-        untold: what the source does not say and was taken from the model.
+        unspecified: what the source does not record and was taken from the model.
         wrappers: prefixes and containers around the names that were taken off.
     """
 
@@ -27,15 +27,20 @@ class LoadReport:
     dropped: dict[str, str] = field(default_factory=dict)
     adapted: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    untold: tuple[str, ...] = ()
+    unspecified: tuple[str, ...] = ()
     wrappers: tuple[str, ...] = ()
+
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """The earlier name of ``unspecified``; model files keep it as their key."""
+        return self.unspecified
 
     def __str__(self) -> str:
         lines = [f"{len(self.used)} tensors from {self.source} ({self.peer})"]
         for title, names in (("adapted", self.adapted), ("dropped", self.dropped), ("left as they were", self.kept)):
             for reason, count in _counted(names):
                 lines.append(f"  {title}: {count} ({reason})")
-        lines += [f"  not said by the source, taken from the model: {each}" for each in self.untold]
+        lines += [f"  not recorded in the source, taken from the model: {each}" for each in self.unspecified]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,7 +52,7 @@ class LoadReport:
             "dropped": dict(_counted(self.dropped)),
             "adapted": dict(_counted(self.adapted)),
             "kept": dict(_counted(self.kept)),
-            "untold": list(self.untold),
+            "untold": list(self.unspecified),
         }
 
 

@@ -1,6 +1,6 @@
-"""The peers whose weights are read: one table each."""
+"""The peers whose weights are read and written: one file each."""
 
-from resvox.weights.importers.importer import Importer
-from resvox.weights.importers.peers import IMPORTERS, PEERS, candidates, choose, importers_of
+from resvox.weights.importers.importer import Importer, Peer
+from resvox.weights.importers.registry import BY_NAME, PEERS, candidates, choose, importers_of
 
-__all__ = ["IMPORTERS", "PEERS", "Importer", "candidates", "choose", "importers_of"]
+__all__ = ["BY_NAME", "PEERS", "Importer", "Peer", "candidates", "choose", "importers_of"]
