@@ -24,15 +24,14 @@ class FeatureInfo:
         first = "act1" if post else "stem"
         rows: list[dict[str, object]] = []
         for stage in stages:
-            at_stem = stage.name.endswith(first)
-            if not at_stem and not stage.operation.startswith("residual stage"):
+            if stage.feature_level is None:
                 continue
             strides = stage.stride
             rows.append(
                 {
                     "num_chs": stage.output_shape[1],
                     "reduction": strides[0] if len(set(strides)) == 1 else strides,
-                    "module": first if at_stem else stage.name.removesuffix(".blocks"),
+                    "module": first if stage.feature_level == 1 else stage.name.removesuffix(".blocks"),
                 }
             )
         return FeatureInfo(rows=tuple(rows))

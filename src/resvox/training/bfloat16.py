@@ -1,4 +1,4 @@
-"""Whether this processor can be trusted with a bfloat16 gradient."""
+"""A self-test of bfloat16 weight gradients on this processor."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import torch
 from torch.nn import functional as F
 
+from resvox.blueprint.leaves import Conv
 from resvox.catalog import get_blueprint
 from resvox.errors import PlanError
 from resvox.training.plans.base import TrainingPlan
@@ -36,8 +37,10 @@ def check_bfloat16(plan: TrainingPlan, precision: str, *, is_cuda: bool) -> None
 
 def _has_flat_map(plan: TrainingPlan) -> bool:
     blueprint = get_blueprint(plan.model, **plan.built_options())
-    rows = [row for top in blueprint.stages(plan.sample_size) for row in top.walk() if not row.children]
-    return any(row.operation.startswith("3x3x3 conv") and row.output_shape[2] == FLAT for row in rows)
+    rows = [row for top in blueprint.stages(plan.sample_size) for row in top.walk()]
+    return any(
+        isinstance(row.node, Conv) and row.node.kernel == (3, 3, 3) and row.output_shape[2] == FLAT for row in rows
+    )
 
 
 @functools.cache

@@ -56,9 +56,19 @@ def _sequence(node: Sequence, path: str, signal: Signal, tape: Tape) -> Signal:
     return signal
 
 
-def named(node: Node, names: tuple[str, ...], path: str, title: str, signal: Signal, tape: Tape) -> Signal:
+def named(
+    node: Node,
+    names: tuple[str, ...],
+    path: str,
+    title: str,
+    signal: Signal,
+    tape: Tape,
+    *,
+    feature_level: int | None = None,
+) -> Signal:
     """Children as one row of the walk."""
-    with tape.group(" + ".join(join(path, name) for name in names), title, signal) as out:
+    row_name = " + ".join(join(path, name) for name in names)
+    with tape.group(row_name, title, signal, feature_level=feature_level) as out:
         out.append(chain(node, names, path, signal, tape))
     return out[0]
 

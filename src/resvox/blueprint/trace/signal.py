@@ -36,7 +36,9 @@ class Stage:
     """One row of a walk: an operation or a group of them (then ``children`` holds its rows).
 
     Shapes are (batch 1, channels, \\*size), of tokens (batch 1, tokens, channels); ``stride`` and ``receptive_field``
-    are in voxels of the input; ``activations`` counts the values written by the operations.
+    are in voxels of the input; ``activations`` counts the values written by the operations. ``operation`` is a text for
+    people; code that needs to know what a row is asks ``node`` (the blueprint's node of an operation, None for groups)
+    and ``feature_level`` (1 to 5 where the output is that level of an encoder's feature pyramid, else None).
     """
 
     name: str
@@ -50,6 +52,8 @@ class Stage:
     stride: Axes
     activations: int
     children: tuple[Stage, ...] = ()
+    node: Node | None = field(default=None, repr=False, compare=False)
+    feature_level: int | None = None
 
     def walk(self) -> Iterator[Stage]:
         """This row and all below it, depth first."""
@@ -75,12 +79,15 @@ class Tape:
                 statistics=node.statistics if first else 0,
                 flops=flops,
                 activations=math.prod(after.shape),
+                node=node,
             )
         )
         return after
 
     @contextmanager
-    def group(self, path: str, operation: str, before: Signal) -> Iterator[list[Signal]]:
+    def group(
+        self, path: str, operation: str, before: Signal, *, feature_level: int | None = None
+    ) -> Iterator[list[Signal]]:
         """Rows added inside become children; the caller appends the signal that leaves the group."""
         outer, self.rows = self.rows, []
         out: list[Signal] = []
@@ -95,6 +102,7 @@ class Tape:
                 flops=sum(r.flops for r in inner),
                 activations=sum(r.activations for r in inner),
                 children=tuple(inner),
+                feature_level=feature_level,
             )
         )
 
