@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK
 
+import resvox.training.prepared as prepared_module
 import resvox.training.segmentation.cache as cache_module
+from resvox.errors import ResvoxError
 from resvox.training import Plan, read_dataset
-from resvox.training.segmentation.cache import cache_key, prepare_case
+from resvox.training.segmentation.cache import prepare_case
 
 PREPROCESSING = Plan(num_classes=3).preprocessing()
 
@@ -62,12 +66,11 @@ def test_prepared_once_until_something_changes(folder_of, tmp_path, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr(cache_module, "_write", never)
         assert prepare_case(case, dataset, PREPROCESSING, tmp_path / "cache") == prepared
-    key = cache_key(case, dataset, PREPROCESSING)
     other = Plan(num_classes=3, spacing_mm=(2, 2, 2)).preprocessing()
-    assert cache_key(case, dataset, other) != key
+    assert prepare_case(case, dataset, other, tmp_path / "cache").folder != prepared.folder
     stamp = case.label.stat()
     os.utime(case.label, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1_000_000))
-    assert cache_key(case, dataset, PREPROCESSING) != key
+    assert prepare_case(case, dataset, PREPROCESSING, tmp_path / "cache").folder != prepared.folder
 
 
 def test_a_failure_half_way_leaves_no_case(folder_of, tmp_path, monkeypatch):
@@ -91,6 +94,78 @@ def test_another_process_that_was_faster_wins(folder_of, tmp_path, monkeypatch):
     case = dataset.cases[0]
     faster = prepare_case(case, dataset, PREPROCESSING, tmp_path / "cache")
     before = (faster.folder / "image.npy").stat().st_ino
-    cache_module._write(case, dataset, PREPROCESSING, faster.folder)
+    prepared_module._write_entry(
+        faster.folder, lambda folder: cache_module._write(case, dataset, PREPROCESSING, folder)
+    )
     assert (faster.folder / "image.npy").stat().st_ino == before
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [faster.folder.name]
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def zeroed(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def one_byte_changed(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+def replaced_by_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = [Path.unlink, truncated, emptied, zeroed, one_byte_changed, replaced_by_a_folder]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["image.npy", "label.npy", "voxels.npy", "facts.json"])
+def test_a_damaged_entry_is_prepared_anew(folder_of, tmp_path, name, damage):
+    dataset = read_dataset(folder_of(ids=("a",)))
+    whole = prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
+    image, label = np.array(whole.image), np.array(whole.label)
+    damage(whole.folder / name)
+    again = prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
+    assert again == whole
+    assert np.array_equal(again.image, image)
+    assert np.array_equal(again.label, label)
+    assert len(again.voxels(1)) == (label == 1).sum()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"shape": [1]}'])
+def test_facts_that_lack_a_field_are_written_anew(folder_of, tmp_path, text):
+    dataset = read_dataset(folder_of(ids=("a",)))
+    whole = prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
+    (whole.folder / "facts.json").write_text(text)
+    assert prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache") == whole
+
+
+def test_an_entry_without_checksums_is_used_as_it_is(folder_of, tmp_path, monkeypatch):
+    dataset = read_dataset(folder_of(ids=("a",)))
+    whole = prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
+    facts = json.loads((whole.folder / "facts.json").read_text())
+    del facts["checksums"]  # as version 0.1 wrote it
+    (whole.folder / "facts.json").write_text(json.dumps(facts))
+    monkeypatch.setattr(cache_module, "_write", None)
+    assert prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache") == whole
+
+
+def test_a_full_disk_is_one_line_with_folder_and_fix(folder_of, tmp_path, monkeypatch):
+    dataset = read_dataset(folder_of(ids=("a",)))
+
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # without a file name, as np.save's
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(ResvoxError, match=r"cache: a prepared case could not be written \(No space left.*fix: free"):
+        prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []

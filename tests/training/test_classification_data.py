@@ -225,7 +225,7 @@ def test_images_are_prepared_once_and_again_when_their_file_changes(tmp_path):
     dataset, plan = plan_for(path)
     cases = dataset.cases_of("train")
     first = prepare_images(cases, dataset, plan, tmp_path / "cache")
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
     image = first[3].image
     assert (image.shape, image.dtype) == ((1, 8, 8), np.float32)
     raw = read_image(cases[3], 1).array
@@ -235,7 +235,23 @@ def test_images_are_prepared_once_and_again_when_their_file_changes(tmp_path):
     assert prepare_images(cases, dataset, plan, tmp_path / "cache")[0].path.stat().st_mtime_ns == stamp
     other = plan.with_changes(image_size=(4, 4))
     assert prepare_images(cases, dataset, other, tmp_path / "cache")[0].image.shape == (1, 4, 4)
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:90], lambda whole: b"", lambda whole: bytes(len(whole)),
+                                    lambda whole: whole[:-1] + bytes([whole[-1] ^ 1])])  # fmt: skip
+@pytest.mark.parametrize("ending", [".npy", ".json"])
+def test_a_damaged_prepared_image_is_prepared_anew(tmp_path, ending, damage):
+    dataset, plan = plan_for(write_npz(tmp_path / "s.npz"))
+    cases = dataset.cases_of("train")
+    first = prepare_images(cases, dataset, plan, tmp_path / "cache")
+    image, path = np.array(first[3].image), first[3].path.with_suffix(ending)
+    path.write_bytes(damage(path.read_bytes()))
+    assert np.array_equal(prepare_images(cases, dataset, plan, tmp_path / "cache")[3].image, image)
+    other = np.zeros((3, 1, 4, 4), np.float32)  # a whole file of another size, as a moved cache may hold
+    np.save(first[3].path, other)
+    path.with_suffix(".json").unlink()
+    assert prepare_images(cases, dataset, plan, tmp_path / "cache")[3].image.shape == (1, 8, 8)
 
 
 def test_sampling_by_class_shows_every_class_equally_often(tmp_path):

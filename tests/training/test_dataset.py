@@ -12,9 +12,9 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resvox.datasets.segmentation import names_a_side
 from resvox.errors import DatasetError, VolumeError
 from resvox.training import Case, Dataset, read_dataset, take_fingerprint
+from resvox.training.plans.sides import names_a_side
 
 
 def test_nnunet_dialect(folder_of):

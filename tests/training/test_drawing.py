@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from resvox.errors import PlanError
 from resvox.training import Fingerprint, draw_plan
-from resvox.training.segmentation.fingerprint import CaseFacts, Intensities
-from resvox.training.segmentation.planning import draw_strides, largest_patch, safe_mirror_axes
+from resvox.training.plans.fingerprint import CaseFacts, Intensities
+from resvox.training.plans.rules import draw_strides, largest_patch
+from resvox.training.plans.sides import safe_mirror_axes
 
 
 def fingerprint_of(

@@ -10,7 +10,7 @@ import SimpleITK
 
 from resvox.errors import DatasetError, ResvoxError
 from resvox.training import read_dataset, take_fingerprint
-from resvox.training.segmentation.fingerprint import canonical_order
+from resvox.training.plans.fingerprint import canonical_order
 
 
 def two_cases(folder, write):

@@ -19,11 +19,12 @@ from resvox.training import bfloat16, fit, read_dataset
 from resvox.training.checkpoints import load_checkpoint, save_checkpoint
 from resvox.training.logs import ProgressDisplay, read_metrics
 from resvox.training.loop import _original, build_model
+from resvox.training.plans.precision import Precision
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
 from resvox.training.segmentation.task import Segmentation
 from resvox.training.segmentation.validation import dice_per_class
-from resvox.training.task import Validation
+from resvox.training.task import ValidationResult
 from resvox.weights import read_header
 
 
@@ -253,7 +254,7 @@ def test_of_two_equal_scores_the_surer_one_is_kept(dataset, tiny_plan, tmp_path,
 
     def validate(self, cases, job, state):
         score, tie = next(told)
-        return Validation(score=score, tie=tie, columns={"dice_mean": score})
+        return ValidationResult(score=score, tie=tie, columns={"dice_mean": score})
 
     monkeypatch.setattr(Segmentation, "validate", validate)
     plan = tiny_plan.with_changes(steps=5, validation_interval=1)
@@ -298,7 +299,7 @@ def test_checkpoints_hold_no_code_and_are_whole(tiny_plan, tmp_path, monkeypatch
     from resvox.training.checkpoints import Progress
 
     path = tmp_path / "last.pt"
-    save_checkpoint(path, plan=tiny_plan, progress=Progress(step=3), model={"w": torch.ones(2)})
+    save_checkpoint(path, plan=tiny_plan.to_dict(), progress=Progress(step=3), model={"w": torch.ones(2)})
     torch.load(path, weights_only=True)
 
     def half(content, file):
@@ -307,7 +308,7 @@ def test_checkpoints_hold_no_code_and_are_whole(tiny_plan, tmp_path, monkeypatch
 
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(path, plan=tiny_plan, progress=Progress(step=4), model={"w": torch.ones(2)})
+        save_checkpoint(path, plan=tiny_plan.to_dict(), progress=Progress(step=4), model={"w": torch.ones(2)})
     assert load_checkpoint(path)["progress"].step == 3
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
     path.write_bytes(path.read_bytes()[:50])
@@ -377,12 +378,12 @@ def test_bfloat16_is_refused_where_a_gradient_is_not_computed(dataset, tiny_plan
     try:
         with pytest.raises(PlanError, match=r"bf16-mixed with maps of depth 2 .*8x8x8.*precision to 32-true"):
             fit(dataset, tiny_plan, tmp_path / "run", precision="bf16-mixed", progress=False)
-        bfloat16.check_bfloat16(tiny_plan, "32-true", is_cuda=False)
-        bfloat16.check_bfloat16(tiny_plan, "bf16-mixed", is_cuda=True)
-        bfloat16.check_bfloat16(tiny_plan.with_changes(patch_size=(12, 8, 8)), "bf16-mixed", is_cuda=False)
+        bfloat16.check_bfloat16(tiny_plan, Precision.float32, is_cuda=False)
+        bfloat16.check_bfloat16(tiny_plan, Precision.bfloat16, is_cuda=True)
+        bfloat16.check_bfloat16(tiny_plan.with_changes(patch_size=(12, 8, 8)), Precision.bfloat16, is_cuda=False)
         monkeypatch.setattr(bfloat16, "_gradient", lambda w, x, a, dtype: exact(w, x, a, torch.float32))
         bfloat16.gradient_is_sound.cache_clear()
-        bfloat16.check_bfloat16(tiny_plan, "bf16-mixed", is_cuda=False)
+        bfloat16.check_bfloat16(tiny_plan, Precision.bfloat16, is_cuda=False)
     finally:
         bfloat16.gradient_is_sound.cache_clear()
 

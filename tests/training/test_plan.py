@@ -95,7 +95,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
         ({"overlap": 1}, ["overlap=1"]),
         ({"steps": 10}, ["warmup_steps=50 with steps=10", "set warmup_steps to 0"]),
         ({"patch_size": [30, 64, 64]}, ["patch_size=(30, 64, 64)", "(32, 32, 32)", "use patch_size (32, 64, 64)"]),
-        ({"patch_size": [64, 64]}, ["patch_size=(64, 64)", "3 positive numbers, one an axis"]),
+        ({"patch_size": [64, 64]}, ["patch_size=(64, 64)", "3 positive numbers, one per axis"]),
         ({"spacing_mm": [1, 1, 0]}, ["spacing_mm=(1.0, 1.0, 0.0)"]),
         ({"strides": [2, 2, 2]}, ["strides=(2, 2, 2)", "5 strides"]),
         ({"strides": [[1, 2], 2, 2, 2, 2]}, ["each a number or 3 numbers"]),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from resvox.training import Plan, read_dataset
 from resvox.training.batches import StepBatches, batch_loader
+from resvox.training.patches import cut_patch
 from resvox.training.segmentation.cache import prepare_cases
-from resvox.training.segmentation.samples import PatchSampler, cut_patch
+from resvox.training.segmentation.samples import PatchSampler
 
 SMALL = {
     "strides": (1, 1, 1, 1, 1),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 
 import numpy as np
 import pytest
 
+from resvox.cli.train import train as train_command
 from resvox.errors import DatasetError, PlanError
 from resvox.training import Plan
 from resvox.viewer import label_colours
 from resvox.weights import read_header
-from resvox.workflow import predict, train
+from resvox.workflow import TrainOptions, predict, train
 
 
 @pytest.fixture
@@ -87,3 +90,28 @@ def test_what_is_no_dataset_is_refused_by_name(tmp_path):
     with pytest.raises(DatasetError, match="nowhere: no such file or folder"):
         train(tmp_path / "nowhere", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_options_at_once_are_the_keywords(tiny_dataset, tmp_path):
+    options = TrainOptions(plan_only=True, steps=77, minutes=2, patch_size=(8, 8, 8))
+    by_options = train(tiny_dataset, tmp_path / "one", options=options).plan
+    by_keywords = train(tiny_dataset, tmp_path / "two", plan_only=True, steps=77, minutes=2, patch_size=[8, 8, 8]).plan
+    assert by_options == by_keywords
+    with pytest.raises(PlanError, match="options and keywords at once"):
+        train(tiny_dataset, tmp_path / "three", options=options, seed=1)
+
+
+def test_keywords_and_command_line_have_the_options_defaults():
+    keywords = inspect.signature(train).parameters
+    command = inspect.signature(train_command).parameters
+    for item in dataclasses.fields(TrainOptions):
+        assert keywords[item.name].default == item.default
+        name = {"spacing_mm": "spacing"}.get(item.name, item.name)
+        if name != "progress":
+            assert command[name].default == item.default
+
+
+@pytest.mark.parametrize("values", [{"processes": 0}, {"workers": -1}])
+def test_options_out_of_range_are_refused(values):
+    with pytest.raises(PlanError, match="at least"):
+        TrainOptions(**values)

@@ -45,15 +45,6 @@ class Split(str, Enum):
     all = "all"
 
 
-class TrainPrecision(str, Enum):
-    """Precisions of training."""
-
-    auto = "auto"
-    float32 = "32-true"
-    bfloat16 = "bf16-mixed"
-    float16 = "16-mixed"
-
-
 class PredictPrecision(str, Enum):
     """Precisions of prediction."""
 

@@ -15,13 +15,16 @@ from resvox.cli.app import (
     Debug,
     Device,
     DeviceOption,
-    TrainPrecision,
     choices,
     examples,
     numbers,
     one_of,
     verb,
 )
+from resvox.workflow import TrainOptions, TrainPrecision
+
+DEFAULTS = TrainOptions()
+DEVICE = Device(DEFAULTS.device)
 
 
 @verb(
@@ -87,44 +90,44 @@ def train(
         typer.Option(parser=numbers(float), metavar="D,H,W", help="Target spacing in mm.", rich_help_panel=DATA),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Patches or images a step.", rich_help_panel=DATA)
+        int | None, typer.Option(min=1, help="Patches or images per step.", rich_help_panel=DATA)
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.", rich_help_panel=RUN)] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after so many minutes.", rich_help_panel=RUN)
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option(help="Use this plan.yaml, not one drawn from the data.", rich_help_panel=RUN)
+        Path | None, typer.Option(help="Use this plan.yaml, not one made from the data.", rich_help_panel=RUN)
     ] = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Write RUN/plan.yaml and stop.", rich_help_panel=RUN)
-    ] = False,
+    ] = DEFAULTS.plan_only,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.", rich_help_panel=RUN)
-    ] = False,
+        bool, typer.Option("--resume", help="Continue from the last checkpoint.", rich_help_panel=RUN)
+    ] = DEFAULTS.resume,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew where a run is.", rich_help_panel=RUN)
-    ] = False,
-    device: DeviceOption = Device.auto,
-    processes: Annotated[int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)] = 1,
+        bool, typer.Option("--overwrite", help="Start again where a run is.", rich_help_panel=RUN)
+    ] = DEFAULTS.overwrite,
+    device: DeviceOption = DEVICE,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)
+    ] = DEFAULTS.processes,
     precision: Annotated[TrainPrecision | None, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of all randomness.", rich_help_panel=RUN)] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that cut and augment patches.", rich_help_panel=RUN)
-    ] = 0,
+    ] = DEFAULTS.workers,
     debug: Debug = False,
 ) -> None:
     """Train a model: for label maps, for the class of a whole image, or for a volume of values.
 
-    Reads the dataset, draws a plan from what the data are like, shows it and trains. RUN/model.safetensors holds the
+    Reads the dataset, makes a plan from what the data are like, shows it and trains. RUN/model.safetensors holds the
     network, its weights, the preprocessing and the labels.
     """
     from resvox import workflow
     from resvox.cli import output
 
-    result = workflow.train(
-        dataset,
-        out,
+    options = TrainOptions(
         task=task,
         model=model,
         encoder=encoder,
@@ -146,6 +149,5 @@ def train(
         precision=precision.value if precision else None,
         seed=seed,
         workers=workers,
-        on_plan=output.show_plan,
     )
-    output.show_trained(result, dataset)
+    output.show_trained(workflow.train(dataset, out, options=options, on_plan=output.show_plan), dataset)

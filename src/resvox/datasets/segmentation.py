@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,17 +143,6 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         fix="an .npz holds images and their classes: --task classification" if path.suffix.lower() == ".npz" else "",
         path=path,
     )
-
-
-def names_a_side(names: Sequence[str], words: Sequence[str]) -> bool:
-    """Whether any label name speaks of a side, e.g. ``left`` in "left lung" or ``l`` in "kidney_L"."""
-    for name in names:
-        spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
-        tokens = re.split(r"[^a-z]+", spaced)
-        # Long words count inside others ("leftlung"); short ones only alone: "l", but not "liver".
-        if any(word in tokens or (len(word) > 3 and word in spaced) for word in words):
-            return True
-    return False
 
 
 def draw_ids(ids: Sequence[str], fraction: float, seed: int) -> list[str]:

@@ -1,6 +1,6 @@
 """From labelled scans to a trained network: dataset, fingerprint, plan, loop.
 
-Reading, looking and drawing need no torch; `fit` loads it.
+Reading, fingerprints and plans need no torch; `fit` loads it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from resvox.training.classification.plan import ClassificationPlan
     from resvox.training.classification.planning import draw_classification_plan
     from resvox.training.loop import FitResult, fit
+    from resvox.training.plans.fingerprint import Fingerprint
+    from resvox.training.plans.reading import load_plan
     from resvox.training.regression.fingerprint import take_regression_facts
     from resvox.training.regression.plan import RegressionPlan
     from resvox.training.regression.planning import draw_regression_plan
-    from resvox.training.segmentation.fingerprint import Fingerprint, take_fingerprint
-    from resvox.training.segmentation.plan import Plan, load_plan
+    from resvox.training.segmentation.fingerprint import take_fingerprint
+    from resvox.training.segmentation.plan import Plan
     from resvox.training.segmentation.planning import draw_plan
 
 # TensorBoard, which MONAI imports too, loads all of TensorFlow (seconds, and lines on the terminal) wherever that
@@ -35,7 +37,7 @@ _HOMES = {
     "ClassificationPlan": "resvox.training.classification.plan",
     "Dataset": "resvox.datasets.segmentation",
     "FitResult": "resvox.training.loop",
-    "Fingerprint": "resvox.training.segmentation.fingerprint",
+    "Fingerprint": "resvox.training.plans.fingerprint",
     "Plan": "resvox.training.segmentation.plan",
     "RegressionDataset": "resvox.datasets.regression",
     "RegressionPlan": "resvox.training.regression.plan",
@@ -44,7 +46,7 @@ _HOMES = {
     "draw_plan": "resvox.training.segmentation.planning",
     "draw_regression_plan": "resvox.training.regression.planning",
     "fit": "resvox.training.loop",
-    "load_plan": "resvox.training.segmentation.plan",
+    "load_plan": "resvox.training.plans.reading",
     "read_classification": "resvox.datasets.classification",
     "read_dataset": "resvox.datasets.segmentation",
     "read_regression": "resvox.datasets.regression",

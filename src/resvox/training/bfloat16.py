@@ -11,11 +11,12 @@ from resvox.blueprint.leaves import Conv
 from resvox.catalog import get_blueprint
 from resvox.errors import PlanError
 from resvox.training.plans.base import TrainingPlan
+from resvox.training.plans.precision import Precision
 
 FLAT = 2  # voxels along the first axis of a map whose gradients came out as garbage
 
 
-def check_bfloat16(plan: TrainingPlan, precision: str, *, is_cuda: bool) -> None:
+def check_bfloat16(plan: TrainingPlan, precision: Precision, *, is_cuda: bool) -> None:
     """Refuse bfloat16 on a processor where a gradient that this plan needs is not computed.
 
     PyTorch 2.13 on a processor with AVX512_BF16 and no AMX left the weight gradient of a 3-wide convolution over a
@@ -25,11 +26,12 @@ def check_bfloat16(plan: TrainingPlan, precision: str, *, is_cuda: bool) -> None
     Raises:
         PlanError: naming a way out.
     """
-    if is_cuda or precision != "bf16-mixed" or len(plan.sample_size) != 3 or not _has_flat_map(plan):
+    if is_cuda or precision is not Precision.bfloat16 or len(plan.sample_size) != 3 or not _has_flat_map(plan):
         return
     if not gradient_is_sound():
+        size = "x".join(map(str, plan.sample_size))
         raise PlanError(
-            f"precision={precision} with maps of depth {FLAT} from samples of {'x'.join(map(str, plan.sample_size))}",
+            f"precision={precision.value} with maps of depth {FLAT} from samples of {size}",
             expected="a processor whose gradients of such maps are numbers; PyTorch's are not on this one",
             fix="set precision to 32-true, or choose another size along the first axis",
         )

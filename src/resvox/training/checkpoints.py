@@ -10,10 +10,8 @@ from typing import Any
 
 import torch
 
-from resvox.errors import PlanError, ResvoxError
+from resvox.errors import ResvoxError
 from resvox.files import replacing
-from resvox.training.plans.base import MAY_CHANGE_ON_RESUME, TrainingPlan
-from resvox.training.segmentation.plan import plan_from_dict
 
 VERSION = 2
 
@@ -33,7 +31,7 @@ class Progress:
 def save_checkpoint(
     path: Path,
     *,
-    plan: TrainingPlan,
+    plan: Mapping[str, Any],
     progress: Progress,
     model: Mapping[str, torch.Tensor],
     optimizer: Mapping[str, Any] | None = None,
@@ -42,7 +40,7 @@ def save_checkpoint(
     """Write a checkpoint that `torch.load(weights_only=True)` reads; the best one needs no optimizer."""
     content = {
         "version": VERSION,
-        "plan": plan.to_dict(),
+        "plan": dict(plan),
         "progress": dict(vars(progress)),
         "model": dict(model),
         "optimizer": optimizer,
@@ -69,20 +67,3 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[s
         raise ResvoxError(f"a checkpoint of version {content['version']}", expected=f"version {VERSION}", path=path)
     content["progress"] = Progress(**content["progress"])
     return dict(content)
-
-
-def refuse_changed_plan(plan: TrainingPlan, saved: Mapping[str, Any], path: Path) -> None:
-    """A resumed run must follow the plan it began with, or its curve means nothing."""
-    changed = {
-        name: values
-        for name, values in plan.differences(plan_from_dict(saved, path=path)).items()
-        if name not in MAY_CHANGE_ON_RESUME
-    }
-    if changed:
-        told = ", ".join(f"{name} {was!r} -> {now!r}" for name, (now, was) in changed.items())
-        raise PlanError(
-            f"the plan has changed since the checkpoint: {told}",
-            expected="the plan that the run began with",
-            fix="resume with the plan.yaml of the run, or start another folder",
-            path=path,
-        )

@@ -1,4 +1,4 @@
-"""Training from weights that are there: loading them, stages that stay as they are, learning rates by depth."""
+"""Fine-tuning: loading weights to begin from, frozen stages, learning rates by depth."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from resvox.blueprint.recipe import LEVELS
 from resvox.training.plans.base import TrainingPlan
 from resvox.weights import load_weights
 
-STAGES = 5  # the stem and four residual stages; what lies behind them is the head
+HEAD_STAGE = LEVELS  # stem and four residual stages are 0 to 4; everything behind them is the head
 _STAGE = re.compile(r"(?:encoder\.)?(?:layer(?P<v1>\d)|stages\.(?P<v2>\d))(?:\.|$)")
 _STEM = re.compile(r"(?:encoder\.)?(?:conv1|bn1|act1|maxpool|stem)(?:\.|$)")
 
@@ -22,12 +23,12 @@ def stage_of(name: str) -> int:
         return 0
     found = _STAGE.match(name)
     if found is None:
-        return STAGES
+        return HEAD_STAGE
     return int(found["v1"]) if found["v1"] else int(found["v2"]) + 1
 
 
 def begin_from_weights(module: nn.Module, plan: TrainingPlan) -> str:
-    """Fill a new network with the plan's weights; what was loaded, in words, or nothing.
+    """Fill a new network with the plan's weights; returns what was loaded, in words, or an empty text.
 
     Raises:
         WeightsError: weights that do not fit the plan's network.
@@ -63,7 +64,7 @@ def train_mode(model: nn.Module, plan: TrainingPlan) -> None:
 
 
 def parameter_groups(module: nn.Module, plan: TrainingPlan) -> list[dict[str, Any]]:
-    """Groups for an optimizer: weight decay on kernels only; with a layer decay, a group a stage with its share.
+    """Groups for an optimizer: weight decay on kernels only; with a layer decay, one group per stage with its share.
 
     The head learns at the plan's rate, each stage before it at ``layer_decay`` times the one behind it (Clark et al.,
     arXiv:2003.10555).
@@ -71,13 +72,13 @@ def parameter_groups(module: nn.Module, plan: TrainingPlan) -> list[dict[str, An
     if plan.layer_decay == 1.0:
         return list(_by_kind(list(module.parameters()), plan, {}))
     groups: list[dict[str, Any]] = []
-    for stage in range(STAGES + 1):
+    for stage in range(HEAD_STAGE + 1):
         parameters = [value for name, value in module.named_parameters() if stage_of(name) == stage]
-        groups += _by_kind(parameters, plan, {"share": plan.layer_decay ** (STAGES - stage)})
+        groups += _by_kind(parameters, plan, {"share": plan.layer_decay ** (HEAD_STAGE - stage)})
     return [group for group in groups if group["params"]]
 
 
-def _by_kind(parameters: list[nn.Parameter], plan: TrainingPlan, said: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _by_kind(parameters: list[nn.Parameter], plan: TrainingPlan, shared: dict[str, Any]) -> Iterator[dict[str, Any]]:
     learning = [each for each in parameters if each.requires_grad]
-    yield {"params": [each for each in learning if each.ndim > 1], "weight_decay": plan.weight_decay, **said}
-    yield {"params": [each for each in learning if each.ndim <= 1], "weight_decay": 0.0, **said}
+    yield {"params": [each for each in learning if each.ndim > 1], "weight_decay": plan.weight_decay, **shared}
+    yield {"params": [each for each in learning if each.ndim <= 1], "weight_decay": 0.0, **shared}

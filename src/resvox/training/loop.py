@@ -27,8 +27,9 @@ from resvox.training.processes import choose_precision, make_fabric
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder
 from resvox.training.schedule import make_optimizer
-from resvox.training.steps import CHANNELS_LAST, Job, State, StepReport, run_steps
-from resvox.training.tasks import task_of
+from resvox.training.steps import CHANNELS_LAST, run_steps
+from resvox.training.task import Cases, Job, State, StepReport
+from resvox.training.tasks import TASKS, task_of
 from resvox.weights import save_model
 
 
@@ -140,9 +141,7 @@ def check_model(plan: TrainingPlan) -> None:
         UnknownModelError, BlueprintError, PlanError
     """
     blueprint = get_blueprint(plan.model, **plan.built_options())
-    # A U-Net with one output a value is as good for dense regression as for segmentation.
-    fits = {plan.task} | ({"segmentation"} if plan.task == "regression" else set())
-    if blueprint.task not in fits:
+    if blueprint.task not in TASKS[plan.task].models:
         raise PlanError(
             f"model={plan.model!r}, which is for {blueprint.task}",
             expected=f"a model for {plan.task}",
@@ -170,7 +169,7 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
     )
     if state.loaded:
         display.say(state.loaded)
-    cases = job.task.prepare(fabric, job, display)
+    cases = _prepare(fabric, job, display)
     history = run_steps(state, job, cases, display)
     if fabric.is_global_zero:
         _export(state, job)
@@ -180,6 +179,23 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
         "history": history,
         "seconds": state.progress.seconds,
     }
+
+
+def _prepare(fabric: Fabric, job: Job, display: ProgressDisplay) -> Cases:
+    """The cases as the network sees them; every process prepares its share and opens all."""
+    split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
+    display.say(f"cases to train {len(split.train)}, to validate {len(split.validation)}: {split.reason}")
+    for line in job.task.remarks(job):
+        display.say(line)
+    everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
+    share = slice(fabric.global_rank, None, fabric.world_size)
+    job.task.prepare(everyone, job, share=share, progress=display.preparing)
+    fabric.barrier()
+    prepared = dict(zip((case.id for case in everyone), job.task.prepared(everyone, job), strict=True))
+    return Cases(
+        train=[prepared[case.id] for case in split.train],
+        validation=[prepared[case.id] for case in split.validation],
+    )
 
 
 def _start(fabric: Fabric, job: Job) -> State:

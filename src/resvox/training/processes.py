@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 
 from resvox.errors import PlanError
 from resvox.training.plans.base import TrainingPlan
-from resvox.training.plans.fields import CHOICES
+from resvox.training.plans.precision import Precision
 
 
 def make_fabric(
@@ -47,14 +47,17 @@ def make_fabric(
         devices=int(devices),
         num_nodes=num_nodes,
         strategy=strategy,
-        precision=choose_precision(precision or plan.precision, is_cuda=is_cuda),  # type: ignore[arg-type]
+        precision=choose_precision(precision or plan.precision, is_cuda=is_cuda).value,  # type: ignore[arg-type]
     )
 
 
-def choose_precision(precision: str, *, is_cuda: bool) -> str:
-    """The precision meant by "auto": bf16-mixed on a GPU that computes in it, else 32-true."""
-    if precision not in CHOICES["precision"]:
-        raise PlanError(f"precision={precision!r}", expected=f"one of {', '.join(CHOICES['precision'])}")
-    if precision != "auto":
-        return precision
-    return "bf16-mixed" if is_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+def choose_precision(precision: str, *, is_cuda: bool) -> Precision:
+    """The precision; of "auto", bfloat16 on a GPU that computes in it, else float32."""
+    words = [each.value for each in Precision]
+    if precision not in words:
+        raise PlanError(f"precision={precision!r}", expected=f"one of {', '.join(words)}")
+    chosen = Precision(precision)
+    if chosen is not Precision.auto:
+        return chosen
+    has_bfloat16 = is_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    return Precision.bfloat16 if has_bfloat16 else Precision.float32

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from resvox.errors import PlanError
 from resvox.files import remove_left_behind
-from resvox.training.checkpoints import load_checkpoint, refuse_changed_plan
+from resvox.training.checkpoints import load_checkpoint
 from resvox.training.plans.base import TrainingPlan
 
 CACHE_VARIABLE = "RESVOX_CACHE"
@@ -28,7 +30,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One row a step."""
+        """One row per step."""
         return self.path / "metrics.csv"
 
     @property
@@ -78,7 +80,7 @@ class RunFolder:
                 path=self.path,
             )
         if resume and self.last.is_file():
-            refuse_changed_plan(plan, load_checkpoint(self.last)["plan"], self.last)
+            _refuse_changed_plan(plan, load_checkpoint(self.last)["plan"], self.last)
 
     def clear(self) -> None:
         """Remove what an earlier run left here; the cache, the plan and files of others stay."""
@@ -91,3 +93,16 @@ class RunFolder:
         for folder in (self.path, self.last.parent):
             if folder.is_dir():
                 remove_left_behind(folder)
+
+
+def _refuse_changed_plan(plan: TrainingPlan, saved: Mapping[str, Any], path: Path) -> None:
+    """A resumed run must follow the plan it began with, or its curve means nothing."""
+    changed = plan.changes_since(saved, path=path)
+    if changed:
+        listed = ", ".join(f"{name} {then!r} -> {now!r}" for name, (now, then) in changed.items())
+        raise PlanError(
+            f"the plan has changed since the checkpoint: {listed}",
+            expected="the plan that the run began with",
+            fix="resume with the plan.yaml of the run, or start another folder",
+            path=path,
+        )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,60 +17,14 @@ from resvox.training.finetuning import train_mode
 from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, seed_number
-from resvox.training.run_folder import RunFolder
 from resvox.training.schedule import learning_rate, set_learning_rate
 from resvox.training.stopping import InterruptGuard, agreed
-from resvox.training.task import Cases, Task
+from resvox.training.task import Cases, Job, State, StepReport
 
 CHANNELS_LAST = {
     2: torch.channels_last,
     3: torch.channels_last_3d,
 }  # measured faster on CPUs and tensor cores
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepReport:
-    """What ``on_step`` is told after each step, on every process; ``numbers`` are this process's samples.
-
-    ``score`` is what a validation found, None where there was none: mean Dice, balanced accuracy, MAE.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    seconds: float
-    cases: tuple[str, ...]
-    numbers: tuple[int, ...]
-    rank: int
-    score: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What does not change while a run runs. Dataset and plan are of the task's own kinds."""
-
-    task: Task
-    dataset: Any
-    plan: Any
-    run: RunFolder
-    resume: bool
-    precision: str
-    workers: int
-    shown: bool
-    on_step: Callable[[StepReport], None] | None
-    colours: dict[str, str]
-
-
-@dataclass(kw_only=True)
-class State:
-    """What changes while a run runs."""
-
-    fabric: Fabric
-    module: nn.Module  # the network itself: what is validated and saved
-    model: nn.Module  # the network as Fabric wraps it: what is trained
-    optimizer: Any
-    progress: Progress
-    loaded: str = ""  # what weights it began from, in words
 
 
 def run_steps(
@@ -163,11 +116,11 @@ def _validate(state: State, job: Job, cases: Cases) -> dict[str, Any]:
     """The score columns of a row; the best weights so far are kept."""
     found = job.task.validate(cases, job, state)
     progress = state.progress
-    if (found.score, found.tie) > (progress.best_score, progress.best_tie):
+    if found.score is not None and (found.score, found.tie) > (progress.best_score, progress.best_tie):
         progress.best_score, progress.best_tie, progress.best_step = found.score, found.tie, progress.step
         progress.best = found.columns
         if state.fabric.is_global_zero:
-            save_checkpoint(job.run.best, plan=job.plan, progress=progress, model=state.module.state_dict())
+            save_checkpoint(job.run.best, plan=job.plan.to_dict(), progress=progress, model=state.module.state_dict())
     return found.columns
 
 
@@ -175,7 +128,7 @@ def _save_last(state: State, job: Job) -> None:
     if state.fabric.is_global_zero:
         save_checkpoint(
             job.run.last,
-            plan=job.plan,
+            plan=job.plan.to_dict(),
             progress=state.progress,
             model=state.module.state_dict(),
             optimizer=state.optimizer.state_dict(),

@@ -3,47 +3,94 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from resvox.errors import PlanError
+from resvox.training.batches import Sample
+from resvox.training.checkpoints import Progress
+from resvox.training.plans.precision import Precision
+from resvox.training.run_folder import RunFolder
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-    from resvox.training.batches import Sample
-    from resvox.training.logs import ProgressDisplay
-    from resvox.training.steps import Job, State
+LARGEST_OVERLAP = 0.25  # of windows while validating: half the time of 0.5, and it only ranks checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validation:
-    """What a validation found.
+class ValidationResult:
+    """The result of a validation.
 
     Args:
-        score: the higher the better; the weights with the highest are kept.
+        score: the higher the better; the weights with the highest are kept. None where the validation cases allow
+            no score: then it chooses no weights.
         columns: of metrics.csv.
         tie: decides between two equal scores, the higher the better.
     """
 
-    score: float
+    score: float | None
     columns: dict[str, float | None]
     tie: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cases:
-    """Prepared cases, of whatever kind the task makes of them."""
+    """Prepared cases, of whatever type the task makes of them."""
 
     train: list[Any]
     validation: list[Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What ``on_step`` is called with after each step, on every process; ``numbers`` are this process's samples.
+
+    ``score`` is the result of a validation, None where there was none: mean Dice, balanced accuracy, MAE.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    cases: tuple[str, ...]
+    numbers: tuple[int, ...]
+    rank: int
+    score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What stays the same during a run. Dataset and plan are of the task's own types."""
+
+    task: Task
+    dataset: Any
+    plan: Any
+    run: RunFolder
+    resume: bool
+    precision: Precision
+    workers: int
+    shown: bool
+    on_step: Callable[[StepReport], None] | None
+    colours: dict[str, str]
+
+
+@dataclass(kw_only=True)
+class State:
+    """What changes during a run."""
+
+    fabric: Fabric
+    module: nn.Module  # the network itself: what is validated and saved
+    model: nn.Module  # the network as Fabric wraps it: what is trained
+    optimizer: Any
+    progress: Progress
+    loaded: str = ""  # which weights it began from, in words
+
+
 class Task(ABC):
-    """One task: its data, its loss, its validation, what its model file says. Abstract; its classes are final.
+    """One task: its data, its loss, its validation, the metadata of its model file. Abstract; subclasses are final.
 
     ``shown`` is the column of metrics.csv that stands in the progress line, ``title`` its name there.
     """
@@ -53,7 +100,7 @@ class Task(ABC):
 
     @abstractmethod
     def check(self, dataset: Any, plan: Any) -> None:
-        """Refuse a plan that was not drawn for the dataset.
+        """Check that the plan was made for the dataset.
 
         Raises:
             PlanError: naming the field.
@@ -61,11 +108,25 @@ class Task(ABC):
 
     @abstractmethod
     def columns(self, dataset: Any) -> tuple[str, ...]:
-        """What a validation adds to metrics.csv, in order."""
+        """The columns that a validation adds to metrics.csv, in order."""
+
+    def remarks(self, job: Job) -> list[str]:
+        """Lines to show before the cases are prepared."""
+        return []
 
     @abstractmethod
-    def prepare(self, fabric: Fabric, job: Job, display: ProgressDisplay) -> Cases:
-        """The cases as the network sees them; every process prepares its share and gets all."""
+    def prepare(
+        self, cases: Sequence[Any], job: Job, *, share: slice, progress: Callable[[int, int, str], None]
+    ) -> None:
+        """Write this process's share of the prepared cases into the cache, where they are not there whole.
+
+        Args:
+            progress: called with (done, in all, id).
+        """
+
+    @abstractmethod
+    def prepared(self, cases: Sequence[Any], job: Job) -> list[Any]:
+        """The prepared cases, one for each of ``cases``; every process has finished `prepare`."""
 
     @abstractmethod
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
@@ -73,11 +134,11 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, cases: Cases, job: Job) -> nn.Module:
-        """Called with the network's output and the batch's target."""
+        """A module called with the network's output and the batch's target."""
 
     @abstractmethod
-    def validate(self, cases: Cases, job: Job, state: State) -> Validation:
-        """The network against the validation cases; the same answer on every process."""
+    def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
+        """The network against the validation cases; the same result on every process."""
 
     @abstractmethod
     def metadata(self, job: Job, best: dict[str, float | None]) -> dict[str, Any]:
@@ -85,12 +146,12 @@ class Task(ABC):
 
 
 def refuse_mismatch(dataset: Any, *planned: tuple[str, Any, Any]) -> None:
-    """Refuse the first (field, value in the plan, value in the data) whose two values differ."""
+    """Raise for the first (field, value in the plan, value in the data) whose two values differ."""
     for name, value, found in planned:
         if value != found:
             raise PlanError(
                 f"{name}={value} in the plan",
                 expected=f"{found}, as in the dataset {dataset.name!r}",
-                fix="draw the plan from this dataset",
+                fix="make the plan from this dataset",
                 path=dataset.source,
             )

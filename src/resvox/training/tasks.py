@@ -1,8 +1,13 @@
-"""Which tasks there are: their plans, and what the loop does for each. Loads torch only where a task is asked for."""
+"""The tasks of training: one row per task. The only module of training that names them.
+
+A row holds dotted names, resolved when they are needed, so that the table itself loads neither torch nor a reader.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +17,84 @@ if TYPE_CHECKING:
     from resvox.training.plans.base import TrainingPlan
     from resvox.training.task import Task
 
-PLANS = {
-    "segmentation": ("resvox.training.segmentation.plan", "Plan"),
-    "classification": ("resvox.training.classification.plan", "ClassificationPlan"),
-    "regression": ("resvox.training.regression.plan", "RegressionPlan"),
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a task does not take an option; ``{value}`` in ``fix`` stands for the value that was given."""
+
+    expected: str
+    fix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow:
+    """What training knows of a task.
+
+    Args:
+        reader: ``path -> dataset``.
+        fingerprint: ``dataset -> fingerprint``.
+        planner: ``(fingerprint, device=..., **changes) -> plan``.
+        plan: the class of its plans.
+        runner: the class that the loop drives, a `Task`.
+        weights_fields: ``(network found in a weights file, model name) -> plan fields``; None where ``weights`` is
+            refused.
+        models: the tasks of the catalog whose networks it can train.
+        renamed: options of `TrainOptions` that its plan knows by another name.
+        refused: options that it does not take.
+        has_label_map: whether its labels are drawn in colours.
+    """
+
+    reader: str
+    fingerprint: str
+    planner: str
+    plan: str
+    runner: str
+    weights_fields: str | None
+    models: tuple[str, ...]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    has_label_map: bool = False
+
+
+TASKS: dict[str, TaskRow] = {
+    "segmentation": TaskRow(
+        reader="resvox.datasets.segmentation.read_dataset",
+        fingerprint="resvox.training.segmentation.fingerprint.take_fingerprint",
+        planner="resvox.training.segmentation.planning.make_plan",
+        plan="resvox.training.segmentation.plan.Plan",
+        runner="resvox.training.segmentation.task.Segmentation",
+        weights_fields="resvox.training.segmentation.planning.weights_fields",
+        models=("segmentation",),
+        has_label_map=True,
+    ),
+    "classification": TaskRow(
+        reader="resvox.datasets.classification.read_classification",
+        fingerprint="resvox.training.classification.fingerprint.take_classification_facts",
+        planner="resvox.training.classification.planning.make_plan",
+        plan="resvox.training.classification.plan.ClassificationPlan",
+        runner="resvox.training.classification.task.Classification",
+        weights_fields="resvox.training.classification.planning.weights_fields",
+        models=("classification",),
+        renamed={"patch_size": "image_size"},
+        refused={"encoder": Refusal(expected="the network itself as model", fix="--model {value}")},
+    ),
+    "regression": TaskRow(
+        reader="resvox.datasets.regression.read_regression",
+        fingerprint="resvox.training.regression.fingerprint.take_regression_facts",
+        planner="resvox.training.regression.planning.make_plan",
+        plan="resvox.training.regression.plan.RegressionPlan",
+        runner="resvox.training.regression.task.Regression",
+        weights_fields=None,
+        # A U-Net with one output per value is as good for dense regression as for segmentation.
+        models=("regression", "segmentation"),
+        refused={"weights": Refusal(expected="a segmentation or a classification", fix="leave --weights out")},
+    ),
 }
-RUNNERS = {
-    "segmentation": ("resvox.training.segmentation.task", "Segmentation"),
-    "classification": ("resvox.training.classification.task", "Classification"),
-    "regression": ("resvox.training.regression.task", "Regression"),
-}
-TASKS = tuple(PLANS)
+DEFAULT_TASK = next(iter(TASKS))  # of a plan that names none, as those written before there were several
 
 
 def check_task(name: Any, *, path: str | os.PathLike[str] | None = None) -> str:
-    """The name of a task, or a refusal.
+    """The name of a task.
 
     Raises:
         PlanError: there is no such task.
@@ -36,15 +104,66 @@ def check_task(name: Any, *, path: str | os.PathLike[str] | None = None) -> str:
     return str(name)
 
 
+def read_for(task: str, dataset: str | os.PathLike[str]) -> Any:
+    """The dataset, read as the task needs it.
+
+    Raises:
+        DatasetError: data that cannot be used.
+    """
+    return _resolve(TASKS[check_task(task)].reader)(dataset)
+
+
+def plan_for(task: str, dataset: Any, *, device: str, changes: Mapping[str, Any]) -> TrainingPlan:
+    """A plan made from the dataset's fingerprint.
+
+    Raises:
+        DatasetError: a case that cannot be used. PlanError: a change that contradicts the data.
+    """
+    row = TASKS[check_task(task)]
+    plan: TrainingPlan = _resolve(row.planner)(_resolve(row.fingerprint)(dataset), device=device, **changes)
+    return plan
+
+
+def fields_for(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options under the names that the task's plan has for them.
+
+    Raises:
+        PlanError: an option that the task does not take.
+    """
+    row = TASKS[check_task(task)]
+    for name, refusal in row.refused.items():
+        if name in options:
+            raise PlanError(
+                f"{name}={options[name]!r} for a {task}",
+                expected=refusal.expected,
+                fix=refusal.fix.format(value=options[name]),
+            )
+    return {row.renamed.get(name, name): value for name, value in options.items()}
+
+
+def weights_fields_for(task: str, found: Any, model: str | None) -> dict[str, Any]:
+    """The fields of a plan that the network in a weights file settles."""
+    function = TASKS[check_task(task)].weights_fields
+    settled: dict[str, Any] = {} if function is None else _resolve(function)(found, model)
+    return settled
+
+
 def plan_class(name: Any, *, path: str | os.PathLike[str] | None = None) -> type[TrainingPlan]:
-    """The class of a task's plans."""
-    module, attribute = PLANS[check_task(name, path=path)]
-    found: type[TrainingPlan] = getattr(import_module(module), attribute)
+    """The class of a task's plans.
+
+    Raises:
+        PlanError: there is no such task.
+    """
+    found: type[TrainingPlan] = _resolve(TASKS[check_task(name, path=path)].plan)
     return found
 
 
 def task_of(plan: TrainingPlan) -> Task:
     """What the loop does for a plan's task."""
-    module, attribute = RUNNERS[plan.task]
-    made: Task = getattr(import_module(module), attribute)()
+    made: Task = _resolve(TASKS[plan.task].runner)()
     return made
+
+
+def _resolve(dotted: str) -> Any:
+    module, _, name = dotted.rpartition(".")
+    return getattr(import_module(module), name)

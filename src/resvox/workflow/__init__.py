@@ -4,6 +4,8 @@ Importing this is cheap: what a verb needs is loaded when it is called.
 """
 
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
+from resvox.training.options import TrainOptions
+from resvox.training.plans.precision import Precision as TrainPrecision
 from resvox.workflow.convert import ConvertResult, convert
 from resvox.workflow.demo.run import DemoResult, demo
 from resvox.workflow.evaluate import EvaluateResult, evaluate
@@ -18,6 +20,8 @@ __all__ = [
     "EvaluateResult",
     "ExportResult",
     "PredictResult",
+    "TrainOptions",
+    "TrainPrecision",
     "convert",
     "demo",
     "evaluate",

@@ -1,10 +1,8 @@
-"""Images read, and prepared once: cached as arrays that every process maps into its memory."""
+"""The prepared images of a classification: arrays that every process maps into its memory."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +13,10 @@ import numpy as np
 from resvox.datasets.classification import ClassificationDataset, ImageCase
 from resvox.datasets.npz import forget_arrays, image_volume, npz_array
 from resvox.errors import DatasetError
-from resvox.files import replacing
+from resvox.files import replacing, write_atomically
 from resvox.preprocessing import Preprocessing, prepare_whole
 from resvox.training.classification.plan import ClassificationPlan
-from resvox.training.segmentation.cache import stamp
+from resvox.training.prepared import array_is_whole, checksum_of, entry_name, naming_the_folder, stamp
 from resvox.volumes import InputCase, Volume, read_case
 
 LAYOUT = 1  # raise it when the files change their meaning
@@ -44,7 +42,7 @@ def read_image(case: ImageCase, channels: int) -> Volume:
     """The image of a case, (*spatial) or (channels, *spatial).
 
     Raises:
-        VolumeError: a file that cannot be read or has other channels. DatasetError: an array that is none.
+        VolumeError: a file that cannot be read or has other channels. DatasetError: an array that is not an image.
     """
     if case.member is not None:
         name, row = case.member
@@ -59,21 +57,24 @@ def prepare_images(
     folder: Path,
     *,
     share: slice = slice(None),
+    check: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[PreparedImage]:
-    """All cases, out of the cache; of those that are not there, the ``share`` of this process is prepared.
+    """All cases out of the cache; those of this process's ``share`` that are missing or damaged are prepared first.
 
     Args:
-        share: which of the files are this process's to write; an array of an ``.npz`` is one file.
+        share: the files that this process writes; an array of an ``.npz`` is one file.
+        check: False where this run has checked or written the files before.
         progress: called with (files done, files in all, name).
     """
     jobs: dict[Path, list[ImageCase]] = {}
     for case in cases:
         jobs.setdefault(_target(case, plan, folder), []).append(case)
-    mine = list(jobs.items())[share]
+    mine = list(jobs.items())[share] if check else []
     for done, (path, members) in enumerate(mine, start=1):
-        if not path.is_file():
-            _write(path, members, dataset, plan)
+        if not _is_whole(path, plan):
+            with naming_the_folder(path):
+                _write(path, members, dataset, plan)
         if progress is not None:
             progress(done, len(mine), members[0].id)
     forget_arrays()
@@ -94,32 +95,48 @@ def prepare_image(volume: Volume, preprocessing: Preprocessing, plan: Classifica
     return prepare_whole(volume, preprocessing, plan.image_size, plan.fit)
 
 
+def _is_whole(path: Path, plan: ClassificationPlan) -> bool:
+    """Whether a prepared file is there as it was written: size, shape and, where it has one, checksum."""
+    noted = path.with_suffix(".json")
+    try:
+        checksum = json.loads(noted.read_text(encoding="utf-8"))["checksum"] if noted.exists() else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    if not array_is_whole(path, checksum):
+        return False
+    return np.load(path, mmap_mode="r").shape[-1 - plan.spatial_dims :] == (plan.in_channels, *plan.image_size)
+
+
 def _write(path: Path, members: list[ImageCase], dataset: ClassificationDataset, plan: ClassificationPlan) -> None:
+    with replacing(path) as temporary:
+        _write_array(temporary, members[0], dataset, plan)
+        checksum = checksum_of(temporary)
+    write_atomically(path.with_suffix(".json"), json.dumps({"checksum": checksum}).encode())
+
+
+def _write_array(path: Path, first: ImageCase, dataset: ClassificationDataset, plan: ClassificationPlan) -> None:
     preprocessing, channels = plan.preprocessing(), len(dataset.channel_names)
-    first = members[0]
     if first.member is None:
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with path.open("wb") as file:
             np.save(file, prepare_image(read_image(first, channels), preprocessing, plan))
         return
     # All rows, not only the members': which of them train is another run's choice and not in the file's name.
     count = len(npz_array(first.images[0], first.member[0]))
     shape = (count, plan.in_channels, *plan.image_size)
-    with replacing(path) as temporary:
-        made = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-        for row in range(count):
-            case = ImageCase(id="", images=first.images, split="test", member=(first.member[0], row))
-            made[row] = prepare_image(read_image(case, channels), preprocessing, plan)
-        made.flush()
-        del made
+    made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    for row in range(count):
+        case = ImageCase(id="", images=first.images, split="test", member=(first.member[0], row))
+        made[row] = prepare_image(read_image(case, channels), preprocessing, plan)
+    made.flush()
+    del made
 
 
 def _target(case: ImageCase, plan: ClassificationPlan, folder: Path) -> Path:
     """The file that holds a prepared case; its name changes with the preprocessing and the case's own files."""
     name = case.id if case.member is None else case.member[0]
-    said = [LAYOUT, plan.preprocessing().to_dict(), plan.image_size, plan.fit, plan.in_channels]
-    text = json.dumps([said, [stamp(path) for path in case.images], case.member and name], sort_keys=True, default=str)
-    plain = re.sub(r"[^\w.-]", "_", name)
-    return folder / f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+    settings = [LAYOUT, plan.preprocessing().to_dict(), plan.image_size, plan.fit, plan.in_channels]
+    stamps = [stamp(path) for path in case.images]
+    return folder / f"{entry_name(name, settings, stamps, case.member and name)}.npy"
 
 
 def _index(case: ImageCase, index: dict[str, int], dataset: ClassificationDataset) -> int:

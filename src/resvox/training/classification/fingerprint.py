@@ -1,4 +1,4 @@
-"""What classified images are like: sizes, spacings, intensities, how many there are of each class."""
+"""The fingerprint of a classification: sizes, spacings, intensities, the number of images of each class."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ import numpy as np
 
 from resvox.datasets.classification import ClassificationDataset, ImageCase, class_counts
 from resvox.training.classification.cache import read_image
-from resvox.training.segmentation.fingerprint import CANONICAL, Intensities, canonical_order, intensities
+from resvox.training.plans.fingerprint import (
+    CANONICAL,
+    Intensities,
+    canonical_order,
+    channel_intensities,
+    sampled_values,
+)
 from resvox.volumes import Volume
 
 LOOKED_AT = 500  # images: medians and percentiles settle long before
-SAMPLES_PER_IMAGE = 10_000  # voxels a channel
+SAMPLES_PER_IMAGE = 10_000  # voxels per channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +79,9 @@ def take_classification_facts(
     for done, case in enumerate(looked_at, start=1):
         volume = read_image(case, len(dataset.channel_names))
         images.append(_facts(case, volume))
-        values.append(_sampled(case, volume))
+        values.append(sampled_values(case.id, volume, SAMPLES_PER_IMAGE))
         if progress is not None:
             progress(done, len(looked_at), case.id)
-    pooled = np.concatenate(values, axis=1)
-    names = zip(dataset.channel_names, pooled, strict=True)
     return ClassificationFacts(
         name=dataset.name,
         spatial_dims=dataset.spatial_dims,
@@ -86,7 +90,7 @@ def take_classification_facts(
         orientation=CANONICAL if dataset.spatial_dims == 3 and not dataset.is_picture else None,
         counts=class_counts(train, dataset.classes),
         images=tuple(images),
-        intensities=tuple(intensities(name, channel) for name, channel in names),
+        intensities=channel_intensities(dataset.channel_names, values),
     )
 
 
@@ -100,13 +104,3 @@ def _facts(case: ImageCase, volume: Volume) -> ImageFacts:
         shape=tuple(int(shape[axis]) for axis in order),
         spacing_mm=tuple(float(spacing[axis]) for axis in order),
     )
-
-
-def _sampled(case: ImageCase, volume: Volume) -> np.ndarray[Any, Any]:
-    """(channels, at most 10,000) values of an image."""
-    channels = volume.with_channel_axis().reshape(volume.channels, -1)
-    if channels.shape[1] > SAMPLES_PER_IMAGE:
-        seed = int.from_bytes(hashlib.sha256(case.id.encode()).digest()[:8], "little")
-        places = np.random.default_rng(seed).choice(channels.shape[1], size=SAMPLES_PER_IMAGE, replace=False)
-        channels = channels[:, places]
-    return channels.astype(np.float64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from resvox.errors import PlanError
-from resvox.training.plans.base import TrainingPlan, said
+from resvox.training.plans.base import TrainingPlan, plan_field
 from resvox.training.plans.fields import check_fraction, check_least, check_per_axis
 
 
@@ -26,18 +26,20 @@ class ClassificationPlan(TrainingPlan):
         "class_balance": ("none", "weights", "sampling"),
     }
 
-    task: str = said("classification", "what is learned", "task")
-    num_classes: int = said(2, "classes", "data")
-    model: str = said("resnet18", "a classification model of `resvox models`", "network")
-    stem: str | None = said(None, "7x7, deep, or 3x3 for small images; null is the model's own", "network")
-    image_size: tuple[int, ...] = said(
-        (64, 64, 64), "voxels of what the network sees, which is the whole image", "sight"
+    task: str = plan_field("classification", "what is learned", "task")
+    num_classes: int = plan_field(2, "classes", "data")
+    model: str = plan_field("resnet18", "a classification model of `resvox models`", "network")
+    stem: str | None = plan_field(None, "7x7, deep, or 3x3 for small images; null is the model's own", "network")
+    image_size: tuple[int, ...] = plan_field(
+        (64, 64, 64), "voxels of what the network sees, which is the whole image", "preprocessing"
     )
-    fit: str = said("resize", "how an image gets there: resize it, or crop and pad around its middle", "sight")
-    batch_size: int = said(32, "images a step, over all processes together", "sight")
-    class_balance: str = said("none", "none; weights in the loss; or sampling, every class equally often")
-    loss: str = said("ce", "ce, cross-entropy")
-    label_smoothing: float = said(0.0, "share of the certainty that is spread over all classes")
+    fit: str = plan_field(
+        "resize", "how an image gets there: resize it, or crop and pad around its middle", "preprocessing"
+    )
+    batch_size: int = plan_field(32, "images a step, over all processes together", "preprocessing")
+    class_balance: str = plan_field("none", "none; weights in the loss; or sampling, every class equally often")
+    loss: str = plan_field("ce", "ce, cross-entropy")
+    label_smoothing: float = plan_field(0.0, "share of the certainty that is spread over all classes")
 
     @property
     def sample_size(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Drawing a plan for a classification: each rule a function, each decision with its reason."""
+"""Planning of a classification: each rule a function, each decision with its reason."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from resvox.training.classification.fingerprint import ClassificationFacts
 from resvox.training.classification.plan import ClassificationPlan
-from resvox.training.segmentation.fingerprint import Intensities
-from resvox.training.segmentation.planning import choose_device
+from resvox.training.plans.fingerprint import Intensities
+from resvox.training.plans.rules import Drawn, choose_device
 
 LONG_SIDE = 64  # voxels: a shorter image is not halved before the first stage, as He et al. did on CIFAR
 SMALLEST_MAP = {True: 2, False: 4}  # voxels along an axis of the deepest feature map, of small and of large images
@@ -22,23 +22,21 @@ EPOCHS = {"cuda": 100, "cpu": 10}
 STEPS = {"cuda": (500, 20_000), "cpu": (200, 2_000)}  # the fewest and the most
 UNBALANCED = 1.5  # the largest class has so many times more cases than the smallest
 
-Drawn = tuple[dict[str, Any], dict[str, str]]
 
-
-def draw_classification_plan(
+def make_plan(
     facts: ClassificationFacts, *, model: str = "resnet18", device: str = "auto", **changes: Any
 ) -> ClassificationPlan:
-    """Draw a plan from what the images are like.
+    """Make a plan from what the images are like.
 
     Args:
         device: "cuda" or "cpu" decides how large an image and how many steps; "auto" looks for a GPU.
-        changes: fields of `ClassificationPlan` that are settled already; the rest is drawn to fit them.
+        changes: fields of `ClassificationPlan` that are settled already; the rest is chosen to fit them.
 
     Raises:
         PlanError: an unknown field, or a change that contradicts the data or another change.
     """
     device = choose_device(device)
-    drawn: dict[str, Any] = {
+    decided: dict[str, Any] = {
         "model": model,
         "spatial_dims": facts.spatial_dims,
         "in_channels": len(facts.channel_names),
@@ -46,12 +44,12 @@ def draw_classification_plan(
     }
     notes = {"num_classes": ", ".join(f"{name}: {count} cases" for name, count in facts.counts.items())}
     for rule in (_size, _normalization, _strides, _batch, _length, _balance):
-        values, reasons = rule(facts, {**drawn, **changes}, device)
-        drawn.update(values)
+        values, reasons = rule(facts, {**decided, **changes}, device)
+        decided.update(values)
         notes.update(reasons)
     for name in changes:
         notes[name] = "given"
-    plan = ClassificationPlan.from_dict({**drawn, **changes})
+    plan = ClassificationPlan.from_dict({**decided, **changes})
     return ClassificationPlan(**{**plan.to_dict(), "notes": notes})
 
 
@@ -160,3 +158,11 @@ def _balance(facts: ClassificationFacts, settled: Mapping[str, Any], device: str
             "mirror_axes": "nobody knows whether a mirrored image is still of its class; name the axes if it is",
         },
     )
+
+
+def weights_fields(found: Any, model: str | None) -> dict[str, Any]:
+    """The field that the network in a weights file settles: the model, which is its encoder."""
+    return {"model": found.encoder}
+
+
+draw_classification_plan = make_plan  # the name it had first

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
-from resvox.datasets.classification import ClassificationDataset, class_counts
+from resvox.datasets.classification import ClassificationDataset, ImageCase, class_counts
 from resvox.evaluation import ClassScores, score_classes
 from resvox.inference import TorchEngine, probabilities_from_logits
 from resvox.training.batches import Sample
 from resvox.training.classification.cache import PreparedImage, prepare_images
 from resvox.training.classification.plan import ClassificationPlan
 from resvox.training.classification.samples import ImageSamples
-from resvox.training.logs import ProgressDisplay
 from resvox.training.losses import ClassificationLoss
-from resvox.training.segmentation.validation import PRECISIONS
-from resvox.training.steps import Job, State
-from resvox.training.task import Cases, Task, Validation, refuse_mismatch
+from resvox.training.task import Cases, Job, State, Task, ValidationResult, refuse_mismatch
 
 
 class Classification(Task):
@@ -42,19 +39,15 @@ class Classification(Task):
         """Accuracy, balanced accuracy, AUC, log loss, and the recall of each class."""
         return ("accuracy", "balanced_accuracy", "auc", "log_loss", *(f"recall_{name}" for name in dataset.classes))
 
-    def prepare(self, fabric: Fabric, job: Job, display: ProgressDisplay) -> Cases:
-        """Cached images."""
-        split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
-        display.say(f"cases to train {len(split.train)}, to validate {len(split.validation)}: {split.reason}")
-        everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
-        share = slice(fabric.global_rank, None, fabric.world_size)
-        prepare_images(everyone, job.dataset, job.plan, job.run.cache, share=share, progress=display.preparing)
-        fabric.barrier()
-        prepared = {case.id: case for case in prepare_images(everyone, job.dataset, job.plan, job.run.cache)}
-        return Cases(
-            train=[prepared[case.id] for case in split.train],
-            validation=[prepared[case.id] for case in split.validation],
-        )
+    def prepare(
+        self, cases: Sequence[ImageCase], job: Job, *, share: slice, progress: Callable[[int, int, str], None]
+    ) -> None:
+        """See `prepare_images`."""
+        prepare_images(cases, job.dataset, job.plan, job.run.cache, share=share, progress=progress)
+
+    def prepared(self, cases: Sequence[ImageCase], job: Job) -> list[PreparedImage]:
+        """See `prepare_images`."""
+        return prepare_images(cases, job.dataset, job.plan, job.run.cache, check=False)
 
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
         """Whole images."""
@@ -69,7 +62,7 @@ class Classification(Task):
             weights = (len(cases.train) / (plan.num_classes * counts)).tolist()
         return ClassificationLoss(class_weights=weights, label_smoothing=plan.label_smoothing)
 
-    def validate(self, cases: Cases, job: Job, state: State) -> Validation:
+    def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
         """Every validation image once; the images are shared among the processes."""
         scores = _scored(cases.validation, job, state)
         columns: dict[str, float | None] = {
@@ -80,7 +73,7 @@ class Classification(Task):
             **{f"recall_{name}": value for name, value in scores.recall.items()},
         }
         # Few validation images give the same accuracy at many steps: the surer one is kept.
-        return Validation(score=scores.balanced_accuracy, tie=-scores.log_loss, columns=columns)
+        return ValidationResult(score=scores.balanced_accuracy, tie=-scores.log_loss, columns=columns)
 
     def metadata(self, job: Job, best: dict[str, float | None]) -> dict[str, Any]:
         """Classes by index, and how an image becomes what the network sees."""
@@ -98,7 +91,7 @@ class Classification(Task):
 
 def _scored(images: list[PreparedImage], job: Job, state: State) -> ClassScores:
     plan, fabric = job.plan, state.fabric
-    engine = TorchEngine(state.module, device=fabric.device, precision=PRECISIONS[job.precision])
+    engine = TorchEngine(state.module, device=fabric.device, precision=job.precision.for_inference)
     mine = list(range(len(images)))[fabric.global_rank :: fabric.world_size]
     table = torch.zeros(len(images), plan.num_classes, dtype=torch.float64, device=fabric.device)
     for first in range(0, len(mine), plan.batch_size):

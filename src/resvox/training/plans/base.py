@@ -1,4 +1,4 @@
-"""What every plan of a training run has in common: shared decisions, YAML with comments, changes, comparison."""
+"""What every plan has in common: shared decisions, YAML with comments, changes, comparison."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from resvox.preprocessing import Preprocessing
 
 MAY_CHANGE_ON_RESUME = ("max_minutes", "checkpoint_interval")
-PARTS = ("task", "data", "network", "sight", "learning", "watch")  # the order of the YAML
+PARTS = ("task", "data", "network", "preprocessing", "learning", "monitoring")  # the order of the YAML
 
 
-def said(default: Any, comment: str, part: str = "learning") -> Any:
-    """A field of a plan: its default, the comment that the YAML carries, and the part of the YAML it stands in."""
+def plan_field(default: Any, comment: str, part: str = "learning") -> Any:
+    """A dataclass field of a plan: its default, its comment in the YAML, and the part of the YAML that holds it."""
     assert part in PARTS
     return field(default=default, metadata={"comment": comment, "part": part})
 
@@ -48,54 +48,58 @@ class TrainingPlan(ABC):
     TASK: ClassVar[str] = ""
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # of the task's own fields
 
-    # what the data are
-    spatial_dims: int = said(3, "2 for images, 3 for volumes", "data")
-    in_channels: int = said(1, "channels of a scan", "data")
-    # what the network is
-    strides: tuple[int | tuple[int, ...], ...] = said(
+    # data
+    spatial_dims: int = plan_field(3, "2 for images, 3 for volumes", "data")
+    in_channels: int = plan_field(1, "channels of a scan", "data")
+    # network
+    strides: tuple[int | tuple[int, ...], ...] = plan_field(
         (2, 2, 2, 2, 2), "of stem, pooling and the last three stages: one number each, or one an axis", "network"
     )
-    norm: str = said("instance", "batch, instance or group", "network")
+    norm: str = plan_field("instance", "batch, instance or group", "network")
     further_options: Mapping[str, Any] = field(
         default_factory=dict,
         metadata={"comment": "of the network, as resvox.create_model takes them", "part": "network"},
     )
-    weights: str | None = said(None, "file of weights to begin from; null: new ones", "network")
-    weights_peer: str | None = said(None, "whose weights they are, where their names do not say", "network")
-    weights_first_conv: str = said("sum", "of weights for other channels: sum, repeat or first", "network")
-    weights_inflate: str = said("centre", "of 2D weights in a 3D network: centre or average", "network")
-    # what it sees
-    orientation: str | None = said(None, "where the array axes point, e.g. SPL; null keeps the file's", "sight")
-    spacing_mm: tuple[float, ...] | None = said(
-        None, "target spacing of each array axis; null keeps the file's", "sight"
+    weights: str | None = plan_field(None, "file of weights to begin from; null: new ones", "network")
+    weights_peer: str | None = plan_field(None, "whose weights they are, where their names do not say", "network")
+    weights_first_conv: str = plan_field("sum", "of weights for other channels: sum, repeat or first", "network")
+    weights_inflate: str = plan_field("centre", "of 2D weights in a 3D network: centre or average", "network")
+    # preprocessing and augmentation
+    orientation: str | None = plan_field(
+        None, "where the array axes point, e.g. SPL; null keeps the file's", "preprocessing"
     )
-    crop: str = said("none", "none, or nonzero: cut away the empty border", "sight")
-    normalization: tuple[Mapping[str, Any], ...] = said(
-        ({"kind": "zscore"},), "one a channel: {kind: window, ...} or {kind: zscore, ...}", "sight"
+    spacing_mm: tuple[float, ...] | None = plan_field(
+        None, "target spacing of each array axis; null keeps the file's", "preprocessing"
     )
-    augmentation: str = said("default", "none, light or default", "sight")
-    mirror_axes: tuple[int, ...] = said((), "array axes that augmentation may mirror", "sight")
-    # how it learns
-    optimizer: str = said("adamw", "adamw or sgd")
-    learning_rate: float = said(1e-3, "the highest, reached after the warm-up")
-    weight_decay: float = said(1e-2, "on kernels only, not on norms and biases")
-    momentum: float = said(0.99, "of sgd (Nesterov)")
-    gradient_clip: float = said(12.0, "largest norm of the gradient; 0 switches it off")
-    warmup_steps: int = said(50, "of linear growth of the learning rate")
-    decay: str = said("poly", "poly, cosine or constant")
-    steps: int = said(10_000, "optimizer steps")
-    max_minutes: float | None = said(None, "stop earlier, after this many minutes of training; null: no limit")
-    frozen_stages: int = said(0, "of stem and four residual stages that learn nothing: 0 to 5")
-    layer_decay: float = said(1.0, "each stage learns so many times as fast as the one behind it; 1: all alike")
-    # how it is watched
-    validation_interval: int = said(250, "steps between validations", "watch")
-    validation_fraction: float = said(0.2, "of the cases validate, where the dataset does not say which", "watch")
-    checkpoint_interval: int = said(250, "steps between checkpoints: what a kill can cost", "watch")
-    seed: int = said(0, "all randomness follows from it, the step and the sample", "watch")
-    precision: str = said("auto", "auto (bf16-mixed on a GPU), 32-true, bf16-mixed or 16-mixed", "watch")
+    crop: str = plan_field("none", "none, or nonzero: cut away the empty border", "preprocessing")
+    normalization: tuple[Mapping[str, Any], ...] = plan_field(
+        ({"kind": "zscore"},), "one a channel: {kind: window, ...} or {kind: zscore, ...}", "preprocessing"
+    )
+    augmentation: str = plan_field("default", "none, light or default", "preprocessing")
+    mirror_axes: tuple[int, ...] = plan_field((), "array axes that augmentation may mirror", "preprocessing")
+    # learning
+    optimizer: str = plan_field("adamw", "adamw or sgd")
+    learning_rate: float = plan_field(1e-3, "the highest, reached after the warm-up")
+    weight_decay: float = plan_field(1e-2, "on kernels only, not on norms and biases")
+    momentum: float = plan_field(0.99, "of sgd (Nesterov)")
+    gradient_clip: float = plan_field(12.0, "largest norm of the gradient; 0 switches it off")
+    warmup_steps: int = plan_field(50, "of linear growth of the learning rate")
+    decay: str = plan_field("poly", "poly, cosine or constant")
+    steps: int = plan_field(10_000, "optimizer steps")
+    max_minutes: float | None = plan_field(None, "stop earlier, after this many minutes of training; null: no limit")
+    frozen_stages: int = plan_field(0, "of stem and four residual stages that learn nothing: 0 to 5")
+    layer_decay: float = plan_field(1.0, "each stage learns so many times as fast as the one behind it; 1: all alike")
+    # monitoring
+    validation_interval: int = plan_field(250, "steps between validations", "monitoring")
+    validation_fraction: float = plan_field(
+        0.2, "of the cases validate, where the dataset does not say which", "monitoring"
+    )
+    checkpoint_interval: int = plan_field(250, "steps between checkpoints: what a kill can cost", "monitoring")
+    seed: int = plan_field(0, "all randomness follows from it, the step and the sample", "monitoring")
+    precision: str = plan_field("auto", "auto (bf16-mixed on a GPU), 32-true, bf16-mixed or 16-mixed", "monitoring")
     notes: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
-    # what the plan of a task says in fields of its own
+    # fields that the plan of each task defines itself
     if TYPE_CHECKING:
         task: str
         model: str
@@ -111,11 +115,11 @@ class TrainingPlan(ABC):
         check_numbers(self)
         check_common_shapes(self)
         self.check_own()
-        self.preprocessing()  # refuses normalizations and orientations that are none
+        self.preprocessing()  # refuses unknown normalizations and orientations
 
     @abstractmethod
     def check_own(self) -> None:
-        """Refuse what the task's own fields cannot be."""
+        """Check the task's own fields."""
 
     @property
     @abstractmethod
@@ -132,7 +136,7 @@ class TrainingPlan(ABC):
 
     @property
     def axis_strides(self) -> tuple[tuple[int, ...], ...]:
-        """Strides with one number an axis throughout."""
+        """Strides with one number per axis throughout."""
         return tuple((s,) * self.spatial_dims if isinstance(s, int) else s for s in self.strides)
 
     def preprocessing(self) -> Preprocessing:
@@ -177,13 +181,24 @@ class TrainingPlan(ABC):
         return dataclasses.replace(changed, notes=kept)
 
     def differences(self, other: TrainingPlan) -> dict[str, tuple[Any, Any]]:
-        """Fields whose values differ: ``{name: (mine, the other's)}``."""
-        mine, theirs = self.to_dict(), other.to_dict()
+        """Fields whose values differ: ``{name: (this plan's, the other's)}``."""
+        own, others = self.to_dict(), other.to_dict()
         return {
-            name: (mine.get(name), theirs.get(name))
-            for name in {**mine, **theirs}
-            if mine.get(name) != theirs.get(name)
+            name: (own.get(name), others.get(name)) for name in {**own, **others} if own.get(name) != others.get(name)
         }
+
+    def changes_since(self, saved: Mapping[str, Any], *, path: str | os.PathLike[str]) -> dict[str, tuple[Any, Any]]:
+        """Fields that differ from a saved ``to_dict()`` and must not change on a resume: ``{name: (now, then)}``.
+
+        Args:
+            saved: of this version or an older one; fields it lacks have their defaults.
+            path: the file it was read from, for errors.
+
+        Raises:
+            PlanError: values that a plan of this task rejects.
+        """
+        changed = self.differences(type(self).from_dict(saved, path=path))
+        return {name: values for name, values in changed.items() if name not in MAY_CHANGE_ON_RESUME}
 
     def to_yaml(self) -> str:
         """The plan as YAML: a comment on each field, and the reason for its value where one is known."""
@@ -213,7 +228,7 @@ class TrainingPlan(ABC):
 
 
 def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The fields in a plan's file, as they stand.
+    """The fields in a plan's file, unchecked.
 
     Raises:
         PlanError: no such file, or not YAML.

@@ -1,4 +1,4 @@
-"""What a plan's values must be: the right type, a known choice, in range, and not against each other."""
+"""Coercion and checks of a plan's fields: type, choice, range, and agreement with each other."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import typing
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from resvox.blueprint.recipe import LEVELS
 from resvox.errors import PlanError
+from resvox.training.plans.precision import Precision
 
 if TYPE_CHECKING:
     from resvox.training.plans.base import TrainingPlan
     from resvox.training.plans.patch import PatchPlan
 
-STAGES = 5  # of a ResNet encoder: stem, pooling, and the last three residual stages stride
 FLOATS = ("spacing_mm", "target_mean", "target_std")  # fields of several numbers that need not be whole
 CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("batch", "instance", "group"),
@@ -25,7 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "augmentation": ("none", "light", "default"),
     "weights_first_conv": ("sum", "repeat", "first"),
     "weights_inflate": ("centre", "average"),
-    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "precision": tuple(each.value for each in Precision),
 }
 
 
@@ -106,10 +107,10 @@ def check_numbers(plan: TrainingPlan) -> None:
         raise PlanError(f"learning_rate={plan.learning_rate}, max_minutes={plan.max_minutes}", expected="more than 0")
     if not 0 < plan.layer_decay <= 1:
         raise PlanError(f"layer_decay={plan.layer_decay}", expected="above 0 and at most 1")
-    if not 0 <= plan.frozen_stages <= 5 or (plan.frozen_stages and plan.weights is None):
+    if not 0 <= plan.frozen_stages <= LEVELS or (plan.frozen_stages and plan.weights is None):
         raise PlanError(
             f"frozen_stages={plan.frozen_stages}, weights={plan.weights!r}",
-            expected="0 to 5, and weights to keep",
+            expected=f"0 to {LEVELS}, and weights to keep",
             fix="set weights to a file, or frozen_stages to 0",
         )
     if plan.warmup_steps >= plan.steps:
@@ -128,17 +129,17 @@ def check_least(plan: TrainingPlan, least: Mapping[str, int]) -> None:
 
 
 def check_fraction(plan: TrainingPlan, name: str, *, may_be_one: bool = False) -> None:
-    """Refuse a field that is no fraction."""
+    """Refuse a field that is not a fraction."""
     value = getattr(plan, name)
     if not 0 <= value <= 1 or (value == 1 and not may_be_one):
         raise PlanError(f"{name}={value}", expected="a fraction from 0 to 1")
 
 
 def check_per_axis(plan: TrainingPlan, name: str) -> None:
-    """Refuse a field that is not one positive number an axis, or None."""
+    """Refuse a field that is not one positive number per axis, or None."""
     value = getattr(plan, name)
     if value is not None and (len(value) != plan.spatial_dims or min(value) <= 0):
-        raise PlanError(f"{name}={value}", expected=f"{plan.spatial_dims} positive numbers, one an axis")
+        raise PlanError(f"{name}={value}", expected=f"{plan.spatial_dims} positive numbers, one per axis")
 
 
 def check_common_shapes(plan: TrainingPlan) -> None:
@@ -148,16 +149,16 @@ def check_common_shapes(plan: TrainingPlan) -> None:
     if len(plan.normalization) != plan.in_channels:
         raise PlanError(
             f"{len(plan.normalization)} normalizations for in_channels={plan.in_channels}",
-            expected="one a channel",
+            expected="one per channel",
         )
     if any(axis not in range(plan.spatial_dims) for axis in plan.mirror_axes):
         raise PlanError(f"mirror_axes={plan.mirror_axes}", expected=f"axes from 0 to {plan.spatial_dims - 1}")
-    if len(plan.strides) != STAGES or any(
+    if len(plan.strides) != LEVELS or any(
         len(stride) != plan.spatial_dims or min(stride) < 1 for stride in plan.axis_strides
     ):
         raise PlanError(
             f"strides={plan.strides}",
-            expected=f"{STAGES} strides, each a number or {plan.spatial_dims} numbers",
+            expected=f"{LEVELS} strides, each a number or {plan.spatial_dims} numbers",
         )
 
 
@@ -165,10 +166,10 @@ def check_patch(plan: PatchPlan) -> None:
     """The fields of a network that answers every voxel of a patch."""
     check_fraction(plan, "overlap")
     check_per_axis(plan, "patch_size")
-    if not 1 <= plan.encoder_depth <= STAGES or len(plan.decoder_filters) < plan.encoder_depth:
+    if not 1 <= plan.encoder_depth <= LEVELS or len(plan.decoder_filters) < plan.encoder_depth:
         raise PlanError(
             f"decoder_filters={plan.decoder_filters} with encoder_depth={plan.encoder_depth}",
-            expected="a depth from 1 to 5, and a width for each of its stages",
+            expected=f"a depth from 1 to {LEVELS}, and a width for each of its stages",
         )
     if any(size % total for size, total in zip(plan.patch_size, plan.total_stride, strict=True)):
         nearest = tuple(

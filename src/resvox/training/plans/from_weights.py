@@ -1,4 +1,4 @@
-"""A plan made to fit the weights it shall begin from."""
+"""Plans that fit the weights they begin from."""
 
 from __future__ import annotations
 
@@ -6,37 +6,23 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
+from resvox.training.tasks import fields_for, weights_fields_for
 
 if TYPE_CHECKING:
     from resvox.training.plans.base import TrainingPlan
 
-WEIGHTS_FIELDS = ("weights", "weights_peer", "weights_first_conv", "weights_inflate")
-
 
 def network_fields(task: str, weights: str | os.PathLike[str], peer: str | None, model: str | None) -> dict[str, Any]:
-    """The fields of a plan that weights settle before it is drawn: which network, which norm.
+    """The fields of a plan that weights settle before it is made: which network, which norm.
 
     Raises:
-        WeightsError: weights that cannot be read. PlanError: a task whose networks take none.
+        WeightsError: weights that cannot be read. PlanError: a task that takes none.
     """
     from resvox.weights import network_of
 
-    if task == "regression":
-        raise PlanError(
-            "weights for a regression", expected="a segmentation or a classification", fix="leave --weights out"
-        )
+    fields_for(task, {"weights": os.fspath(weights)})  # refuses them where the task does
     found = network_of(weights, peer=peer)
-    settled: dict[str, Any] = {"norm": found.norm, "further_options": dict(found.options)}
-    if task == "classification":
-        return {**settled, "model": found.encoder}
-    settled["encoder"] = found.encoder
-    if found.segmenter is not None and found.segmenter[0] == (model or "unet"):
-        decoder = dict(found.segmenter[1])
-        for name in ("encoder_depth", "decoder_filters"):
-            if name in decoder:
-                settled[name] = decoder.pop(name)
-        settled["further_options"].update(decoder)
-    return settled
+    return {"norm": found.norm, "further_options": dict(found.options), **weights_fields_for(task, found, model)}
 
 
 def with_strides_of(plan: TrainingPlan, weights: str | os.PathLike[str], peer: str | None) -> TrainingPlan:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resvox.errors import PlanError
-from resvox.training.plans.base import TrainingPlan, said
+from resvox.training.plans.base import TrainingPlan, plan_field
 from resvox.training.plans.fields import check_patch
 
 
@@ -15,19 +15,21 @@ from resvox.training.plans.fields import check_patch
 class PatchPlan(TrainingPlan):
     """Decisions on the network and its patch; abstract."""
 
-    encoder: str = said("resnet18", "its encoder, where it has one", "network")
-    encoder_depth: int = said(5, "how many of the encoder's five levels are used", "network")
-    decoder_filters: tuple[int, ...] = said(
+    encoder: str = plan_field("resnet18", "its encoder, where it has one", "network")
+    encoder_depth: int = plan_field(5, "how many of the encoder's five levels are used", "network")
+    decoder_filters: tuple[int, ...] = plan_field(
         (256, 128, 64, 32, 16),
         "width of each decoder stage, deepest first (those beyond encoder_depth are left out)",
         "network",
     )
-    deep_supervision: bool = said(
+    deep_supervision: bool = plan_field(
         False, "learn from coarser levels too, each half as much as the finer one, where the model can", "network"
     )
-    patch_size: tuple[int, ...] = said((64, 64, 64), "voxels of a training patch and of the inference window", "sight")
-    batch_size: int = said(2, "patches a step, over all processes together", "sight")
-    overlap: float = said(0.5, "of neighbouring inference windows, a fraction of the patch", "sight")
+    patch_size: tuple[int, ...] = plan_field(
+        (64, 64, 64), "voxels of a training patch and of the inference window", "preprocessing"
+    )
+    batch_size: int = plan_field(2, "patches a step, over all processes together", "preprocessing")
+    overlap: float = plan_field(0.5, "of neighbouring inference windows, a fraction of the patch", "preprocessing")
 
     @property
     def sample_size(self) -> tuple[int, ...]:

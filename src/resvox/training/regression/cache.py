@@ -1,12 +1,8 @@
-"""Scans and their targets read, checked, and prepared once: memory-mapped by every process that trains."""
+"""The prepared cases of a dense regression: memory-mapped by every process that trains."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
-import shutil
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +13,8 @@ import numpy as np
 from resvox.datasets.labelled import check_grids
 from resvox.datasets.regression import RegressionCase, RegressionDataset
 from resvox.errors import DatasetError
+from resvox.training.prepared import entry_name, prepared_entry, stamp
 from resvox.training.regression.plan import RegressionPlan
-from resvox.training.segmentation.cache import put_in_place, stamp
 from resvox.volumes import InputCase, Volume, read_case
 
 LAYOUT = 1  # raise it when the files in a folder change their meaning
@@ -67,40 +63,37 @@ def prepare_pairs(
     plan: RegressionPlan,
     folder: Path,
     *,
+    check: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[PreparedPair]:
-    """The cases out of the cache, prepared first where they are not there; ``progress``: (done, in all, id)."""
+    """The cases out of the cache, prepared first where they are missing or damaged.
+
+    Args:
+        check: False where this run has checked or written the entries before.
+        progress: called with (done, in all, id).
+    """
     prepared = []
     for done, case in enumerate(cases, start=1):
-        name = re.sub(r"[^\w.-]", "_", case.id)
-        target = folder / f"{name}-{_key(case, plan)}"
-        if not (target / "facts.json").is_file():
-            _write(case, dataset, plan, target)
+        target = folder / entry_name(case.id, *_determined_by(case, plan))
+        if check:
+            prepared_entry(target, functools.partial(_write, case, dataset, plan), arrays=("image.npy", "target.npy"))
         prepared.append(PreparedPair(id=case.id, folder=target))
         if progress is not None:
             progress(done, len(cases), case.id)
     return prepared
 
 
-def _key(case: RegressionCase, plan: RegressionPlan) -> str:
-    said = [LAYOUT, "regression", plan.preprocessing().to_dict()]
-    stamps = [stamp(path) for path in (*case.images, *case.targets)]
-    return hashlib.sha256(json.dumps([said, stamps], sort_keys=True, default=str).encode()).hexdigest()[:16]
+def _determined_by(case: RegressionCase, plan: RegressionPlan) -> tuple[Any, ...]:
+    settings = [LAYOUT, "regression", plan.preprocessing().to_dict()]
+    return settings, [stamp(path) for path in (*case.images, *case.targets)]
 
 
-def _write(case: RegressionCase, dataset: RegressionDataset, plan: RegressionPlan, target: Path) -> None:
+def _write(case: RegressionCase, dataset: RegressionDataset, plan: RegressionPlan, folder: Path) -> dict[str, Any]:
     image, values = read_pair(case, dataset)
     prepared = plan.preprocessing().apply(image)
     array = values.with_channel_axis()
     for step in prepared.steps:  # as its image: blurred first where it loses resolution
         array = step.forward(array, "image")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        np.save(temporary / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
-        np.save(temporary / "target.npy", np.ascontiguousarray(array, dtype=np.float32))
-        (temporary / "facts.json").write_text(json.dumps({"id": case.id}), encoding="utf-8")
-        put_in_place(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    np.save(folder / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
+    np.save(folder / "target.npy", np.ascontiguousarray(array, dtype=np.float32))
+    return {"id": case.id}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from resvox.errors import PlanError
-from resvox.training.plans.base import said
+from resvox.training.plans.base import plan_field
 from resvox.training.plans.fields import check_least, check_patch
 from resvox.training.plans.patch import PatchPlan
 
@@ -23,12 +23,14 @@ class RegressionPlan(PatchPlan):
     TASK: ClassVar[str] = "regression"
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"loss": ("l1", "mse", "huber"), "crop": ("none",)}
 
-    task: str = said("regression", "what is learned", "task")
-    outputs: int = said(1, "values for each voxel", "data")
-    model: str = said("unet", "a regression or segmentation model of `resvox models`", "network")
-    target_mean: tuple[float, ...] = said((0.0,), "of each value; the network learns (value - mean) / std", "sight")
-    target_std: tuple[float, ...] = said((1.0,), "of each value", "sight")
-    loss: str = said("l1", "l1, mse or huber, of (value - mean) / std")
+    task: str = plan_field("regression", "what is learned", "task")
+    outputs: int = plan_field(1, "values for each voxel", "data")
+    model: str = plan_field("unet", "a regression or segmentation model of `resvox models`", "network")
+    target_mean: tuple[float, ...] = plan_field(
+        (0.0,), "of each value; the network learns (value - mean) / std", "preprocessing"
+    )
+    target_std: tuple[float, ...] = plan_field((1.0,), "of each value", "preprocessing")
+    loss: str = plan_field("l1", "l1, mse or huber, of (value - mean) / std")
 
     def check_own(self) -> None:
         """See `check_patch`; and one mean and one deviation a value."""

@@ -1,15 +1,14 @@
-"""Drawing a plan for dense regression: the rules of segmentation where they fit, and those of the values."""
+"""Planning of dense regression: the rules of segmentation where they fit, and those of the values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from resvox.training.regression.fingerprint import RegressionFacts
-from resvox.training.regression.plan import RegressionPlan
-from resvox.training.segmentation.fingerprint import Fingerprint
-from resvox.training.segmentation.planning import (
+from resvox.training.plans.fingerprint import Fingerprint
+from resvox.training.plans.rules import (
     PATCH_VOXELS,
+    Drawn,
     choose_device,
     draw_batch,
     draw_length,
@@ -17,15 +16,17 @@ from resvox.training.segmentation.planning import (
     draw_patch_and_strides,
     draw_spacing,
     largest_patch,
-    safe_mirror_axes,
 )
+from resvox.training.plans.sides import safe_mirror_axes
+from resvox.training.regression.fingerprint import RegressionFacts
+from resvox.training.regression.plan import RegressionPlan
 
 SHARE = 8  # of the voxels of a U-Net's patch: a network that halves its input once works at the full size throughout
 HALVED_ONCE = (2, 1, 1, 1, 1)
 SMALLEST_STD = 1e-6
 
 
-def draw_regression_plan(
+def make_plan(
     facts: RegressionFacts,
     *,
     model: str = "unet",
@@ -33,19 +34,19 @@ def draw_regression_plan(
     device: str = "auto",
     **changes: Any,
 ) -> RegressionPlan:
-    """Draw a plan from what the scans and their values are like.
+    """Make a plan from what the scans and their values are like.
 
     Args:
         model: a U-Net or another model of ``resvox models --task segmentation``, or ``"resnet18_3d"``.
         device: "cuda" or "cpu" decides how large a patch and how many steps; "auto" looks for a GPU.
-        changes: fields of `RegressionPlan` that are settled already; the rest is drawn to fit them.
+        changes: fields of `RegressionPlan` that are settled already; the rest is chosen to fit them.
 
     Raises:
         UnknownModelError, PlanError: no such model or field, or a change that contradicts the data.
     """
     device = choose_device(device)
     scans = facts.scans
-    drawn: dict[str, Any] = {
+    decided: dict[str, Any] = {
         "model": model,
         "encoder": encoder,
         "spatial_dims": scans.spatial_dims,
@@ -62,19 +63,19 @@ def draw_regression_plan(
         "norm": "instance norm would take the scale of a patch away, which the values may hang on",
     }
     for rule in (draw_spacing, draw_normalization, _network, draw_patch_and_strides, draw_batch, draw_length):
-        values, reasons = rule(scans, {**drawn, **changes}, device)
-        drawn.update(values)
+        values, reasons = rule(scans, {**decided, **changes}, device)
+        decided.update(values)
         notes.update(reasons)
     names = [target.channel for target in facts.targets]
-    drawn["mirror_axes"] = safe_mirror_axes(names, {**drawn, **changes}["orientation"], scans.spatial_dims)
+    decided["mirror_axes"] = safe_mirror_axes(names, {**decided, **changes}["orientation"], scans.spatial_dims)
     notes["mirror_axes"] = "axes that no value's name speaks of a side of"
     for name in changes:
         notes[name] = "given"
-    plan = RegressionPlan.from_dict({**drawn, **changes})
+    plan = RegressionPlan.from_dict({**decided, **changes})
     return RegressionPlan(**{**plan.to_dict(), "notes": notes})
 
 
-def _network(scans: Fingerprint, settled: Mapping[str, Any], device: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _network(scans: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
     """A dense residual network halves its input once, and gets a smaller patch for the same work."""
     from resvox.catalog import options_of
 
@@ -88,3 +89,6 @@ def _network(scans: Fingerprint, settled: Mapping[str, Any], device: str) -> tup
             patch = largest_patch(size, settled["spacing_mm"], budget)
             values["patch_size"] = tuple(max(2, n // 2 * 2) for n in patch)
     return values, {"strides": f"{settled['model']} halves its input once"}
+
+
+draw_regression_plan = make_plan  # the name it had first

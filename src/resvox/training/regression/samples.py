@@ -9,10 +9,10 @@ import torch
 
 from resvox.training.augmentation import Augmentation
 from resvox.training.batches import Sample, epoch_order
+from resvox.training.patches import any_centre, cut_patch
 from resvox.training.randomness import Purpose, generator
 from resvox.training.regression.cache import PreparedPair
 from resvox.training.regression.plan import RegressionPlan
-from resvox.training.segmentation.samples import any_centre, cut_patch
 
 
 class ValuePatches(torch.utils.data.Dataset[Sample]):

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
-from resvox.datasets.regression import RegressionDataset
+from resvox.datasets.regression import RegressionCase, RegressionDataset
 from resvox.inference import TorchEngine, sliding_window_inference
 from resvox.training.batches import Sample
-from resvox.training.logs import ProgressDisplay
 from resvox.training.losses import RegressionLoss
 from resvox.training.regression.cache import PreparedPair, prepare_pairs
 from resvox.training.regression.plan import RegressionPlan
 from resvox.training.regression.samples import ValuePatches
-from resvox.training.segmentation.validation import LARGEST_OVERLAP, PRECISIONS
-from resvox.training.steps import Job, State
-from resvox.training.task import Cases, Task, Validation, refuse_mismatch
+from resvox.training.task import LARGEST_OVERLAP, Cases, Job, State, Task, ValidationResult, refuse_mismatch
 
 
 class Regression(Task):
@@ -44,19 +41,15 @@ class Regression(Task):
         each = [f"{error}_{name}" for name in dataset.target_names for error in ("mae", "rmse")]
         return ("mae", "rmse", *each)
 
-    def prepare(self, fabric: Fabric, job: Job, display: ProgressDisplay) -> Cases:
-        """Cached pairs."""
-        split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
-        display.say(f"cases to train {len(split.train)}, to validate {len(split.validation)}: {split.reason}")
-        everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
-        mine = everyone[fabric.global_rank :: fabric.world_size]
-        prepare_pairs(mine, job.dataset, job.plan, job.run.cache, progress=display.preparing)
-        fabric.barrier()
-        prepared = {case.id: case for case in prepare_pairs(everyone, job.dataset, job.plan, job.run.cache)}
-        return Cases(
-            train=[prepared[case.id] for case in split.train],
-            validation=[prepared[case.id] for case in split.validation],
-        )
+    def prepare(
+        self, cases: Sequence[RegressionCase], job: Job, *, share: slice, progress: Callable[[int, int, str], None]
+    ) -> None:
+        """See `prepare_pairs`."""
+        prepare_pairs(cases[share], job.dataset, job.plan, job.run.cache, progress=progress)
+
+    def prepared(self, cases: Sequence[RegressionCase], job: Job) -> list[PreparedPair]:
+        """See `prepare_pairs`."""
+        return prepare_pairs(cases, job.dataset, job.plan, job.run.cache, check=False)
 
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
         """Patches."""
@@ -66,7 +59,7 @@ class Regression(Task):
         """The plan's."""
         return RegressionLoss(job.plan.loss)
 
-    def validate(self, cases: Cases, job: Job, state: State) -> Validation:
+    def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
         """Whole volumes, window by window, on the prepared grid; the cases are shared among the processes."""
         plan, fabric, names = job.plan, state.fabric, job.dataset.target_names
         sums = torch.zeros(3, plan.outputs, dtype=torch.float64, device=fabric.device)
@@ -80,7 +73,7 @@ class Regression(Task):
         columns: dict[str, float | None] = {"mae": float(np.mean(mae)), "rmse": float(np.mean(rmse))}
         for index, name in enumerate(names):
             columns.update({f"mae_{name}": mae[index], f"rmse_{name}": rmse[index]})
-        return Validation(score=-float(np.mean(np.array(mae) / plan.target_std)), columns=columns)
+        return ValidationResult(score=-float(np.mean(np.array(mae) / plan.target_std)), columns=columns)
 
     def metadata(self, job: Job, best: dict[str, float | None]) -> dict[str, Any]:
         """Names and units of the values, and the window."""
@@ -104,7 +97,7 @@ def _predicted(case: PreparedPair, job: Job, state: State) -> np.ndarray[Any, An
     plan = job.plan
     values = sliding_window_inference(
         np.asarray(case.image),
-        TorchEngine(state.module, device=state.fabric.device, precision=PRECISIONS[job.precision]),
+        TorchEngine(state.module, device=state.fabric.device, precision=job.precision.for_inference),
         roi_size=plan.patch_size,
         overlap=min(plan.overlap, LARGEST_OVERLAP),
         sw_batch_size=plan.batch_size,

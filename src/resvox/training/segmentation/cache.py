@@ -1,13 +1,9 @@
-"""Prepared cases on disk: preprocessed once, memory-mapped by every process that trains."""
+"""The prepared cases of a segmentation: memory-mapped by every process that trains."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +12,7 @@ import numpy as np
 
 from resvox.datasets.labelled import read_labelled
 from resvox.datasets.segmentation import Case, Dataset
+from resvox.training.prepared import entry_facts, entry_name, prepared_entry, stamp
 
 if TYPE_CHECKING:
     from resvox.preprocessing import Preprocessing
@@ -52,13 +49,24 @@ class PreparedCase:
         return np.load(self.folder / "voxels.npy", mmap_mode="r")[first:last]
 
 
-def prepare_case(case: Case, dataset: Dataset, preprocessing: Preprocessing, folder: Path) -> PreparedCase:
-    """The case out of the cache, prepared first where it is not there or its files have changed."""
-    name = re.sub(r"[^\w.-]", "_", case.id)  # ids come from manifests and may hold anything
-    target = folder / f"{name}-{cache_key(case, dataset, preprocessing)}"
-    if not (target / "facts.json").is_file():
-        _write(case, dataset, preprocessing, target)
-    facts = json.loads((target / "facts.json").read_text(encoding="utf-8"))
+def prepare_case(
+    case: Case, dataset: Dataset, preprocessing: Preprocessing, folder: Path, *, check: bool = True
+) -> PreparedCase:
+    """The case out of the cache, prepared first where it is missing or damaged, or its files have changed.
+
+    Args:
+        check: False where this run has checked or written the entry before: then its facts are read and nothing else.
+    """
+    target = folder / entry_name(case.id, *_determined_by(case, dataset, preprocessing))
+    if check:
+        facts = prepared_entry(
+            target,
+            lambda temporary: _write(case, dataset, preprocessing, temporary),
+            arrays=("image.npy", "label.npy", "voxels.npy"),
+            facts=("shape", "voxels_of"),
+        )
+    else:
+        facts = entry_facts(target)
     return PreparedCase(
         id=case.id,
         folder=target,
@@ -73,61 +81,36 @@ def prepare_cases(
     preprocessing: Preprocessing,
     folder: Path,
     *,
+    check: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[PreparedCase]:
     """`prepare_case` for each; ``progress`` is called with (done, in all, id)."""
     prepared = []
     for done, case in enumerate(cases, start=1):
-        prepared.append(prepare_case(case, dataset, preprocessing, folder))
+        prepared.append(prepare_case(case, dataset, preprocessing, folder, check=check))
         if progress is not None:
             progress(done, len(cases), case.id)
     return prepared
 
 
-def cache_key(case: Case, dataset: Dataset, preprocessing: Preprocessing) -> str:
-    """Changes with the preprocessing, the label values, and the size or date of any of the case's files."""
+def _determined_by(case: Case, dataset: Dataset, preprocessing: Preprocessing) -> tuple[Any, ...]:
+    """The preprocessing, the label values, and the size and date of each of the case's files."""
     assert case.label is not None
-    said = [LAYOUT, preprocessing.to_dict(), list(dataset.labels.values()), dataset.channel_names]
-    stamps = [stamp(path) for path in (*case.images, case.label)]
-    text = json.dumps([said, stamps], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    settings = [LAYOUT, preprocessing.to_dict(), list(dataset.labels.values()), dataset.channel_names]
+    return settings, [stamp(path) for path in (*case.images, case.label)]
 
 
-def stamp(path: Path) -> list[Any]:
-    """What changes when a file, or one in a folder of DICOM slices, does."""
-    files: Iterable[Path] = sorted(path.iterdir()) if path.is_dir() else [path]  # a folder is a DICOM series
-    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
-def _write(case: Case, dataset: Dataset, preprocessing: Preprocessing, target: Path) -> None:
+def _write(case: Case, dataset: Dataset, preprocessing: Preprocessing, folder: Path) -> dict[str, Any]:
     image, label_map = read_labelled(case, dataset)
     prepared = preprocessing.apply(image)
     values = np.asarray(list(dataset.labels.values()))
     on_grid = prepared.labels(label_map)
     label = np.searchsorted(values, on_grid).astype(np.uint8 if len(values) <= 256 else np.uint16)
     voxels, voxels_of = _coordinates(case.id, label, len(values))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        np.save(temporary / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
-        np.save(temporary / "label.npy", label)
-        np.save(temporary / "voxels.npy", voxels)
-        facts = {"id": case.id, "shape": label.shape, "voxels_of": voxels_of}
-        (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        put_in_place(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def put_in_place(temporary: Path, target: Path) -> None:
-    """Move a finished folder to its name, unless another process was faster."""
-    try:
-        os.rename(temporary, target)
-    except OSError:
-        # Another process was faster; its folder holds the same, so ours can go. Anything else is an error.
-        if not (target / "facts.json").is_file():
-            raise
+    np.save(folder / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
+    np.save(folder / "label.npy", label)
+    np.save(folder / "voxels.npy", voxels)
+    return {"id": case.id, "shape": label.shape, "voxels_of": voxels_of}
 
 
 def _coordinates(

@@ -1,17 +1,16 @@
-"""Patches: which case, around which voxel, cut out and padded. Sample number n is the same in every run."""
+"""Samples of a segmentation: patches around labelled voxels. Sample number n is the same in every run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
-from resvox.inference.windows import padding
 from resvox.training.augmentation import Augmentation
 from resvox.training.batches import Sample, epoch_order
+from resvox.training.patches import any_centre, cut_patch
 from resvox.training.randomness import Purpose, generator
 from resvox.training.segmentation.cache import PreparedCase
 from resvox.training.segmentation.plan import Plan
@@ -59,29 +58,3 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
             flat = int(voxels[int(rng.integers(len(voxels)))])
             return tuple(int(place) for place in np.unravel_index(flat, case.shape))
         return any_centre(case.shape, self.plan.patch_size, rng)
-
-
-def any_centre(shape: Sequence[int], patch: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
-    """Uniform over the patches that fit, not over voxels: borders are not seen more often than the middle."""
-    starts = [int(rng.integers(max(1, n - p + 1))) for n, p in zip(shape, patch, strict=True)]
-    return tuple(start + p // 2 for start, p in zip(starts, patch, strict=True))
-
-
-def cut_patch(
-    array: np.ndarray[Any, Any], centre: Sequence[int], patch: Sequence[int], size: Sequence[int]
-) -> np.ndarray[Any, Any]:
-    """Cut (channels, *size) around the patch that lies as near to ``centre`` as the array allows.
-
-    A patch longer than the array is padded with 0 on both sides, the way `sliding_window_inference` pads; so
-    is what ``size`` (larger than ``patch``: the margin a rotation needs) reaches beyond the array.
-    """
-    out = np.zeros((array.shape[0], *size), dtype=array.dtype)
-    source, target = [slice(None)], [slice(None)]
-    before = padding(array.shape[1:], patch)
-    for axis, (n, p, s) in enumerate(zip(array.shape[1:], patch, size, strict=True)):
-        start = -before[axis][0] if n < p else min(max(centre[axis] - p // 2, 0), n - p)
-        start -= (s - p) // 2
-        source.append(slice(max(start, 0), min(start + s, n)))
-        target.append(slice(max(-start, 0), max(-start, 0) + source[-1].stop - source[-1].start))
-    out[tuple(target)] = array[tuple(source)]
-    return out

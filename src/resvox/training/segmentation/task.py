@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
-from resvox.datasets.segmentation import Dataset
+from resvox.datasets.segmentation import Case, Dataset
 from resvox.training.batches import Sample
-from resvox.training.logs import ProgressDisplay
 from resvox.training.losses import SegmentationLoss
-from resvox.training.segmentation.cache import prepare_cases
+from resvox.training.plans.sides import safe_mirror_axes
+from resvox.training.segmentation.cache import PreparedCase, prepare_cases
 from resvox.training.segmentation.plan import Plan
-from resvox.training.segmentation.planning import safe_mirror_axes
 from resvox.training.segmentation.samples import PatchSampler
 from resvox.training.segmentation.validation import validate
-from resvox.training.steps import Job, State
-from resvox.training.task import Cases, Task, Validation, refuse_mismatch
+from resvox.training.task import Cases, Job, State, Task, ValidationResult, refuse_mismatch
 
 
 class Segmentation(Task):
@@ -40,21 +38,24 @@ class Segmentation(Task):
         """``dice_mean``, ``dice_<label>``..."""
         return ("dice_mean", *(f"dice_{name}" for name in dataset.foreground))
 
-    def prepare(self, fabric: Fabric, job: Job, display: ProgressDisplay) -> Cases:
-        """Cached cases in patches' reach."""
-        split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
-        display.say(f"cases to train {len(split.train)}, to validate {len(split.validation)}: {split.reason}")
-        _warn_of_mirroring(job, display)
-        everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
-        preprocessing = job.plan.preprocessing()
-        mine = everyone[fabric.global_rank :: fabric.world_size]
-        prepare_cases(mine, job.dataset, preprocessing, job.run.cache, progress=display.preparing)
-        fabric.barrier()
-        prepared = {case.id: case for case in prepare_cases(everyone, job.dataset, preprocessing, job.run.cache)}
-        return Cases(
-            train=[prepared[case.id] for case in split.train],
-            validation=[prepared[case.id] for case in split.validation],
-        )
+    def remarks(self, job: Job) -> list[str]:
+        """A warning of axes whose mirroring may swap labels."""
+        plan = job.plan
+        safe = safe_mirror_axes(list(job.dataset.foreground), plan.orientation, plan.spatial_dims)
+        # A plan edited by hand may mirror what its labels tell apart; it may also know better than their names.
+        risky = [axis for axis in plan.mirror_axes if axis not in safe]
+        names = ", ".join(job.dataset.foreground)
+        return [f"warning: mirror_axes {risky} may swap the sides that labels name ({names})"] if risky else []
+
+    def prepare(
+        self, cases: Sequence[Case], job: Job, *, share: slice, progress: Callable[[int, int, str], None]
+    ) -> None:
+        """See `prepare_cases`."""
+        prepare_cases(cases[share], job.dataset, job.plan.preprocessing(), job.run.cache, progress=progress)
+
+    def prepared(self, cases: Sequence[Case], job: Job) -> list[PreparedCase]:
+        """See `prepare_cases`."""
+        return prepare_cases(cases, job.dataset, job.plan.preprocessing(), job.run.cache, check=False)
 
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
         """Patches."""
@@ -64,7 +65,7 @@ class Segmentation(Task):
         """The plan's."""
         return SegmentationLoss(job.plan.loss)
 
-    def validate(self, cases: Cases, job: Job, state: State) -> Validation:
+    def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
         """Whole volumes, window by window."""
         result = validate(
             state.module,
@@ -75,7 +76,7 @@ class Segmentation(Task):
             precision=job.precision,
         )
         columns = {"dice_mean": result.mean, **{f"dice_{name}": value for name, value in result.dice.items()}}
-        return Validation(score=result.mean, columns=columns)
+        return ValidationResult(score=result.mean, columns=columns)
 
     def metadata(self, job: Job, best: dict[str, float | None]) -> dict[str, Any]:
         """Labels, colours, and the window."""
@@ -92,13 +93,3 @@ class Segmentation(Task):
             },
             "training": {"dice": dice},
         }
-
-
-def _warn_of_mirroring(job: Job, display: ProgressDisplay) -> None:
-    """A plan edited by hand may mirror what its labels tell apart; it may also know better than their names."""
-    plan = job.plan
-    safe = safe_mirror_axes(list(job.dataset.foreground), plan.orientation, plan.spatial_dims)
-    risky = [axis for axis in plan.mirror_axes if axis not in safe]
-    if risky:
-        names = ", ".join(job.dataset.foreground)
-        display.say(f"warning: mirror_axes {risky} may swap the sides that labels name ({names})")

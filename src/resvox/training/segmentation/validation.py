@@ -13,24 +13,23 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from resvox.inference import TorchEngine, labels_from_logits, sliding_window_inference
+from resvox.training.plans.precision import Precision
 from resvox.training.segmentation.cache import PreparedCase
 from resvox.training.segmentation.plan import Plan
-
-LARGEST_OVERLAP = 0.25  # of windows while validating: half the time of 0.5, and it only ranks checkpoints
-PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
+from resvox.training.task import LARGEST_OVERLAP
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validation:
+class LabelDice:
     """Mean Dice over cases of each label; None where neither a reference nor a prediction holds the label."""
 
     dice: dict[str, float | None]
 
     @property
-    def mean(self) -> float:
-        """Mean over the labels that have a value; 0 where none has."""
+    def mean(self) -> float | None:
+        """Mean over the labels that have a value; None where no label has one."""
         known = [value for value in self.dice.values() if value is not None]
-        return float(np.mean(known)) if known else 0.0
+        return float(np.mean(known)) if known else None
 
 
 def validate(
@@ -40,14 +39,14 @@ def validate(
     label_names: Sequence[str],
     *,
     fabric: Fabric,
-    precision: str = "32-true",
-) -> Validation:
+    precision: Precision = Precision.float32,
+) -> LabelDice:
     """Predict every case and compare; the cases are shared among the processes and the answer is everyone's.
 
     Args:
         label_names: names of classes 0, 1, ...; class 0 (background) is not scored.
     """
-    engine = TorchEngine(module, device=fabric.device, precision=PRECISIONS[precision])
+    engine = TorchEngine(module, device=fabric.device, precision=precision.for_inference)
     sums = torch.zeros(2, len(label_names), dtype=torch.float64, device=fabric.device)
     for case in cases[fabric.global_rank :: fabric.world_size]:
         logits = sliding_window_inference(
@@ -65,7 +64,7 @@ def validate(
     gathered = fabric.all_reduce(sums, reduce_op="sum") if fabric.world_size > 1 else sums
     assert isinstance(gathered, torch.Tensor)
     totals, counts = gathered.tolist()
-    return Validation(
+    return LabelDice(
         dice={
             name: total / count if count else None
             for name, total, count in list(zip(label_names, totals, counts, strict=True))[1:]

@@ -1,0 +1,89 @@
+"""The options of a training: each with its default, here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resvox.errors import PlanError
+
+if TYPE_CHECKING:
+    from resvox.training.plans.base import TrainingPlan
+
+# options that are fields of a plan, and the names they have there
+PLAN_FIELDS = {
+    "model": "model", "encoder": "encoder", "steps": "steps", "minutes": "max_minutes", "patch_size": "patch_size",
+    "spacing_mm": "spacing_mm", "batch_size": "batch_size", "precision": "precision", "seed": "seed",
+    "weights": "weights", "weights_peer": "weights_peer", "frozen_stages": "frozen_stages",
+    "layer_decay": "layer_decay",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `resvox.workflow.train` and ``resvox train`` can be asked for; None leaves a decision to the plan.
+
+    Args:
+        task: "segmentation", "classification" or "regression"; None takes the plan's, else segmentation.
+        model, encoder: names of `resvox.list_models(task=...)` and, for those that take one, of a backbone.
+        steps, minutes: when to stop, whichever comes first.
+        patch_size: voxels (D, H, W), for classes the size of the whole image.
+        spacing_mm: target spacing (D, H, W).
+        batch_size: patches or images per step.
+        weights: a file to begin from, of resvox or of a peer: the plan's network is chosen to fit them.
+        weights_peer: whose weights they are, where their names do not say.
+        frozen_stages: how many of stem and four residual stages learn nothing.
+        layer_decay: how much slower each stage learns than the one behind it.
+        plan: a plan or its YAML file, instead of one made from the data; other options change it.
+        plan_only: write ``out/plan.yaml`` for editing and stop there.
+        resume: continue from the last checkpoint of the run.
+        overwrite: start again where a run is.
+        device: "auto", "cpu" or "cuda".
+        processes: how many train together (GPUs, or CPU processes).
+        precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
+        seed: all randomness follows from it.
+        workers: processes that cut patches, for each process that trains.
+        progress: show a bar or lines.
+
+    Raises:
+        PlanError: a number of processes or workers that is out of range.
+    """
+
+    task: str | None = None
+    model: str | None = None
+    encoder: str | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    patch_size: tuple[int, ...] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    batch_size: int | None = None
+    weights: str | os.PathLike[str] | None = None
+    weights_peer: str | None = None
+    frozen_stages: int | None = None
+    layer_decay: float | None = None
+    plan: str | os.PathLike[str] | TrainingPlan | None = None
+    plan_only: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    device: str = "auto"
+    processes: int = 1
+    precision: str | None = None
+    seed: int | None = None
+    workers: int = 0
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("patch_size", "spacing_mm"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", os.path.expanduser(self.weights))
+        for name, least in (("processes", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise PlanError(f"{name}={getattr(self, name)}", expected=f"at least {least}")
+
+    def plan_fields(self) -> dict[str, Any]:
+        """The options that were given and are fields of a plan, under the plan's names."""
+        given = {field: getattr(self, name) for name, field in PLAN_FIELDS.items()}
+        return {field: value for field, value in given.items() if value is not None}

@@ -1,0 +1,36 @@
+"""Patches: around which voxel, cut out and padded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from resvox.inference.windows import padding
+
+
+def any_centre(shape: Sequence[int], patch: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+    """Uniform over the patches that fit, not over voxels: borders are not seen more often than the middle."""
+    starts = [int(rng.integers(max(1, n - p + 1))) for n, p in zip(shape, patch, strict=True)]
+    return tuple(start + p // 2 for start, p in zip(starts, patch, strict=True))
+
+
+def cut_patch(
+    array: np.ndarray[Any, Any], centre: Sequence[int], patch: Sequence[int], size: Sequence[int]
+) -> np.ndarray[Any, Any]:
+    """Cut (channels, *size) around the patch that lies as near to ``centre`` as the array allows.
+
+    A patch longer than the array is padded with 0 on both sides, the way `sliding_window_inference` pads; so
+    is what ``size`` (larger than ``patch``: the margin a rotation needs) reaches beyond the array.
+    """
+    out = np.zeros((array.shape[0], *size), dtype=array.dtype)
+    source, target = [slice(None)], [slice(None)]
+    before = padding(array.shape[1:], patch)
+    for axis, (n, p, s) in enumerate(zip(array.shape[1:], patch, size, strict=True)):
+        start = -before[axis][0] if n < p else min(max(centre[axis] - p // 2, 0), n - p)
+        start -= (s - p) // 2
+        source.append(slice(max(start, 0), min(start + s, n)))
+        target.append(slice(max(-start, 0), max(-start, 0) + source[-1].stop - source[-1].start))
+    out[tuple(target)] = array[tuple(source)]
+    return out

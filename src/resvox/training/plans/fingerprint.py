@@ -1,0 +1,138 @@
+"""What a dataset is like, in numbers that the planning rules of every task read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from resvox.volumes import Volume
+
+CANONICAL = "SPL"  # head up, then back, then left: the axes of an axial scan as SimpleITK hands them out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intensities:
+    """Values of one channel under the labels, over all cases, in the units of the files."""
+
+    channel: str
+    percentile_00_5: float
+    percentile_99_5: float
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFacts:
+    """Size in voxels and spacing in mm of one case, axes in canonical order, and voxels of each label."""
+
+    id: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    axis_codes: str
+    voxels: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """A dataset's numbers: everything that the planning rules read.
+
+    ``orientation`` is "SPL" for volumes (axes of every case are counted in that order) and None for images.
+    """
+
+    name: str
+    spatial_dims: int
+    channel_names: tuple[str, ...]
+    labels: dict[str, int]
+    orientation: str | None
+    cases: tuple[CaseFacts, ...]
+    intensities: tuple[Intensities, ...]
+
+    @property
+    def median_spacing_mm(self) -> tuple[float, ...]:
+        """Median spacing of each axis over cases."""
+        return tuple(float(v) for v in np.median([case.spacing_mm for case in self.cases], axis=0))
+
+    @property
+    def voxels(self) -> dict[str, int]:
+        """Voxels of each label over all cases, background included."""
+        return {name: sum(case.voxels[name] for case in self.cases) for name in self.labels}
+
+    @property
+    def balance(self) -> dict[str, float]:
+        """Each label's share of all voxels."""
+        total = sum(self.voxels.values())
+        return {name: count / total for name, count in self.voxels.items()}
+
+    def median_shape(self, spacing_mm: tuple[float, ...]) -> tuple[int, ...]:
+        """Median size in voxels once every case is resampled to ``spacing_mm``."""
+        sizes = [np.asarray(case.shape) * np.asarray(case.spacing_mm) / np.asarray(spacing_mm) for case in self.cases]
+        return tuple(max(1, round(float(size))) for size in np.median(sizes, axis=0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a report or a JSON file."""
+        return asdict(self)
+
+
+def case_facts(case: str, volume: Volume, voxels: dict[str, int]) -> CaseFacts:
+    """Size and spacing of a case's volume with its axes in canonical order.
+
+    Args:
+        voxels: how many voxels each label has; empty where there are no labels.
+    """
+    codes = "".join(volume.axis_codes) if volume.spatial_dims == 3 else ""
+    order = canonical_order(codes) if codes else tuple(range(volume.spatial_dims))
+    return CaseFacts(
+        id=case,
+        shape=tuple(int(volume.grid.shape[axis]) for axis in order),
+        spacing_mm=tuple(float(volume.spacing_mm[axis]) for axis in order),
+        axis_codes=codes,
+        voxels=voxels,
+    )
+
+
+def canonical_order(axis_codes: str) -> tuple[int, ...]:
+    """Which array axis lies along S, P and L: ``canonical_order("PIR") == (1, 0, 2)``."""
+    opposite = {"S": "I", "I": "S", "P": "A", "A": "P", "L": "R", "R": "L"}
+    return tuple(
+        next(axis for axis, code in enumerate(axis_codes) if letter in (code, opposite[code])) for letter in CANONICAL
+    )
+
+
+def case_generator(case: str) -> np.random.Generator:
+    """Random numbers that depend on the case's id alone, so that a statistic ignores what else is in the dataset."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(case.encode()).digest()[:8], "little"))
+
+
+def sampled_values(case: str, volume: Volume, count: int) -> np.ndarray[Any, Any]:
+    """(channels, at most ``count``) values of a volume; of every volume of a case at the same places."""
+    channels = volume.with_channel_axis().reshape(volume.channels, -1)
+    if channels.shape[1] > count:
+        channels = channels[:, case_generator(case).choice(channels.shape[1], size=count, replace=False)]
+    return channels.astype(np.float64)
+
+
+def channel_intensities(names: Sequence[str], values: Iterable[np.ndarray[Any, Any]]) -> tuple[Intensities, ...]:
+    """The statistics of each channel over arrays of shape (channels, samples)."""
+    pooled = np.concatenate(list(values), axis=1)
+    return tuple(intensities(name, channel) for name, channel in zip(names, pooled, strict=True))
+
+
+def intensities(name: str, values: np.ndarray[Any, Any]) -> Intensities:
+    """The numbers of one channel's values."""
+    low, high = np.percentile(values, (0.5, 99.5))
+    return Intensities(
+        channel=name,
+        percentile_00_5=float(low),
+        percentile_99_5=float(high),
+        mean=float(values.mean()),
+        std=float(values.std()),
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+    )

@@ -1,0 +1,133 @@
+"""Prepared cases on disk: written whole, checked before a run uses them, prepared anew where they are damaged."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resvox.errors import ResvoxError
+
+FACTS = "facts.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+_BLOCK = 1 << 22
+
+
+def entry_name(case: str, *determined_by: Any) -> str:
+    """A name for a case's entry that changes with everything that determines its content."""
+    plain = re.sub(r"[^\w.-]", "_", case)  # ids come from manifests and may hold anything
+    text = json.dumps(list(determined_by), sort_keys=True, default=str)
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def stamp(path: Path) -> list[Any]:
+    """What changes when a file, or one in a folder of DICOM slices, does."""
+    files: Iterable[Path] = sorted(path.iterdir()) if path.is_dir() else [path]  # a folder is a DICOM series
+    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def prepared_entry(
+    target: Path, write: Callable[[Path], dict[str, Any]], *, arrays: Sequence[str], facts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The facts of the entry ``target``, which is written first where it is missing or damaged.
+
+    Args:
+        write: writes the arrays of the entry into an empty folder and returns its facts.
+        arrays: names of the files that an entry has.
+        facts: names of the facts that it has.
+
+    Raises:
+        ResvoxError: a disk that is full, or a folder that cannot be written; names it.
+    """
+    if target.is_dir():
+        found = _whole_facts(target, arrays, facts)
+        if found is not None:
+            return found
+        shutil.rmtree(target)
+    with naming_the_folder(target):
+        _write_entry(target, write)
+    return entry_facts(target)
+
+
+def entry_facts(target: Path) -> dict[str, Any]:
+    """The facts of an entry that `prepared_entry` has checked or written."""
+    facts: dict[str, Any] = json.loads((target / FACTS).read_text(encoding="utf-8"))
+    return facts
+
+
+def array_is_whole(path: Path, checksum: int | None = None) -> bool:
+    """Whether a ``.npy`` file can be mapped into memory and, where one is given, has the checksum."""
+    try:
+        np.load(path, mmap_mode="r")
+        return checksum is None or checksum_of(path) == checksum
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def checksum_of(path: Path) -> int:
+    """CRC-32 of a file: enough against damage, and as fast as the disk."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            value = zlib.crc32(block, value)
+    return value
+
+
+@contextmanager
+def naming_the_folder(target: Path) -> Iterator[None]:
+    """Turn a full disk, whose error names no file, into one line with folder, reason and fix."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ResvoxError(
+            f"a prepared case could not be written ({error.strerror})",
+            expected="space for the prepared cases: about 5 bytes per voxel after resampling",
+            fix="free space there, or name a folder on a larger disk in RESVOX_PREPARED, then run the same command",
+            path=target.parent,
+        ) from error
+
+
+def _whole_facts(target: Path, arrays: Sequence[str], needed: Sequence[str]) -> dict[str, Any] | None:
+    """The facts of an entry whose files are all as they were written; None where something is missing or damaged."""
+    try:
+        facts = entry_facts(target)
+        sums = facts.get("checksums", {})  # entries of older versions have none: then their arrays are opened only
+        whole = all(array_is_whole(target / name, sums.get(name)) for name in arrays)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return facts if whole and all(name in facts for name in needed) else None
+
+
+def _write_entry(target: Path, write: Callable[[Path], dict[str, Any]]) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        facts = write(temporary)
+        facts["checksums"] = {path.name: checksum_of(path) for path in sorted(temporary.glob("*.npy"))}
+        (temporary / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        _put_in_place(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Move a finished folder to its name, unless another process was faster."""
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        # Another process was faster; its folder holds the same, so this one can go. Anything else is an error.
+        if not (target / FACTS).is_file():
+            raise
