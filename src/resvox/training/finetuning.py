@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from resvox.blueprint.recipe import LEVELS
+from resvox.blueprint.resnet_recipe import LEVELS
 from resvox.training.plans.base import TrainingPlan
 from resvox.weights import load_weights
 

@@ -232,15 +232,6 @@ def _export(state: State, job: Job) -> None:
     content = load_checkpoint(job.run.best)
     state.module.load_state_dict(content["model"])
     best = content["progress"]
-    metadata = {
-        "preprocessing": job.plan.preprocessing().to_dict(),
-        "channel_names": list(job.dataset.channel_names),
-        **job.task.metadata(job, best.best),
-    }
-    metadata["training"] = {
-        "dataset": job.dataset.name,
-        "step": best.best_step,
-        "steps": state.progress.step,
-        **metadata["training"],
-    }
-    save_model(state.module, job.run.model, metadata=metadata)
+    training = {"dataset": job.dataset.name, "step": best.best_step, "steps": state.progress.step}
+    card = job.task.card(job, training, best.best)
+    save_model(state.module, job.run.model, metadata=card.to_dict())

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from resvox.cards import ModelCard
 from resvox.errors import PlanError
 from resvox.training.batches import Sample
 from resvox.training.checkpoints import Progress
@@ -141,8 +142,13 @@ class Task(ABC):
         """The network against the validation cases; the same result on every process."""
 
     @abstractmethod
-    def metadata(self, job: Job, best: dict[str, float | None]) -> dict[str, Any]:
-        """What a prediction needs beside the weights; ``best`` are the columns of the best validation."""
+    def card(self, job: Job, training: dict[str, Any], best: dict[str, float | None]) -> ModelCard:
+        """The card of the model file: what a prediction needs beside the weights.
+
+        Args:
+            training: dataset and steps; the task adds its scores.
+            best: the columns of the best validation.
+        """
 
 
 def refuse_mismatch(dataset: Any, *planned: tuple[str, Any, Any]) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from resvox.errors import PlanError
-from resvox.training.plans.base import TrainingPlan, plan_field
-from resvox.training.plans.fields import check_fraction, check_least, check_per_axis
+from resvox.training.plans.base import TrainingPlan
+from resvox.training.plans.fields import check_fraction, check_least, check_per_axis, plan_field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class ClassificationPlan(TrainingPlan):
         """Two classes at least, one size an axis, batches that batch norm can use."""
         check_least(self, {"num_classes": 2})
         check_fraction(self, "label_smoothing")
-        check_per_axis(self, "image_size")
+        check_per_axis(self, "image_size", self.spatial_dims)
         if self.norm == "batch" and self.batch_size == 1:
             raise PlanError(
                 "norm='batch' with batch_size=1",

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from resvox.cards import ClassificationCard, WholeImage
 from resvox.datasets.classification import ClassificationDataset, ImageCase, class_counts
 from resvox.evaluation import ClassScores, score_classes
 from resvox.inference import TorchEngine, probabilities_from_logits
@@ -75,18 +76,17 @@ class Classification(Task):
         # Few validation images give the same accuracy at many steps: the surer one is kept.
         return ValidationResult(score=scores.balanced_accuracy, tie=-scores.log_loss, columns=columns)
 
-    def metadata(self, job: Job, best: dict[str, float | None]) -> dict[str, Any]:
+    def card(self, job: Job, training: dict[str, Any], best: dict[str, float | None]) -> ClassificationCard:
         """Classes by index, and how an image becomes what the network sees."""
         plan: ClassificationPlan = job.plan
-        counts = class_counts(
-            job.dataset.split(fraction=plan.validation_fraction, seed=plan.seed).train, job.dataset.classes
+        split = job.dataset.split(fraction=plan.validation_fraction, seed=plan.seed)
+        return ClassificationCard(
+            preprocessing=plan.preprocessing().to_dict(),
+            channel_names=tuple(job.dataset.channel_names),
+            labels={name: index for index, name in enumerate(job.dataset.classes)},
+            inference=WholeImage(image_size=plan.image_size, fit=plan.fit, batch_size=plan.batch_size),
+            training={**training, "scores": best, "cases": class_counts(split.train, job.dataset.classes)},
         )
-        return {
-            "task": "classification",
-            "labels": {name: index for index, name in enumerate(job.dataset.classes)},
-            "inference": {"image_size": list(plan.image_size), "fit": plan.fit, "batch_size": plan.batch_size},
-            "training": {"scores": best, "cases": counts},
-        }
 
 
 def _scored(images: list[PreparedImage], job: Job, state: State) -> ClassScores:

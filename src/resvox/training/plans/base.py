@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import yaml
-
+from resvox.blueprint.resnet_recipe import LEVELS
 from resvox.errors import PlanError
 from resvox.files import write_atomically
-from resvox.training.plans.fields import check_choices, check_common_shapes, check_numbers, coerce
+from resvox.training.plans.fields import CHOICES, PARTS, check_fraction, check_least, check_per_axis, coerce, plan_field
+from resvox.training.plans.text import plain, plan_text, read_yaml
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from resvox.preprocessing import Preprocessing
 
 MAY_CHANGE_ON_RESUME = ("max_minutes", "checkpoint_interval")
-PARTS = ("task", "data", "network", "preprocessing", "learning", "monitoring")  # the order of the YAML
-
-
-def plan_field(default: Any, comment: str, part: str = "learning") -> Any:
-    """A dataclass field of a plan: its default, its comment in the YAML, and the part of the YAML that holds it."""
-    assert part in PARTS
-    return field(default=default, metadata={"comment": comment, "part": part})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +104,9 @@ class TrainingPlan(ABC):
             object.__setattr__(self, item.name, coerce(item.name, getattr(self, item.name), hints[item.name]))
         if self.task != self.TASK:
             raise PlanError(f"task={self.task!r} in a plan for {self.TASK}", expected=self.TASK)
-        check_choices(self)
-        check_numbers(self)
-        check_common_shapes(self)
+        _check_choices(self)
+        _check_numbers(self)
+        _check_shapes(self)
         self.check_own()
         self.preprocessing()  # refuses unknown normalizations and orientations
 
@@ -154,7 +147,7 @@ class TrainingPlan(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, without the notes."""
-        return {item.name: _plain(getattr(self, item.name)) for item in _fields(type(self))}
+        return {item.name: plain(getattr(self, item.name)) for item in _fields(type(self))}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, path: str | os.PathLike[str] | None = None) -> Self:
@@ -202,16 +195,8 @@ class TrainingPlan(ABC):
 
     def to_yaml(self) -> str:
         """The plan as YAML: a comment on each field, and the reason for its value where one is known."""
-        lines = ["# A training plan of resvox. Edit any value, then: resvox train DATASET -o RUN --plan THIS_FILE"]
-        for item in _fields(type(self)):
-            lines.append(f"\n# {item.metadata['comment']}")
-            if self.notes.get(item.name):
-                lines.append(f"#   why: {' '.join(self.notes[item.name].split())}")
-            value = yaml.safe_dump(
-                _plain(getattr(self, item.name)), default_flow_style=True, sort_keys=False, width=10_000
-            )
-            lines.append(f"{item.name}: {value.strip().removesuffix('...').strip()}")
-        return "\n".join(lines) + "\n"
+        fields = ((item.name, item.metadata["comment"], getattr(self, item.name)) for item in _fields(type(self)))
+        return plan_text(fields, self.notes)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the plan as commented YAML, atomically."""
@@ -227,31 +212,6 @@ class TrainingPlan(ABC):
         return cls.from_dict(read_yaml(path), path=path)
 
 
-def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The fields in a plan's file, unchecked.
-
-    Raises:
-        PlanError: no such file, or not YAML.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PlanError("no such plan", expected="a YAML file", path=path) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PlanError(f"not YAML ({error})", expected="a plan as Plan.save writes it", path=path) from error
-    if not isinstance(values, dict):
-        raise PlanError("not a mapping", expected="lines of 'field: value'", path=path)
-    return values
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value
-
-
 @functools.lru_cache(maxsize=8)
 def _hints(cls: type[TrainingPlan]) -> dict[str, Any]:
     return typing.get_type_hints(cls)
@@ -262,3 +222,61 @@ def _fields(cls: type[TrainingPlan]) -> tuple[Any, ...]:
     """A plan's fields in the order of the YAML, without the notes."""
     own = [item for item in dataclasses.fields(cls) if item.name != "notes"]
     return tuple(sorted(own, key=lambda item: PARTS.index(item.metadata["part"])))
+
+
+def _check_choices(plan: TrainingPlan) -> None:
+    for name, choices in {**CHOICES, **plan.CHOICES}.items():
+        value = getattr(plan, name)
+        if value not in choices:
+            near = difflib.get_close_matches(value, choices, n=1, cutoff=0.4)
+            raise PlanError(
+                f"{name}={value!r}",
+                expected=f"one of {', '.join(choices)}",
+                fix=f"did you mean {near[0]!r}?" if near else "",
+            )
+
+
+def _check_numbers(plan: TrainingPlan) -> None:
+    least = {
+        "in_channels": 1, "batch_size": 1, "steps": 1, "validation_interval": 1, "checkpoint_interval": 1,
+        "warmup_steps": 0, "seed": 0, "weight_decay": 0, "gradient_clip": 0,
+    }  # fmt: skip
+    check_least(plan, least)
+    for name in ("validation_fraction", "momentum"):
+        check_fraction(plan, name)
+    if plan.learning_rate <= 0 or (plan.max_minutes is not None and plan.max_minutes <= 0):
+        raise PlanError(f"learning_rate={plan.learning_rate}, max_minutes={plan.max_minutes}", expected="more than 0")
+    if not 0 < plan.layer_decay <= 1:
+        raise PlanError(f"layer_decay={plan.layer_decay}", expected="above 0 and at most 1")
+    if not 0 <= plan.frozen_stages <= LEVELS or (plan.frozen_stages and plan.weights is None):
+        raise PlanError(
+            f"frozen_stages={plan.frozen_stages}, weights={plan.weights!r}",
+            expected=f"0 to {LEVELS}, and weights to keep",
+            fix="set weights to a file, or frozen_stages to 0",
+        )
+    if plan.warmup_steps >= plan.steps:
+        raise PlanError(
+            f"warmup_steps={plan.warmup_steps} with steps={plan.steps}",
+            expected="a warm-up shorter than the training",
+            fix=f"set warmup_steps to {plan.steps // 20}",
+        )
+
+
+def _check_shapes(plan: TrainingPlan) -> None:
+    if plan.spatial_dims not in (2, 3):
+        raise PlanError(f"spatial_dims={plan.spatial_dims}", expected="2 or 3")
+    check_per_axis(plan, "spacing_mm", plan.spatial_dims)
+    if len(plan.normalization) != plan.in_channels:
+        raise PlanError(
+            f"{len(plan.normalization)} normalizations for in_channels={plan.in_channels}",
+            expected="one per channel",
+        )
+    if any(axis not in range(plan.spatial_dims) for axis in plan.mirror_axes):
+        raise PlanError(f"mirror_axes={plan.mirror_axes}", expected=f"axes from 0 to {plan.spatial_dims - 1}")
+    if len(plan.strides) != LEVELS or any(
+        len(stride) != plan.spatial_dims or min(stride) < 1 for stride in plan.axis_strides
+    ):
+        raise PlanError(
+            f"strides={plan.strides}",
+            expected=f"{LEVELS} strides, each a number or {plan.spatial_dims} numbers",
+        )

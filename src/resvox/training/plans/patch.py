@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from resvox.blueprint.resnet_recipe import LEVELS
 from resvox.errors import PlanError
-from resvox.training.plans.base import TrainingPlan, plan_field
-from resvox.training.plans.fields import check_patch
+from resvox.training.plans.base import TrainingPlan
+from resvox.training.plans.fields import check_fraction, check_per_axis, plan_field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,8 @@ class PatchPlan(TrainingPlan):
         return self.patch_size
 
     def check_own(self) -> None:
-        """See `check_patch`."""
-        check_patch(self)
+        """Check overlap, patch, depth and filters."""
+        _check_patch(self)
 
     @property
     def total_stride(self) -> tuple[int, ...]:
@@ -76,3 +77,24 @@ class PatchPlan(TrainingPlan):
             "num_classes": outputs,
             **{name: value for name, value in decided.items() if name in taken},
         }
+
+
+def _check_patch(plan: PatchPlan) -> None:
+    """The fields of a network that answers every voxel of a patch."""
+    check_fraction(plan, "overlap")
+    check_per_axis(plan, "patch_size", plan.spatial_dims)
+    if not 1 <= plan.encoder_depth <= LEVELS or len(plan.decoder_filters) < plan.encoder_depth:
+        raise PlanError(
+            f"decoder_filters={plan.decoder_filters} with encoder_depth={plan.encoder_depth}",
+            expected=f"a depth from 1 to {LEVELS}, and a width for each of its stages",
+        )
+    if any(size % total for size, total in zip(plan.patch_size, plan.total_stride, strict=True)):
+        nearest = tuple(
+            max(total, round(size / total) * total)
+            for size, total in zip(plan.patch_size, plan.total_stride, strict=True)
+        )
+        raise PlanError(
+            f"patch_size={plan.patch_size} with strides that divide it by {plan.total_stride}",
+            expected="a patch whose axes are multiples of the total stride",
+            fix=f"use patch_size {nearest}",
+        )

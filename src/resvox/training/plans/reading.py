@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from resvox.training.plans.base import TrainingPlan, read_yaml
+from resvox.training.plans.base import TrainingPlan
+from resvox.training.plans.text import read_yaml
 from resvox.training.tasks import DEFAULT_TASK, plan_class
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from resvox.blueprint.recipe import LEVELS
+from resvox.blueprint.resnet_recipe import LEVELS
 from resvox.errors import PlanError
 from resvox.training.plans.fingerprint import CANONICAL, Fingerprint, Intensities
 from resvox.training.plans.sides import OPPOSITES

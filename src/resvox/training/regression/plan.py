@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from resvox.errors import PlanError
-from resvox.training.plans.base import plan_field
-from resvox.training.plans.fields import check_least, check_patch
+from resvox.training.plans.fields import check_least, plan_field
 from resvox.training.plans.patch import PatchPlan
 
 
@@ -33,14 +32,14 @@ class RegressionPlan(PatchPlan):
     loss: str = plan_field("l1", "l1, mse or huber, of (value - mean) / std")
 
     def check_own(self) -> None:
-        """See `check_patch`; and one mean and one deviation a value."""
+        """As `PatchPlan`, and one mean and one deviation per value."""
         check_least(self, {"outputs": 1, "encoder_depth": 1})
         if not len(self.target_mean) == len(self.target_std) == self.outputs or min(self.target_std) <= 0:
             raise PlanError(
                 f"target_mean={self.target_mean}, target_std={self.target_std} with outputs={self.outputs}",
                 expected="one mean, and one deviation above 0, for each value",
             )
-        check_patch(self)
+        super().check_own()
 
     def model_options(self) -> dict[str, Any]:
         """The keyword arguments for `resvox.create_model(plan.model, ...)`."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from resvox.cards import RegressionCard, Windows
 from resvox.datasets.regression import RegressionCase, RegressionDataset
 from resvox.inference import TorchEngine, sliding_window_inference
 from resvox.training.batches import Sample
@@ -75,21 +76,18 @@ class Regression(Task):
             columns.update({f"mae_{name}": mae[index], f"rmse_{name}": rmse[index]})
         return ValidationResult(score=-float(np.mean(np.array(mae) / plan.target_std)), columns=columns)
 
-    def metadata(self, job: Job, best: dict[str, float | None]) -> dict[str, Any]:
+    def card(self, job: Job, training: dict[str, Any], best: dict[str, float | None]) -> RegressionCard:
         """Names and units of the values, and the window."""
-        plan = job.plan
-        return {
-            "task": "regression",
-            "target_names": list(job.dataset.target_names),
-            "target_mean": list(plan.target_mean),
-            "target_std": list(plan.target_std),
-            "inference": {
-                "roi_size": list(plan.patch_size),
-                "overlap": plan.overlap,
-                "mirror_axes": list(plan.mirror_axes),
-            },
-            "training": {"scores": best},
-        }
+        plan: RegressionPlan = job.plan
+        return RegressionCard(
+            preprocessing=plan.preprocessing().to_dict(),
+            channel_names=tuple(job.dataset.channel_names),
+            target_names=tuple(job.dataset.target_names),
+            target_mean=plan.target_mean,
+            target_std=plan.target_std,
+            inference=Windows(roi_size=plan.patch_size, overlap=plan.overlap, mirror_axes=plan.mirror_axes),
+            training={**training, "scores": best},
+        )
 
 
 def _predicted(case: PreparedPair, job: Job, state: State) -> np.ndarray[Any, Any]:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from resvox.training.plans.base import plan_field
-from resvox.training.plans.fields import check_fraction, check_least, check_patch
+from resvox.training.plans.fields import check_fraction, check_least, plan_field
 from resvox.training.plans.patch import PatchPlan
 
 
@@ -32,10 +31,10 @@ class Plan(PatchPlan):
     loss: str = plan_field("dice_ce", "dice_ce or ce")
 
     def check_own(self) -> None:
-        """See `check_patch`; and two classes at least."""
+        """As `PatchPlan`, and at least two classes."""
         check_least(self, {"num_classes": 2, "encoder_depth": 1})
         check_fraction(self, "foreground_fraction", may_be_one=True)
-        check_patch(self)
+        super().check_own()
 
     def model_options(self) -> dict[str, Any]:
         """The keyword arguments for `resvox.create_model(plan.model, ...)`."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from resvox.cards import SegmentationCard, Windows
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.training.batches import Sample
 from resvox.training.losses import SegmentationLoss
@@ -78,18 +79,15 @@ class Segmentation(Task):
         columns = {"dice_mean": result.mean, **{f"dice_{name}": value for name, value in result.dice.items()}}
         return ValidationResult(score=result.mean, columns=columns)
 
-    def metadata(self, job: Job, best: dict[str, float | None]) -> dict[str, Any]:
+    def card(self, job: Job, training: dict[str, Any], best: dict[str, float | None]) -> SegmentationCard:
         """Labels, colours, and the window."""
-        plan, dataset = job.plan, job.dataset
+        plan: Plan = job.plan
         dice = {name.removeprefix("dice_"): value for name, value in best.items() if name != "dice_mean"}
-        return {
-            "task": "segmentation",
-            "labels": dict(dataset.labels),
-            "colours": job.colours,
-            "inference": {
-                "roi_size": list(plan.patch_size),
-                "overlap": plan.overlap,
-                "mirror_axes": list(plan.mirror_axes),
-            },
-            "training": {"dice": dice},
-        }
+        return SegmentationCard(
+            preprocessing=plan.preprocessing().to_dict(),
+            channel_names=tuple(job.dataset.channel_names),
+            labels=dict(job.dataset.labels),
+            colours=job.colours,
+            inference=Windows(roi_size=plan.patch_size, overlap=plan.overlap, mirror_axes=plan.mirror_axes),
+            training={**training, "dice": dice},
+        )

@@ -1,0 +1,50 @@
+"""A plan's YAML: a comment on each field and the reason for its value, and the way back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from resvox.errors import PlanError
+
+
+def plan_text(fields: Iterable[tuple[str, str, Any]], notes: Mapping[str, str]) -> str:
+    """YAML of (name, comment, value) in order, with the notes as reasons."""
+    lines = ["# A training plan of resvox. Edit any value, then: resvox train DATASET -o RUN --plan THIS_FILE"]
+    for name, comment, value in fields:
+        lines.append(f"\n# {comment}")
+        if notes.get(name):
+            lines.append(f"#   why: {' '.join(notes[name].split())}")
+        text = yaml.safe_dump(plain(value), default_flow_style=True, sort_keys=False, width=10_000)
+        lines.append(f"{name}: {text.strip().removesuffix('...').strip()}")
+    return "\n".join(lines) + "\n"
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The fields in a plan's file, unchecked.
+
+    Raises:
+        PlanError: no such file, or not YAML.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PlanError("no such plan", expected="a YAML file", path=path) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PlanError(f"not YAML ({error})", expected="a plan as Plan.save writes it", path=path) from error
+    if not isinstance(values, dict):
+        raise PlanError("not a mapping", expected="lines of 'field: value'", path=path)
+    return values
+
+
+def plain(value: Any) -> Any:
+    """Mappings as dicts and sequences as lists, all the way down."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value
