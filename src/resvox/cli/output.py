@@ -120,7 +120,8 @@ class PredictDisplay:
         )
 
     def __enter__(self) -> PredictDisplay:
-        self._bars.start()
+        if err.is_terminal:
+            self._bars.start()
         self._cases = self._bars.add_task("cases", total=None)
         self._windows = self._bars.add_task("windows", total=None)
         return self
@@ -128,7 +129,8 @@ class PredictDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if err.is_terminal:  # older Rich (13.7 to 14.0) prints an empty line even for a disabled bar
+            self._bars.stop()
 
     def start(self, cases: int) -> None:
         """The number of cases is known."""
