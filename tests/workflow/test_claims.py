@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from resvox.prediction import claims as claims_module
-from resvox.prediction.claims import Claims
+from resvox import locks as claims_module
+from resvox.locks import Claims
 
 
 def test_a_case_has_one_holder_and_is_free_again_after_release(tmp_path):

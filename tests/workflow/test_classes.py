@@ -12,7 +12,7 @@ from training.classified import shape_arrays, write_npz
 import resvox
 from resvox import workflow
 from resvox.errors import EvaluationError, InferenceError, PlanError, WeightsError
-from resvox.prediction.claims import Claims
+from resvox.locks import Claims
 from resvox.prediction.classes import find_images
 from resvox.prediction.classifier import Classifier
 from resvox.volumes import Volume

@@ -106,7 +106,7 @@ def test_two_processes_share_a_folder_and_do_each_case_once(start_python, make_m
 
 
 def test_a_case_that_another_process_is_doing_is_left_to_it(make_model, write_scan, tmp_path):
-    from resvox.prediction.claims import Claims
+    from resvox.locks import Claims
 
     scan = write_scan(tmp_path / "a.nii.gz")
     with Claims(tmp_path / "out") as other:

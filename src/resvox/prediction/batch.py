@@ -17,7 +17,7 @@ from resvox.prediction.outcomes import CaseOutcome, PredictResult, one_line
 from resvox.prediction.pipeline import Stages, run_stages, timed_call
 
 if TYPE_CHECKING:
-    from resvox.prediction.claims import Claims
+    from resvox.locks import Claims
     from resvox.prediction.segmenter import Segmentation, Segmenter
     from resvox.preprocessing import Prepared
     from resvox.volumes import InputCase
@@ -52,7 +52,7 @@ class Heard:
 
 def segment_cases(options: SegmentOptions, heard: Heard) -> PredictResult:
     """The segmentation of every input, in this process."""
-    from resvox.prediction.claims import Claims
+    from resvox.locks import Claims
     from resvox.prediction.segmenter import Segmenter
 
     out = options.out

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from resvox.datasets.classification import ImageCase
-    from resvox.prediction.claims import Claims
+    from resvox.locks import Claims
     from resvox.prediction.classifier import Classifier
     from resvox.volumes import InputCase, Volume
 
@@ -76,7 +76,7 @@ def predict_classes(
     Raises:
         WeightsError: a model that cannot be used. InferenceError: predictions of another model in ``out``.
     """
-    from resvox.prediction.claims import Claims
+    from resvox.locks import Claims
     from resvox.prediction.classifier import Classifier
 
     out = Path(out)

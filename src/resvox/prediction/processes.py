@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError
+from resvox.locks import Claims
 from resvox.prediction.batch import Heard, SegmentOptions, segment_cases
-from resvox.prediction.claims import Claims
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
 
 if TYPE_CHECKING:

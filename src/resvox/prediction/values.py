@@ -13,7 +13,7 @@ from resvox.prediction.log import RunLog
 from resvox.prediction.outcomes import CaseOutcome, PredictResult, one_line
 
 if TYPE_CHECKING:
-    from resvox.prediction.claims import Claims
+    from resvox.locks import Claims
     from resvox.prediction.regressor import Regressor
     from resvox.volumes import InputCase
 
@@ -45,7 +45,7 @@ def predict_values(
     Raises:
         WeightsError: a model that cannot be used. InferenceError: an option that cannot be.
     """
-    from resvox.prediction.claims import Claims
+    from resvox.locks import Claims
     from resvox.prediction.regressor import Regressor
     from resvox.volumes import find_cases
     from resvox.volumes.formats import is_picture
