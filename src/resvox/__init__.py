@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resvox.blueprint import Blueprint
     from resvox.catalog import get_blueprint, list_models
     from resvox.factory import create_model
+    from resvox.viewer import view
     from resvox.walk import Walkthrough, walkthrough
     from resvox.weights import create_model_from, export_weights, load_model, load_weights, save_model
 
@@ -24,6 +25,7 @@ _DEFINED_IN = {
     "create_model": "resvox.factory",
     "Walkthrough": "resvox.walk",
     "walkthrough": "resvox.walk",
+    "view": "resvox.viewer",
     "save_model": "resvox.weights",
     "load_model": "resvox.weights",
     "load_weights": "resvox.weights",
@@ -61,6 +63,7 @@ __all__ = [
     "load_model",
     "load_weights",
     "save_model",
+    "view",
     "walkthrough",
 ]
 

@@ -11,6 +11,7 @@ import os
 from resvox.cli import train  # isort: skip
 from resvox.cli import predict  # isort: skip
 from resvox.cli import evaluate  # isort: skip
+from resvox.cli import view  # isort: skip
 from resvox.cli import models  # isort: skip
 from resvox.cli import walkthrough  # isort: skip
 from resvox.cli import convert  # isort: skip
@@ -18,7 +19,7 @@ from resvox.cli import export  # isort: skip
 from resvox.cli import demo  # isort: skip
 from resvox.cli.app import app
 
-__all__ = ["app", "convert", "demo", "evaluate", "export", "main", "models", "predict", "train", "walkthrough"]
+__all__ = ["app", "convert", "demo", "evaluate", "export", "main", "models", "predict", "train", "view", "walkthrough"]
 
 
 def main() -> None:

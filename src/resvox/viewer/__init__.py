@@ -14,8 +14,10 @@ _HOMES = {
     "curve_png": "pictures",
     "page": "report",
     "write_page": "report",
+    "View": "interactive",
+    "view": "interactive",
 }
-__all__ = ["curve_png", "label_colours", "overlay_png", "page", "write_page"]
+__all__ = ["View", "curve_png", "label_colours", "overlay_png", "page", "view", "write_page"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import KW_ONLY, dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from resvox.errors import VolumeError
+from resvox.errors import ResvoxError, VolumeError
 from resvox.volumes.grid import Grid
 
 
@@ -91,6 +93,14 @@ class Volume:
     def with_channel_axis(self) -> npt.NDArray[Any]:
         """The array as (channels, *spatial), a view."""
         return self.array if self.array.ndim > self.spatial_dims else self.array[np.newaxis]
+
+    def _repr_html_(self) -> str:
+        """The interactive page in a notebook; text where the viewer cannot show it."""
+        # By name: the viewer is built on volumes, and nothing of it is loaded before a notebook asks.
+        try:
+            return str(import_module("resvox.viewer.interactive").notebook_html(self))
+        except ResvoxError:
+            return f"<code>{html.escape(repr(self))}</code>"
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.array.shape))

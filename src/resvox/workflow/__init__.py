@@ -12,6 +12,7 @@ from resvox.workflow.evaluate import EvaluateResult, evaluate
 from resvox.workflow.export import ExportResult, export
 from resvox.workflow.predict import predict
 from resvox.workflow.train import train
+from resvox.workflow.view import ViewResult, view
 
 __all__ = [
     "CaseOutcome",
@@ -22,10 +23,12 @@ __all__ = [
     "PredictResult",
     "TrainOptions",
     "TrainPrecision",
+    "ViewResult",
     "convert",
     "demo",
     "evaluate",
     "export",
     "predict",
     "train",
+    "view",
 ]
