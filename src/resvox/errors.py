@@ -86,6 +86,10 @@ class PlanError(ResvoxError, ValueError):
     """A training plan that contradicts itself or the data."""
 
 
+class ViewerMissingError(ResvoxError):
+    """The script that draws the interactive page is not part of this installation."""
+
+
 class InferenceError(ResvoxError):
     """A prediction that cannot be made."""
 

@@ -12,7 +12,8 @@ def test_the_page_draws_scan_and_labels_in_chromium(page, tmp_path):
     done = subprocess.run(
         [
             chromium(), "--headless=new", *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,800",
-            "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=60000", f"--screenshot={shot}", page.as_uri(),
+            "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=60000",
+            f"--screenshot={shot}", page.as_uri(),
         ],
         capture_output=True, text=True, timeout=180,
     )  # fmt: skip

@@ -60,7 +60,8 @@ def test_the_label_under_the_cursor_has_its_name_and_its_colour(opened):
     picture = canvas(opened)
     # The crosshair stands inside the box; the pixels around its centre have the box's colour.
     x, y = opened.evaluate(
-        "(() => { const nv = resvox.viewer(); const t = nv.screenSlices[0].leftTopWidthHeight; const f = nv.scene.crosshairPos;"
+        "(() => { const nv = resvox.viewer(); const t = nv.screenSlices[0].leftTopWidthHeight;"
+        " const f = nv.scene.crosshairPos;"
         " const s = nv.gl.canvas.clientWidth / nv.gl.canvas.width;"
         " return [(t[0] + (1 - f[0]) * t[2]) * s, (t[1] + (1 - f[1]) * t[3]) * s]; })()"
     )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resvox._version import __version__
-from resvox.errors import ResvoxError
+from resvox.errors import ViewerMissingError
 from resvox.viewer.report import write_page
 from resvox.viewer.scene import MAX_VOXELS, Scene, SceneLayer, build_scene, stored_values
 
@@ -170,7 +170,7 @@ def _nifti(
 def _asset(name: str) -> str:
     file = resources.files("resvox.viewer") / "assets" / name
     if not file.is_file():
-        raise ResvoxError(
+        raise ViewerMissingError(
             "NiiVue's script is missing from this installation",
             expected="an installed release of resvox, which holds it",
             fix="in a clone of the repository: make viewer",

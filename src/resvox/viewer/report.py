@@ -39,6 +39,11 @@ def paragraph(text: str) -> str:
     return f"<p>{_text(text)}</p>"
 
 
+def link(target: str, text: str) -> str:
+    """A link to a file beside the page."""
+    return f'<p><a href="{_text(target)}">{_text(text)}</a></p>'
+
+
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
     """Large figures side by side: (what it is, its value, a note)."""
     cells = (

@@ -21,6 +21,7 @@ header { padding-top: 2.75rem; }
 h1 { font-size: 2.1rem; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 0.4rem; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 0 0 0.75rem; }
 h3 { font-size: 1rem; margin: 0 0 0.4rem; color: var(--soft); font-weight: 600; }
+a { color: var(--accent); }
 p { margin: 0 0 0.75rem; max-width: 46rem; }
 .lead { font-size: 1.12rem; color: var(--soft); margin-bottom: 1.5rem; }
 section, .notice { background: var(--card); border: 1px solid var(--rule); border-radius: 12px;

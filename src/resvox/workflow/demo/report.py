@@ -25,6 +25,7 @@ def write_report(run: DemoRun, path: Path) -> Path:
         _figures(run),
         notice("What this shows, and what it does not", *run.meaning),
         _overlay_section(run),
+        *_page_section(run),
         _score_section(run),
         _curve_section(run),
         _how_section(run),
@@ -65,6 +66,15 @@ def _overlay_section(run: DemoRun) -> str:
             "in every direction. The patient's right is on the left.",
         ),
     )
+
+
+def _page_section(run: DemoRun) -> list[str]:
+    """A link to the interactive page, where there is one."""
+    from resvox.viewer.report import link, section
+
+    if run.page is None:
+        return []
+    return [section("Look around", link(run.page.name, "Open the scan with both label maps in three planes and 3D"))]
 
 
 def _score_section(run: DemoRun) -> str:

@@ -44,6 +44,7 @@ class DemoRun:
     meaning: tuple[str, ...]
     seconds: dict[str, float]
     commands: tuple[str, ...]
+    page: Path | None = None  # the interactive page, where it could be made
 
 
 def demo(
@@ -89,6 +90,7 @@ def demo(
     say("Evaluating")
     scores = _evaluate(data, prediction, out / "metrics.json")
     clock.mark("evaluation")
+    page = _write_page(data, prediction, out / "view.html")
     run = DemoRun(
         data=data,
         plan=plan,
@@ -99,6 +101,7 @@ def demo(
         meaning=explain(data),
         seconds=clock.parts,
         commands=_commands(data, out),
+        page=page,
     )
     report = write_report(run, out / "report.html")
     clock.mark("report")
@@ -159,6 +162,25 @@ def _evaluate(data: DemoData, prediction: Path, json_path: Path) -> ScoreTable:
     )
     assert isinstance(found.scores, ScoreTable)
     return found.scores
+
+
+def _write_page(data: DemoData, prediction: Path, path: Path) -> Path | None:
+    """The interactive page; None where this installation lacks the viewer's script, which the demo can do without."""
+    from resvox.errors import ViewerMissingError
+    from resvox.viewer import label_colours, view
+
+    page = view(
+        data.image,
+        prediction,
+        reference=data.reference,
+        names=data.labels,
+        colours=label_colours(data.labels),
+        title=f"{data.case}: prediction and reference",
+    )
+    try:
+        return page.save(path)
+    except ViewerMissingError:
+        return None
 
 
 def _commands(data: DemoData, out: Path) -> tuple[str, ...]:
