@@ -273,12 +273,13 @@ def _windows(values: Array) -> tuple[DisplayWindow, ...]:
 def stored_values(scan: Volume) -> tuple[Array, float, float]:
     """The scan as 16-bit integers with ``value = stored * slope + intercept``.
 
-    Scans in whole numbers that fit (CT) keep them; others are rounded to 2048 levels over their range, which is more
-    than a screen shows.
+    Scans in whole numbers that fit (CT) keep them, and a wide range is rounded to whole numbers; others are rounded
+    to 2048 levels over their range, which is more than a screen shows.
     """
     array = np.nan_to_num(np.asarray(scan.array, dtype=np.float32), copy=True, nan=0.0, posinf=0.0, neginf=0.0)
     least, most = float(array.min()), float(array.max())
-    if most - least >= GREY_LEVELS / 8 and least >= -32768 and most <= 32767:
+    fits = least >= -32768 and most <= 32767
+    if fits and (most - least >= GREY_LEVELS or np.array_equal(array, np.rint(array))):
         return np.rint(array).astype(np.int16), 1.0, 0.0
     slope = (most - least) / (GREY_LEVELS - 1) or 1.0
     return np.rint((array - least) / slope).astype(np.int16), slope, least
