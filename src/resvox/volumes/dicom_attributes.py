@@ -17,6 +17,8 @@ from resvox.errors import VolumeError
 # pydicom reports every value that deviates from the standard; those that matter here become errors of ours.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\b")
 
+LONGEST_REASON = 240  # letters of what pydicom says of a damaged file
+
 
 def read_dataset(path: Path, tags: Sequence[str] | None = None) -> Dataset:
     """The data set of a file; with `tags`, only these and nothing of the pixels.
@@ -39,13 +41,18 @@ def read_dataset(path: Path, tags: Sequence[str] | None = None) -> Dataset:
 
 def damaged(error: Exception, path: Path) -> VolumeError:
     """The one line for whatever pydicom raised on a file that breaks the standard."""
-    said = " ".join(str(error).split()) or type(error).__name__
     return VolumeError(
-        f"damaged DICOM file ({said[:200]})",
+        f"damaged DICOM file ({shown(str(error) or type(error).__name__, LONGEST_REASON)})",
         expected="a whole, undamaged DICOM image",
         fix="copy or export it again",
         path=path,
     )
+
+
+def shown(value: str, longest: int = 60) -> str:
+    """A value from a file as a message shows it: in one line, printable, and not long."""
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in value).split())
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def groups_of(dataset: Dataset, path: Path) -> tuple[Dataset | None, Sequence[Dataset]]:
@@ -95,7 +102,7 @@ def numbers(dataset: Dataset | None, name: str, count: int, path: Path) -> tuple
         return None
     if len(found) != count or not all(map(math.isfinite, found)):
         raise VolumeError(
-            f"{name} is {value!r}",
+            f"{name} is {shown(str(value))}",
             expected=f"{count} finite number{'s' if count > 1 else ''}",
             fix="export the image again, or correct the attribute",
             path=path,

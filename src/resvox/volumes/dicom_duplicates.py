@@ -7,7 +7,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom_attributes import groups_of, read_dataset
+from resvox.volumes.dicom_attributes import groups_of, read_dataset, shown
 from resvox.volumes.dicom_header import Plane
 
 # Attributes that number the volumes of a series, and what such volumes are.
@@ -51,7 +51,7 @@ def difference_between(first: Plane, second: Plane) -> tuple[str, str]:
     for name, what in DISTINCTIONS.items():
         a, b = one.get(name), other.get(name)
         if a is not None and b is not None and a != b:
-            return f", with {name} {a} and {b}: several {what} in one series", fix
+            return f", with {name} {shown(a)} and {shown(b)}: several {what} in one series", fix
     return ", several echoes, phases or time points in one series, or a slice exported twice", fix
 
 

@@ -13,6 +13,7 @@ from resvox.volumes.dicom_header import Header, NoScanError, read_header
 from resvox.volumes.dicom_kinds import kind_of_sop_class
 from resvox.volumes.formats import is_dicom_name
 
+META_START = b"\x02\x00\x00\x00"  # the first attribute after the preamble
 STARTS_WITHOUT_PREAMBLE = (b"\x08\x00", b"\x00\x08", b"\x02\x00")  # older files start with group 0008 or 0002 at once
 
 
@@ -95,12 +96,19 @@ def dicom_paths(folder: Path) -> Iterator[Path]:
 
 
 def is_dicom(path: Path) -> bool:
-    """True for a file with the DICOM preamble, or one without it whose header is that of a DICOM image."""
+    """True for a file with the DICOM preamble, or one without it whose header is that of a DICOM image.
+
+    A file whose preamble is damaged counts too, so that reading it says so; a slice is never passed over for that.
+    """
     with open(path, "rb") as stream:
-        head = stream.read(132)
+        head = stream.read(136)
     if head[128:132] == b"DICM":
         return True
-    if head[:2] not in STARTS_WITHOUT_PREAMBLE or not (is_dicom_name(path) or path.suffix == ""):
+    if not (is_dicom_name(path) or path.suffix == ""):
+        return False
+    if head[132:136] == META_START:
+        return True
+    if head[:2] not in STARTS_WITHOUT_PREAMBLE:
         return False
     try:
         read_header(path)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resvox.errors import VolumeError
+from resvox.volumes.dicom_attributes import shown
 from resvox.volumes.dicom_duplicates import difference_between
 from resvox.volumes.dicom_header import Plane
 from resvox.volumes.grid import Grid
@@ -62,7 +63,7 @@ def axes_of(plane: Plane) -> tuple[npt.NDArray[np.float64], ...]:
     lengths = np.linalg.norm(along), np.linalg.norm(down)
     if min(lengths) < 0.5 or abs(float(along @ down)) > 0.1 * float(lengths[0] * lengths[1]):
         raise VolumeError(
-            f"ImageOrientationPatient {plane.orientation}",
+            f"ImageOrientationPatient is {_numbers(plane.orientation)}",
             expected="two unit vectors at right angles",
             fix="correct the attribute, or export the image again",
             path=plane.path,
@@ -82,10 +83,13 @@ def check_complete(planes: Sequence[Plane], path: Path) -> None:
     for attribute, (what, lacking) in wanted.items():
         if lacking:
             count = "a slice" if len(lacking) == 1 else f"{len(lacking)} of {len(planes)} slices"
+            fix = "export the series again with these attributes, or remove files that are not slices of it"
+            if all(plane.position_mm is None for plane in planes):
+                fix = "name each file by itself if these are single images, or export the series with these attributes"
             raise VolumeError(
-                f"{count} without {what}, no {attribute} in {_names(lacking)}",
+                f"{count} without {what}, no {attribute} in {_names(lacking, path)}",
                 expected="ImagePositionPatient, ImageOrientationPatient and PixelSpacing in every slice",
-                fix="export the series again with these attributes, or remove files that are not slices of it",
+                fix=fix,
                 path=path,
             )
 
@@ -99,11 +103,11 @@ def check_alike(planes: Sequence[Plane], path: Path) -> None:
     _refuse_odd("sizes", planes, [plane.size != usual_size for plane in planes], _size, path)
     turns = np.array([plane.orientation for plane in planes], float)
     turned = np.abs(turns - np.median(turns, axis=0)).max(axis=1) > COSINE_TOLERANCE
-    _refuse_odd("directions", planes, turned, lambda plane: _shown(plane.orientation), path)
+    _refuse_odd("directions", planes, turned, lambda plane: _numbers(plane.orientation), path)
     sizes = np.array([plane.pixel_spacing_mm for plane in planes], float)
     usual = np.median(sizes, axis=0)
     scaled = (np.abs(sizes - usual) > SPACING_TOLERANCE * usual).any(axis=1)
-    _refuse_odd("pixel spacings", planes, scaled, lambda plane: f"{_shown(plane.pixel_spacing_mm)} mm", path)
+    _refuse_odd("pixel spacings", planes, scaled, lambda plane: f"{_numbers(plane.pixel_spacing_mm)} mm", path)
 
 
 def _refuse_odd(
@@ -122,8 +126,8 @@ def _refuse_odd(
         usual = strange[0]
         strange = [plane for plane in strange[1:] if show(plane) != show(usual)] or strange[1:]
     raise VolumeError(
-        f"slices of different {what} in one series: {show(strange[0])} in {_names(strange)}, "
-        f"{show(usual)} in {usual.frame_name}",
+        f"slices of different {what} in one series: {show(strange[0])} in {_names(strange, path)}, "
+        f"{show(usual)} in {usual.name_within(path)}",
         expected="parallel slices of one kind and size, as those of a localizer are not",
         fix="remove the slices that do not belong, or put those of one stack in a folder of their own",
         path=path,
@@ -131,19 +135,19 @@ def _refuse_odd(
 
 
 def _colour(plane: Plane) -> str:
-    return f"{plane.samples} values per pixel ({plane.photometric})"
+    return f"{plane.samples} values per pixel ({shown(plane.photometric)})"
 
 
 def _size(plane: Plane) -> str:
     return f"{plane.size[0]} x {plane.size[1]}"
 
 
-def _shown(values: Sequence[float] | None) -> str:
+def _numbers(values: Sequence[float] | None) -> str:
     return "\\".join(f"{value:.4g}" for value in values or ())
 
 
-def _names(planes: Sequence[Plane]) -> str:
-    names = [plane.frame_name for plane in planes[:NAMES_IN_A_MESSAGE]]
+def _names(planes: Sequence[Plane], path: Path) -> str:
+    names = [plane.name_within(path) for plane in planes[:NAMES_IN_A_MESSAGE]]
     more = len(planes) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "")
 
@@ -180,12 +184,12 @@ def _check_steps(path: Path, heights: npt.NDArray[np.float64], ordered: Sequence
     """Refuse two slices at one height, and a hole; heights ascend."""
     steps = np.diff(heights)
     usual = float(np.sort(steps)[(len(steps) - 1) // 2])
+    names = [plane.name_within(path) for plane in ordered]
     at = int(np.argmin(steps))
     if steps[at] < SAME_PLACE_MM:
         difference, fix = difference_between(ordered[at], ordered[at + 1])
         raise VolumeError(
-            f"two slices at one position: {ordered[at].frame_name} and {ordered[at + 1].frame_name}, "
-            f"at {heights[at]:.2f} mm{difference}",
+            f"two slices at one position: {names[at]} and {names[at + 1]}, at {heights[at]:.2f} mm{difference}",
             expected="one slice per position",
             fix=fix,
             path=path,
@@ -193,7 +197,7 @@ def _check_steps(path: Path, heights: npt.NDArray[np.float64], ordered: Sequence
     at = int(np.argmax(steps))
     if steps[at] > 1.5 * usual:
         raise VolumeError(
-            f"a hole of {steps[at]:.2f} mm between slices {ordered[at].frame_name} and {ordered[at + 1].frame_name} "
+            f"a hole of {steps[at]:.2f} mm between slices {names[at]} and {names[at + 1]} "
             f"(at {heights[at]:.2f} and {heights[at + 1]:.2f} mm), the others {usual:.2f} mm apart",
             expected="evenly spaced slices",
             fix="find the missing slices, or leave out those on one side of the hole",

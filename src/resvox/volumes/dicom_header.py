@@ -8,8 +8,8 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom_attributes import groups_of, integer, macro_of, numbers, read_dataset, value_of
-from resvox.volumes.dicom_kinds import STANDARD_CLASSES, kind_of_sop_class
+from resvox.volumes.dicom_attributes import groups_of, integer, macro_of, numbers, read_dataset, shown, value_of
+from resvox.volumes.dicom_kinds import is_private_class, kind_of_sop_class
 
 HEADER_TAGS = (
     *(
@@ -26,6 +26,7 @@ HEADER_TAGS = (
     *("ImagePositionPatient", "ImageOrientationPatient"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
+META_CLASS = "MediaStorageSOPClassUID"  # in the file's meta information
 MOSAIC_WORDS = ("MOSAIC", "VFRAME")  # of ImageType, by Siemens and United Imaging
 
 
@@ -57,10 +58,12 @@ class Plane:
     orientation: tuple[float, ...] | None
     thickness_mm: float | None
 
-    @property
-    def frame_name(self) -> str:
-        """How an error message that already names the folder refers to this plane."""
-        return self.path.name if self.frames == 1 else f"{self.path.name} frame {self.index + 1}"
+    def name_within(self, path: Path) -> str:
+        """How a message that starts with `path`, the file itself or a folder above it, refers to this plane."""
+        if self.path == path:
+            return f"frame {self.index + 1}"
+        name = self.path.relative_to(path).as_posix()
+        return name if self.frames == 1 else f"{name} frame {self.index + 1}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +132,8 @@ def read_header(path: Path) -> Header:
         path=path,
         series_uid=str(value_of(dataset, "SeriesInstanceUID", path) or ""),
         series_number=integer(dataset, "SeriesNumber", path),
-        description=str(value_of(dataset, "SeriesDescription", path) or "").strip(),
-        modality=str(value_of(dataset, "Modality", path) or ""),
+        description=shown(str(value_of(dataset, "SeriesDescription", path) or "")),
+        modality=shown(str(value_of(dataset, "Modality", path) or "")),
         frames=frames,
         planes=planes,
         problem=problem,
@@ -140,13 +143,13 @@ def read_header(path: Path) -> Header:
 def _kind(dataset: Dataset, path: Path, *, has_pixels: bool) -> str | None:
     """What the file is if it holds no scan, or None."""
     meta: Dataset = getattr(dataset, "file_meta", None) or Dataset()
-    for holder, name in ((dataset, "SOPClassUID"), (meta, "MediaStorageSOPClassUID")):
-        sop_class = str(value_of(holder, name, path) or "")
+    classes = [str(value_of(dataset, "SOPClassUID", path) or ""), str(value_of(meta, META_CLASS, path) or "")]
+    for sop_class in classes:
         kind = kind_of_sop_class(sop_class)
         if kind is not None:
             return kind
-        if sop_class and not has_pixels and not sop_class.startswith(STANDARD_CLASSES):
-            return f"a vendor's object without pixels ({sop_class})"
+    if not has_pixels and is_private_class(classes[0]) and classes[0] == classes[1]:  # twice the same: not damaged
+        return f"a vendor's object without pixels ({classes[0]})"
     return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 STANDARD_CLASSES = "1.2.840.10008."
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 # The start of a SOP class, and what such a file is. In a folder these files are passed over.
@@ -40,3 +42,8 @@ NOT_SCANS = {
 def kind_of_sop_class(sop_class: str) -> str | None:
     """What a file of this SOP class is if it holds no scan ("a structured report"), or None."""
     return next((name for start, name in NOT_SCANS.items() if sop_class.startswith(start)), None)
+
+
+def is_private_class(sop_class: str) -> bool:
+    """True for a well-formed SOP class that is not one of the standard's."""
+    return bool(re.fullmatch(r"[0-9]+(\.[0-9]+)+", sop_class)) and not sop_class.startswith(STANDARD_CLASSES)

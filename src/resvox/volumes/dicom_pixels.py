@@ -14,12 +14,23 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom_attributes import damaged, groups_of, integer, items_of, macro_of, numbers, read_dataset
+from resvox.volumes.dicom_attributes import (
+    damaged,
+    groups_of,
+    integer,
+    items_of,
+    macro_of,
+    numbers,
+    read_dataset,
+    shown,
+    value_of,
+)
 from resvox.volumes.dicom_codecs import JPEG_FAMILY, decoded_frames, transfer_syntax
 from resvox.volumes.dicom_header import Plane
 
 INTEGER_TYPES = (np.int8, np.int16, np.int32, np.int64)
 COUNTING_TYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")  # what comes out of the decoder as RGB
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -60,18 +71,14 @@ def _values(path: Path, indices: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
             path=path,
         )
     shared, each = groups_of(dataset, path)
-    photometric = str(dataset.get("PhotometricInterpretation") or "")
-    if photometric == "MONOCHROME1":
-        warnings.warn(
-            "MONOCHROME1 images are read with their stored values, in which low means bright: "
-            "invert them where others of the same data set are MONOCHROME2",
-            stacklevel=2,
-        )
+    palette = _check_colours(dataset, path) == "PALETTE COLOR"
     frames = _stored(dataset, path, indices)
     for index in indices:
         try:
-            stored = next(frames)
-            if photometric == "PALETTE COLOR":
+            stored = next(frames, None)
+            if stored is None:
+                raise ValueError("fewer frames in the pixel data than NumberOfFrames")
+            if palette:
                 stored = apply_color_lut(stored, dataset)
         except VolumeError as error:
             raise VolumeError(error.got, expected=error.expected, fix=error.fix, path=path) from None
@@ -86,6 +93,26 @@ def _values(path: Path, indices: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
             yield _modality_values(stored, dataset, group, shared, path)
 
 
+def _check_colours(dataset: Dataset, path: Path) -> str:
+    """The PhotometricInterpretation, if its values can be read as grey values or RGB."""
+    photometric = str(value_of(dataset, "PhotometricInterpretation", path) or "")
+    samples = integer(dataset, "SamplesPerPixel", path) or 1
+    if samples not in (1, 3) or (samples == 3 and photometric not in COLOURS):
+        raise VolumeError(
+            f"{samples} values per pixel, PhotometricInterpretation {shown(photometric) or 'missing'}",
+            expected=f"grey values, a palette, or {', '.join(COLOURS)}",
+            fix="convert the image to RGB first",
+            path=path,
+        )
+    if photometric == "MONOCHROME1":
+        warnings.warn(
+            "MONOCHROME1 images are read with their stored values, in which low means bright: "
+            "invert them where others of the same data set are MONOCHROME2",
+            stacklevel=2,
+        )
+    return photometric
+
+
 def _stored(dataset: Dataset, path: Path, indices: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
     frames = integer(dataset, "NumberOfFrames", path) or 1
     wanted = [] if list(indices) == list(range(frames)) else indices  # nothing chosen: all, without searching for each
@@ -94,7 +121,7 @@ def _stored(dataset: Dataset, path: Path, indices: Sequence[int]) -> Iterator[np
         return
     shift, bits = _bit_field(dataset, path)
     for frame in decoded_frames(dataset, wanted, correct_unused_bits=False, view_only=True):
-        yield _used_bits(frame, shift, bits) if bits < frame.dtype.itemsize * 8 and bits > 1 else frame
+        yield _used_bits(frame, shift, bits) if bits < frame.dtype.itemsize * 8 else frame
 
 
 def _bit_field(dataset: Dataset, path: Path) -> tuple[int, int]:
