@@ -3,6 +3,7 @@
     python benchmarks/predict_vs_peers.py            # 512x512x300, minutes
     python benchmarks/predict_vs_peers.py --small    # a fourth of it along each axis
     python benchmarks/predict_vs_peers.py --folder   # 200 small scans instead of a large one
+    python benchmarks/predict_vs_peers.py --old DIR --paths resvox-old resvox    # an older checkout against this one
 
 prints Markdown, and writes it with --out FILE. The scan is the chest CT that slicerio ships, resampled to the size
 asked for; the network is a U-Net on resnet18 trained on it for two minutes (lungs and bones), so that label maps can be
@@ -27,6 +28,8 @@ from prediction.case import prepare, result, roi, scans
 from prediction.contenders import CHILDREN
 
 PATHS = ("monai", "monai-amp", "resvox-plain", "resvox-float32", "resvox-bfloat16", "resvox")
+OLD_PATHS = ("resvox-old-plain", "resvox-old-float32", "resvox-old")  # only with --old
+HERE = pathlib.Path(__file__).resolve()
 SAID = {
     "monai": "MONAI, float32",
     "monai-amp": "MONAI, bfloat16 autocast",
@@ -34,6 +37,9 @@ SAID = {
     "resvox-float32": "resvox, engine auto, float32",
     "resvox-bfloat16": "resvox, bfloat16 asked for, no guard",
     "resvox": "resvox, engine auto",
+    "resvox-old-plain": "resvox before, plain torch, float32",
+    "resvox-old-float32": "resvox before, engine auto, float32",
+    "resvox-old": "resvox before, engine auto",
 }
 
 
@@ -63,19 +69,34 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--steps", type=int, default=120, help="of training")
-    parser.add_argument("--paths", nargs="+", choices=PATHS, default=list(PATHS), help="one may be named twice")
+    parser.add_argument("--paths", nargs="+", choices=[*PATHS, *OLD_PATHS], help="one may be named twice")
+    parser.add_argument("--old", type=pathlib.Path, help="a checkout of an older commit, for the paths resvox-old...")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "resvox-benchmark")
     parser.add_argument("--out", type=pathlib.Path, help="write the Markdown here")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.paths = options.paths or [*PATHS, *(["resvox-old"] if options.old else [])]
+    if options.old is None and set(options.paths) & set(OLD_PATHS):
+        parser.error("the paths resvox-old... need --old CHECKOUT")
+    return options
+
+
+def source_of(options: argparse.Namespace, path: str) -> dict[str, str]:
+    """The environment in which a path's process finds its resvox; each checkout keeps its own compiled networks."""
+    if options.old is None:
+        return dict(os.environ)
+    old = path in OLD_PATHS
+    checkout = options.old.resolve() if old else HERE.parents[1]
+    cache = options.work / ("cache-old" if old else "cache")
+    return {**os.environ, "PYTHONPATH": str(checkout / "src"), "RESVOX_CACHE": str(cache)}
 
 
 def in_process(options: argparse.Namespace, path: str) -> dict[str, object]:
     command = [sys.executable, __file__, "--child", path, "--work", str(options.work), "--device", options.device]
     command += ["--classes", str(options.classes), *(["--small"] if options.small else [])]
     command += ["--folder", str(options.folder)] if options.folder else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=source_of(options, path))
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -132,7 +153,18 @@ def report(options: argparse.Namespace, rows: list[dict]) -> str:  # type: ignor
         "Stages of our path overlap where there are several scans, so they may add up to more than the total.",
         "",
     ]
-    return "\n".join([*head, *lines, ""])
+    return "\n".join([*head, *lines, "", *old_and_new(best)])
+
+
+def old_and_new(best: dict[str, dict]) -> list[str]:  # type: ignore[type-arg]
+    """A line for each pair of an older checkout's path and the same one of this."""
+    pairs = [(path, path.replace("-old", "")) for path in OLD_PATHS]
+    return [
+        f"* {SAID[new]}: before / now {best[old]['total'] / best[new]['total']:.2f} by the clock, "
+        f"{best[old]['cpu'] / best[new]['cpu']:.2f} in CPU seconds.\n"
+        for old, new in pairs
+        if old in best and new in best
+    ]
 
 
 def extra_packages() -> list[str]:

@@ -116,7 +116,7 @@ def run_resvox(options: argparse.Namespace) -> dict[str, object]:
         result(options, options.child),
         overwrite=True,
         device=options.device,
-        **variants[options.child],
+        **variants[options.child.replace("-old", "")],
     )
     total = time.perf_counter() - start
     assert done.ok, [case.reason for case in done.cases]
