@@ -13,7 +13,7 @@ import numpy as np
 
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.errors import DatasetError
-from resvox.volumes import read_volume
+from resvox.volumes import read_label_map, read_volume
 from resvox.volumes.formats import READ_ENDINGS, is_image, stem_of
 
 
@@ -230,5 +230,5 @@ def _labels_in_data(cases: tuple[Case, ...]) -> dict[str, int]:
     values: set[int] = {0}
     for case in cases:
         if case.label is not None:
-            values.update(int(value) for value in np.unique(read_volume(case.label).array))
+            values.update(int(value) for value in np.unique(read_label_map(case.label).array))
     return {"background" if value == 0 else f"label_{value}": value for value in sorted(values)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.errors import DatasetError
-from resvox.volumes import InputCase, Volume, read_case, read_volume
+from resvox.volumes import InputCase, Volume, read_case, read_label_map
 
 if TYPE_CHECKING:
     from resvox.volumes import Grid
@@ -30,7 +30,7 @@ def read_labelled(case: Case, dataset: Dataset) -> tuple[Volume, Volume]:
     """
     assert case.label is not None  # Case refuses an unlabelled case that is not a test case
     image = read_case(InputCase(id=case.id, paths=case.images, channels=len(dataset.channel_names)))
-    label = read_volume(case.label)
+    label = read_label_map(case.label)
     _check_channels(case, dataset, image)
     if label.channels != 1 or label.array.ndim != label.spatial_dims:
         raise DatasetError(f"a label map of {label.channels} channels", expected="one value a voxel", path=case.label)

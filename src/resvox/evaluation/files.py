@@ -22,11 +22,11 @@ def score_files(
         VolumeError: a file that cannot be read.
         EvaluationError: as ``score_case``.
     """
-    from resvox.volumes import read_volume
+    from resvox.volumes import read_label_map
 
     return score_case(
-        read_volume(prediction),
-        read_volume(reference),
+        read_label_map(prediction),
+        read_label_map(reference),
         labels,
         tolerance_mm=tolerance_mm,
         resample_to_reference=resample_to_reference,

@@ -87,10 +87,10 @@ def segment_cases(options: SegmentOptions, heard: Heard) -> PredictResult:
 
 
 def output_name(case: InputCase, suffix: str) -> str:
-    """The file name of a case's label map: NIfTI, or PNG where the input is a picture."""
-    from resvox.volumes.formats import is_picture
+    """The file name of a case's label map: NIfTI, or PNG where the input is a 2-D picture."""
+    from resvox.volumes.reading import is_flat_picture
 
-    return f"{case.id}{suffix}{'.png' if is_picture(case.paths[0]) else '.nii.gz'}"
+    return f"{case.id}{suffix}{'.png' if is_flat_picture(case.paths[0]) else '.nii.gz'}"
 
 
 def _cases_outside(out: Path, inputs: Inputs, channels: int, series: str | None) -> list[InputCase]:

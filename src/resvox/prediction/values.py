@@ -48,7 +48,7 @@ def predict_values(
     from resvox.locks import Claims
     from resvox.prediction.regressor import Regressor
     from resvox.volumes import find_cases
-    from resvox.volumes.formats import is_picture
+    from resvox.volumes.reading import is_flat_picture
 
     out = Path(out)
     regressor = Regressor(model, device=device, precision=precision, mirror=mirror, overlap=overlap)
@@ -60,7 +60,7 @@ def predict_values(
     with Claims(out) as claims:
         log = RunLog(out, regressor, done_since=claims.clock() if overwrite else 0.0)
         for case in cases:
-            target = out / f"{case.id}{suffix}{'.tif' if is_picture(case.paths[0]) else '.nii.gz'}"
+            target = out / f"{case.id}{suffix}{'.tif' if is_flat_picture(case.paths[0]) else '.nii.gz'}"
             outcome = _attempt(case, target, regressor, claims, log, on_windows)
             log.add(case, outcome)
             outcomes.append(outcome)

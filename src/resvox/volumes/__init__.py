@@ -7,7 +7,7 @@ docs/axes-and-units.md.
 from resvox.volumes.cases import InputCase, find_cases, read_case
 from resvox.volumes.dicom import Series, list_series
 from resvox.volumes.grid import Grid
-from resvox.volumes.reading import read_volume
+from resvox.volumes.reading import read_label_map, read_volume
 from resvox.volumes.resampling import resample
 from resvox.volumes.volume import Volume
 from resvox.volumes.writing import write_label_map, write_volume
@@ -20,6 +20,7 @@ __all__ = [
     "find_cases",
     "list_series",
     "read_case",
+    "read_label_map",
     "read_volume",
     "resample",
     "write_label_map",

@@ -28,6 +28,7 @@ class ImageFormat:
         is_lossy: compression changes values, so a label map cannot be stored.
         has_own_names: files may have any name, as DICOM files often do; the content says what they are.
         largest_axis: the most voxels along one axis; None for no limit that matters.
+        most_channels: the most channels; None for no limit that matters.
         types: names of the NumPy types that can be written; None for all real numbers.
     """
 
@@ -41,6 +42,7 @@ class ImageFormat:
     is_lossy: bool = False
     has_own_names: bool = False
     largest_axis: int | None = None
+    most_channels: int | None = None
     types: tuple[str, ...] | None = None
 
 
@@ -61,6 +63,8 @@ FORMATS = (
         is_picture=True,
         holds_3d=False,
         holds_position=False,
+        largest_axis=1_000_000,  # of libpng, as it is built
+        most_channels=4,
         types=("bool", "uint8", "uint16"),
     ),
     ImageFormat(
@@ -69,6 +73,7 @@ FORMATS = (
         written=(".tif", ".tiff"),
         is_picture=True,
         holds_position=False,
+        types=("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32"),
     ),
     ImageFormat(
         name="JPEG", endings=(".jpg", ".jpeg"), is_picture=True, holds_3d=False, holds_position=False, is_lossy=True

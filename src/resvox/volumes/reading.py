@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import numpy as np
 
 from resvox.errors import VolumeError
 from resvox.volumes.dicom import is_dicom, read_dicom
-from resvox.volumes.formats import DICOM_ENDINGS, READ_ENDINGS, ending_of, format_of
+from resvox.volumes.formats import DICOM_ENDINGS, READ_ENDINGS, ending_of, format_of, is_picture
 from resvox.volumes.itk import geometry_of, read_image, sitk, volume_of
 from resvox.volumes.nifti import not_finite_error, read_nifti
+from resvox.volumes.pictures import read_picture
+from resvox.volumes.tiff import is_stack, read_tiff
 from resvox.volumes.volume import Volume
+
+POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/", b".git/annex/")
 
 
 def read_volume(
@@ -35,9 +41,25 @@ def read_volume(
             series with a hole, several series and none chosen, sheared axes, 4-D, NaN or
             infinite numbers (never repaired in silence), other channels.
     """
-    path = Path(path)
+    return _named(Path(path), series, channels, as_labels=False)
+
+
+def read_label_map(path: str | os.PathLike[str]) -> Volume:
+    """Read an image whose numbers are labels, not intensities.
+
+    As `read_volume`, but of pictures the stored numbers are taken: the indices of a palette instead of its colours,
+    0 and 1 of one bit per pixel instead of 0 and 255, one channel where red, green and blue are equal.
+
+    Raises:
+        VolumeError: as `read_volume`.
+    """
+    return _named(Path(path), None, None, as_labels=True)
+
+
+def _named(path: Path, series: str | int | None, channels: int | None, *, as_labels: bool) -> Volume:
+    """Read, every error with the path in it."""
     try:
-        return _read(path, series, channels)
+        return _read(path, series, channels, as_labels)
     except OSError as error:
         raise VolumeError(f"cannot be opened ({error.strerror})", expected="a file to read", path=path) from None
     except VolumeError as error:
@@ -46,14 +68,14 @@ def read_volume(
         raise VolumeError(error.got, expected=error.expected, fix=error.fix, path=path) from None
 
 
-def _read(path: Path, series: str | int | None, channels: int | None) -> Volume:
+def _read(path: Path, series: str | int | None, channels: int | None, as_labels: bool) -> Volume:
     ending = check_file(path)
     if path.is_dir() or ending in DICOM_ENDINGS:
         volume = _with_settled_type(read_dicom(path, series=series))
     else:
         row = format_of(path)
         assert row is not None
-        volume = READERS.get(row.name, _read_with_itk)(path, channels)
+        volume = READERS[row.name](path, channels, as_labels)
     if channels is not None and volume.channels != channels:
         raise VolumeError(
             f"{volume.channels} channel{'s' if volume.channels > 1 else ''}",
@@ -72,10 +94,14 @@ def check_file(path: Path) -> str:
     """
     if path.is_dir():
         return ""
+    if path.is_symlink() and not path.exists():
+        raise broken_link_error(path)
     if not path.exists():
         raise VolumeError("no such file or folder", expected="an image", path=path)
     if path.stat().st_size == 0:
         raise VolumeError("the file is empty (0 bytes)", expected="an image", path=path)
+    if path.stat().st_size < 2000:
+        _refuse_pointer(path)
     ending = ending_of(path)
     if ending:
         return ending
@@ -89,8 +115,36 @@ def check_file(path: Path) -> str:
     )
 
 
-def _read_with_itk(path: Path, channels: int | None) -> Volume:
-    image = read_image(path)
+def is_flat_picture(path: Path) -> bool:
+    """Whether a file is a 2-D picture, whose results may be pictures: PNG, JPEG, BMP, a TIFF that is not a stack."""
+    row = format_of(path)
+    return is_picture(path) and not (row is not None and row.holds_3d and is_stack(path))
+
+
+def broken_link_error(path: Path) -> VolumeError:
+    """A link to a file that is not there."""
+    return VolumeError(
+        f"a link to {os.readlink(path)}, which does not exist",
+        expected="a link to an image",
+        fix="fetch its content (git annex get, datalad get), or correct the link",
+        path=path,
+    )
+
+
+def _refuse_pointer(path: Path) -> None:
+    """What git-lfs and git-annex leave in place of a large file that was not fetched."""
+    with open(path, "rb") as stream:
+        if stream.read(200).startswith(POINTERS):
+            raise VolumeError(
+                "a pointer of Git LFS or git-annex, not the image itself",
+                expected="an image",
+                fix="fetch its content (git lfs pull, git annex get)",
+                path=path,
+            )
+
+
+def _read_with_itk(image_io: str, path: Path, channels: int | None, as_labels: bool) -> Volume:
+    image = read_image(path, image_io=image_io)
     return _with_settled_type(volume_of(image) if image.GetDimension() <= 3 else _stacked(image, path, channels))
 
 
@@ -122,4 +176,14 @@ def _with_settled_type(volume: Volume) -> Volume:
     return volume.with_array(array)
 
 
-READERS = {"NIfTI": read_nifti}  # by name of the format; the others are read by ITK
+# by name of the format
+READERS: dict[str, Callable[[Path, int | None, bool], Volume]] = {
+    "NIfTI": lambda path, channels, as_labels: read_nifti(path, channels),
+    "NRRD": partial(_read_with_itk, "NrrdImageIO"),
+    "MetaImage": partial(_read_with_itk, "MetaImageIO"),
+    "TIFF": lambda path, channels, as_labels: read_tiff(path, channels, as_labels=as_labels),
+    **dict.fromkeys(
+        ("PNG", "JPEG", "BMP"),
+        lambda path, channels, as_labels: read_picture(path, channels, as_labels=as_labels),
+    ),
+}

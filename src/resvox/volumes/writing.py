@@ -9,34 +9,39 @@ from pathlib import Path
 import numpy as np
 
 from resvox.errors import VolumeError
-from resvox.volumes.formats import WRITTEN_ENDINGS, ImageFormat, ending_of, format_of
-from resvox.volumes.itk import image_of, quiet, reason, sitk
+from resvox.volumes.formats import FORMATS, WRITTEN_ENDINGS, ImageFormat, ending_of, format_of
+from resvox.volumes.grid import Grid
+from resvox.volumes.itk import image_of, reason, sitk
 from resvox.volumes.nifti import write_nifti
+from resvox.volumes.pictures import write_png
+from resvox.volumes.tiff import write_tiff
 from resvox.volumes.volume import Volume
 
-COMPRESSION = {"PNG": 4}  # zlib levels by format; 1 is nearly as small for label maps
+ZLIB_LEVEL = 1  # nearly as small for label maps as 9
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
     """Write a volume atomically: `path` is the old file or the whole new one, whatever happens in between.
 
-    The parent folder is made. The format follows the ending: .nii.gz, .nii, .nrrd, .mha; .png and .tif for
-    images.
+    The parent folder is made. The format follows the ending: .nii.gz, .nii, .nrrd, .mha; .tif for images and stacks,
+    .png for images. These two hold the spacing, but no origin and direction.
 
     Returns:
         The path written.
 
     Raises:
-        VolumeError: an ending that is not one of these; numbers the format cannot hold; a folder or disk that
-            does not take it.
+        VolumeError: an ending that is not one of these; numbers, sizes or a position that the format cannot hold; a
+            folder or disk that does not take it.
     """
     path = Path(path)
     ending = _ending(path)
-    _check_format(volume, ending, path)
+    row = format_of(path)
+    assert row is not None  # _ending has seen it
+    _check_format(volume, row, ending, path)
     temporary = path.with_name(f".{path.name[: -len(ending)]}.{secrets.token_hex(4)}.partial{ending}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(volume, temporary, ending)
+        _write(volume, temporary, row)
         _to_disk(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError, VolumeError) as error:
@@ -80,33 +85,50 @@ def _ending(path: Path) -> str:
     )
 
 
-def _check_format(volume: Volume, ending: str, path: Path) -> None:
-    if ending == ".png" and (volume.spatial_dims != 2 or volume.array.dtype not in (np.uint8, np.uint16, np.bool_)):
-        raise VolumeError(
-            f"{volume.spatial_dims}-D image of type {volume.array.dtype}",
-            expected="a 2-D image of uint8 or uint16 for .png",
-            fix="write .nii.gz",
-            path=path,
-        )
+def _check_format(volume: Volume, row: ImageFormat, ending: str, path: Path) -> None:
+    """Refuse what the format would change or cannot hold, with a format that can."""
+    dims, kind = volume.spatial_dims, volume.array.dtype
+    longest, channels = max(volume.grid.shape), volume.channels
+    problem = expected = fix = ""
+    if dims == 3 and not row.holds_3d:
+        problem, expected = f"3-D image of type {kind}", f"a 2-D image of uint8 or uint16 for {ending}"
+    elif row.types is not None and kind.name not in row.types:
+        problem, expected = f"{dims}-D image of type {kind}", f"{', '.join(row.types)} for {ending}"
+    elif row.largest_axis is not None and longest > row.largest_axis:
+        problem, expected = f"an axis of {longest} voxels", f"at most {row.largest_axis} in {row.name}"
+    elif row.most_channels is not None and channels > row.most_channels:
+        problem, expected = f"{channels} channels", f"at most {row.most_channels} in {row.name}"
+    elif not row.holds_position and not _is_default_position(volume):
+        problem, expected = "an image with an origin or a direction", f"none, for {row.name} holds the spacing alone"
+        fix = f"write {_other_endings(volume)}, or leave its position out: Volume(array, spacing_mm=spacing_mm)"
+    if problem:
+        raise VolumeError(problem, expected=expected, fix=fix or f"write {_other_endings(volume)}", path=path)
 
 
-def _write(volume: Volume, path: Path, ending: str) -> None:
-    row = format_of(path)
-    assert row is not None
-    if row.name == "NIfTI":
-        write_nifti(volume, path)
-    else:
-        _write_with_itk(volume, path, row)
+def _is_default_position(volume: Volume) -> bool:
+    return volume.grid.matches(Grid(volume.grid.shape, spacing_mm=volume.spacing_mm), tolerance=1e-3)
 
 
-def _write_with_itk(volume: Volume, path: Path, row: ImageFormat) -> None:
+def _other_endings(volume: Volume) -> str:
+    """The formats that hold any volume of these sizes."""
+    longest = max(volume.grid.shape)
+    able = (row for row in FORMATS if row.written and row.holds_position and longest <= (row.largest_axis or longest))
+    return " or ".join(row.written[0] for row in able)
+
+
+def _write(volume: Volume, path: Path, row: ImageFormat) -> None:
+    WRITERS.get(row.name, _write_with_itk)(volume, path)
+
+
+def _write_with_itk(volume: Volume, path: Path) -> None:
     writer = sitk.ImageFileWriter()
     writer.SetFileName(os.fspath(path))
-    if row.name != "TIFF":
-        writer.SetUseCompression(True)
-        writer.SetCompressionLevel(COMPRESSION.get(row.name, 1))
-    with quiet():
-        writer.Execute(image_of(volume))
+    writer.SetUseCompression(True)
+    writer.SetCompressionLevel(ZLIB_LEVEL)
+    writer.Execute(image_of(volume))
+
+
+WRITERS = {"NIfTI": write_nifti, "PNG": write_png, "TIFF": write_tiff}  # by name of the format; the others by ITK
 
 
 def _to_disk(path: Path) -> None:

@@ -219,11 +219,11 @@ def _labels_of(path: Path) -> dict[str, int]:
 def _values_in(references: list[Path]) -> dict[str, int]:
     import numpy as np
 
-    from resvox.volumes import read_volume
+    from resvox.volumes import read_label_map
 
     values: set[int] = set()
     for path in references:
-        array = read_volume(path).array
+        array = read_label_map(path).array
         if len(found := np.unique(array)) > 1000 or not np.array_equal(found, np.rint(found)):
             raise EvaluationError(
                 "not a label map (many different or fractional values)",
