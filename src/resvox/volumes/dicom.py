@@ -84,7 +84,9 @@ def _single(plane: Plane) -> Volume:
             path=plane.path,
         )
     if plane.thickness_mm is None:
-        warnings.warn(f"{plane.path}: a single slice without SliceThickness is taken to be 1 mm thick", stacklevel=2)
+        warnings.warn(
+            f"{plane.path}: a single slice without SliceThickness is taken to be 1 mm thick", UserWarning, stacklevel=2
+        )
     normal, down, along = axes_of(plane)
     assert plane.pixel_spacing_mm is not None
     assert plane.position_mm is not None
@@ -100,6 +102,6 @@ def _picture(plane: Plane) -> Volume:
     """An image without a place in the patient: a radiograph, an ultrasound image, a photograph."""
     if plane.pixel_spacing_mm is None:
         warnings.warn(
-            "DICOM images without PixelSpacing and without a position are read with pixels of 1 x 1 mm", stacklevel=2
+            f"{plane.path}: an image without PixelSpacing is read with pixels of 1 x 1 mm", UserWarning, stacklevel=2
         )
     return Volume(read_planes([plane])[..., 0, :, :], spacing_mm=plane.pixel_spacing_mm or (1.0, 1.0))

@@ -106,8 +106,9 @@ def _check_colours(dataset: Dataset, path: Path) -> str:
         )
     if photometric == "MONOCHROME1":
         warnings.warn(
-            "MONOCHROME1 images are read with their stored values, in which low means bright: "
-            "invert them where others of the same data set are MONOCHROME2",
+            f"{path}: MONOCHROME1 is read with its stored values, in which low means bright; "
+            "invert it where other images of the data set are MONOCHROME2",
+            UserWarning,
             stacklevel=2,
         )
     return photometric
