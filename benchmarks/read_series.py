@@ -1,13 +1,15 @@
-"""Time of `read_volume` on an uncompressed DICOM series: ``python benchmarks/read_series.py [--slices 300]``.
+"""Time and memory of `read_volume` on an uncompressed DICOM series: ``python benchmarks/read_series.py``.
 
-The series is generated (CT-like header, 16 bits, rescale -1024). Each run is a process of its own with the files in the
-page cache; the table gives the fastest and the median run. To compare two versions, run it with each one's ``src`` in
-PYTHONPATH and the same ``--folder``.
+The series is generated (CT-like header, 12 of 16 bits, rescale -1024). Every run is a process of its own, with the
+files in the page cache. ``--against SRC`` times the ``src`` folder of another checkout too, turn by turn with this one.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import os
+import platform
 import resource
 import statistics
 import subprocess
@@ -17,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -51,14 +54,45 @@ def write_series(folder: Path, slices: int, size: int) -> None:
 
 
 def time_one(folder: Path) -> None:
-    """Print the seconds and the peak memory (MB) of one reading in this process."""
+    """Print the seconds, the peak memory (MB) and the type of one reading in this process."""
     from resvox.volumes import read_volume
 
     start = time.perf_counter()
     volume = read_volume(folder)
     seconds = time.perf_counter() - start
-    assert volume.array.ndim == 3
     print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, volume.array.dtype)
+
+
+def run_one(folder: Path, source: Path) -> tuple[float, float, str]:
+    """One reading in a new process with `source` first in its path."""
+    command = [sys.executable, __file__, "--one", "--folder", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(source)}
+    words = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split()
+    return float(words[0]), float(words[1]), words[2]
+
+
+def report(slices: int, size: int, runs: dict[str, list[tuple[float, float, str]]]) -> str:
+    """The table, one row for each version."""
+    rows = [
+        f"| {name} | {min(run[0] for run in found):.2f} | {statistics.median(run[0] for run in found):.2f} "
+        f"| {max(run[1] for run in found):.0f} | {found[0][2]} |"
+        for name, found in runs.items()
+    ]
+    return "\n".join(
+        [
+            "# Reading a DICOM series",
+            "",
+            f"{slices} uncompressed slices of {size} x {size}, each run in a process of its own (`python",
+            "benchmarks/read_series.py`), the versions turn by turn.",
+            "",
+            f"{datetime.date.today().isoformat()}; pydicom {pydicom.__version__}, Python {platform.python_version()}.",
+            "",
+            "| version | fastest (s) | median (s) | peak memory (MB) | type |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def main() -> None:
@@ -66,28 +100,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--folder", type=Path, default=None, help="where the series is, or is to be written")
+    parser.add_argument("--against", type=Path, default=None, help="the src folder of another checkout")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         time_one(options.folder)
         return
+    here = Path(__file__).resolve().parent
+    sources = {"this one": here.parent / "src", **({"the other": options.against} if options.against else {})}
+    runs: dict[str, list[tuple[float, float, str]]] = {name: [] for name in sources}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary, "series")
         if not folder.exists():
             write_series(folder, options.slices, options.size)
-        runs = []
         for _ in range(options.runs):
-            command = [sys.executable, __file__, "--one", "--folder", str(folder)]
-            words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-            runs.append((float(words[0]), float(words[1]), words[2]))
-    seconds = [run[0] for run in runs]
-    print("| slices | fastest (s) | median (s) | peak memory (MB) | type |\n|---|---|---|---|---|")
-    print(
-        f"| {options.slices} x {options.size} x {options.size} | {min(seconds):.2f} | {statistics.median(seconds):.2f} "
-        f"| {max(run[1] for run in runs):.0f} | {runs[0][2]} |"
-    )
+            for name, source in sources.items():
+                runs[name].append(run_one(folder, source))
+    text = report(options.slices, options.size, runs)
+    (here / "read_series.md").write_text(text, encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":
