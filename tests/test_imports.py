@@ -33,7 +33,7 @@ MAY_CALL = {
     "datasets": {"errors", "files", "volumes"},
     "preprocessing": {"errors", "volumes"},
     "inference": {"errors", "files", "machine", "torch", "volumes", "preprocessing", "weights"},
-    "evaluation": {"errors", "files", "volumes", "preprocessing"},
+    "evaluation": {"errors", "files", "volumes", "datasets"},
     "training": {"errors", "files", "locks", "machine", "blueprint", "cards", "catalog", "factory", "weights",
                  "volumes", "datasets", "preprocessing", "inference", "evaluation"},
     "prediction": {"errors", "_version", "files", "locks", "machine", "blueprint", "cards", "weights", "volumes",

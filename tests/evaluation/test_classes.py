@@ -80,7 +80,7 @@ def test_json_csv_and_terminal(tmp_path):
     ("chances", "truth", "words"),
     [
         ([[0.5, 0.5]], [0, 1], "for 2 cases and 2 classes"),
-        ([[0.5, 0.5]], [2], "an index of no class"),
+        ([[0.5, 0.5]], [2], "a class index out of range"),
         ([[np.nan, 0.5]], [0], "not finite"),
         (np.zeros((0, 2)), [], "one case at least"),
     ],

@@ -3,7 +3,8 @@ import pytest
 
 from resvox.errors import EvaluationError
 from resvox.evaluation import unknown_values
-from resvox.evaluation.label_maps import label_array, scored_labels
+from resvox.evaluation.label_maps import compact, label_array
+from resvox.evaluation.label_sets import LabelSet
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,25 @@ def test_unknown_values_are_counted_over_the_whole_map():
 
 
 def test_the_background_gets_no_score():
-    assert scored_labels({"background": 0, "liver": np.int64(2), "spleen": 1}) == {"liver": 2, "spleen": 1}
+    found = LabelSet.of({"background": 0, "liver": np.int64(2), "spleen": 1})
+    assert found.to_dict() == {"liver": 2, "spleen": 1}
+    assert (found.ignored, found.known) == ((), {0, 1, 2})
+
+
+def test_regions_and_ignored_labels_are_understood():
+    found = LabelSet.of({"background": 0, "whole": [1, 2, 2], "core": (2,), "Ignore": 3}, ignore=-1)
+    assert found.to_dict() == {"whole": (1, 2), "core": 2}
+    assert (found.ignored, found.known) == ((-1, 3), {0, -1, 1, 2, 3})
+
+
+def test_large_values_are_numbered():
+    array = np.array([[70000, -1, 0], [2**40, 5, 70000]])
+    numbered, numbers = compact(array, [70000, 2**40])
+    assert numbers == {70000: 1, 2**40: 2}
+    np.testing.assert_array_equal(numbered, [[1, 0, 0], [2, 0, 1]])
+    same, numbers = compact(array.clip(0, 99).astype(np.uint8), [5, 7])
+    assert numbers == {5: 5, 7: 7}
+    assert same.dtype == np.uint8
 
 
 @pytest.mark.parametrize(
@@ -53,13 +72,18 @@ def test_the_background_gets_no_score():
         ({"background": 0}, "expected at least one label besides the background"),
         ({}, "expected at least one label besides the background"),
         ({"a": 1, "b": 1}, "one value under two names"),
-        ({"a": [1, 2]}, r"label 'a' with value \[1, 2\]; expected a whole number from 0 to 65535"),
+        ({"a": [0, 2]}, r"region 'a' with values \[0, 2\]; expected the values of its labels, without the background"),
+        ({"a": []}, "region 'a' with values"),
+        ({"a": [1, 2.5]}, "label 'a' with value 2.5"),
+        ({"a": [1, 2], "b": (2, 1)}, "one value under two names"),
+        ({"a": "1"}, "label 'a' with value '1'"),
+        ({"ignore": 3}, "at least one label besides the background"),
         ({"a": -1}, "label 'a' with value -1"),
         ({"a": 1.0}, "label 'a' with value 1.0"),
         ({"a": True}, "label 'a' with value True"),
-        ({"a": 65536}, "from 0 to 65535"),
+        ({"a": 2**53 + 1}, "expected a whole number of 0 or more"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(labels, words):
     with pytest.raises(EvaluationError, match=words):
-        scored_labels(labels)
+        LabelSet.of(labels)

@@ -104,15 +104,18 @@ def test_values_that_no_label_has_are_reported_with_the_file(label_map):
         scores = score_case(prediction, reference, {"thing": 1}, prediction_path="out/case3.nii.gz")
     # Others warn too: importing older Matplotlib with newer pyparsing, for example.
     assert [str(w.message) for w in caught if w.category is UserWarning] == [
-        "out/case3.nii.gz: values that no label has, not scored: 4 (1 voxels), 9 (2 voxels)"
+        "out/case3.nii.gz: values that no label has, not scored: 4 (1 voxels), 9 (2 voxels)",
+        "reference: values that no label has, not scored: 5 (1 voxels); --labels names them, "
+        "--ignore leaves their voxels out",
     ]
     assert scores["thing"].dice == 1
 
 
 def test_many_unknown_values_are_cut_short(label_map):
     noise = label_map(np.arange(30, dtype=np.uint8)[None])
+    empty = label_map(np.zeros((1, 30), np.uint8))
     with pytest.warns(UserWarning, match=r"2 \(1 voxels\), .* 9 \(1 voxels\) and 20 more$"):
-        score_case(noise, noise, {"thing": 1})
+        score_case(noise, empty, {"thing": 1})
 
 
 def test_floats_of_whole_numbers_are_scored(label_map, boxes):

@@ -181,7 +181,7 @@ def test_scores_of_folders_and_of_manifests(classifier_file, pictures, tmp_path)
     partly = workflow.evaluate(tmp_path / "out", tmp_path / "m.csv")
     assert (len(partly.scores.cases), len(partly.missing), len(partly.extra)) == (2, 1, 3)
     assert not partly.ok
-    with pytest.raises(EvaluationError, match="name as references what was named to resvox predict"):
+    with pytest.raises(EvaluationError, match="give as references the path that was given to resvox predict"):
         workflow.evaluate(tmp_path / "out", write_npz(tmp_path / "s.npz", counts=(2, 2)))
 
 

@@ -46,6 +46,12 @@ def evaluate(
             help="What is compared (default: label maps, or classes where there is a table).",
         ),
     ] = None,
+    ignore: Annotated[
+        int | None, typer.Option(help="Leave out voxels where the reference has this value, such as -1 or 255.")
+    ] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring a prediction on another grid to the reference's.")
+    ] = False,
     split: Annotated[
         Split | None, typer.Option(help="Of a .csv or .npz (default: test, where there is one).", rich_help_panel=DATA)
     ] = None,
@@ -68,6 +74,8 @@ def evaluate(
         task=task,
         labels=labels,
         tolerance_mm=tolerance_mm,
+        ignore=ignore,
+        resample=resample,
         split=split.value if split else None,
         json_path=out,
         csv_path=csv,

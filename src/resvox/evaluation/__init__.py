@@ -1,13 +1,12 @@
-"""Evaluation: how well a prediction agrees with its reference, be it a label map, a class or a volume of values.
+"""Evaluation: how well predictions agree with references: label maps, classes, or volumes of values.
 
 Cheap to import: MONAI and torch are loaded when the first surface is measured.
 """
 
 from resvox.evaluation.classification import ClassScores, score_classes
-from resvox.evaluation.files import score_files
 from resvox.evaluation.label_maps import unknown_values
 from resvox.evaluation.regression import ValueScore, ValueTable, score_value_files, score_values
-from resvox.evaluation.segmentation import LabelScore, score_case
+from resvox.evaluation.segmentation import LabelScore, score_case, score_files
 from resvox.evaluation.table import LabelSummary, ScoreRow, ScoreTable
 
 __all__ = [

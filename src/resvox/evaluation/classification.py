@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resvox.errors import EvaluationError
+from resvox.evaluation.rounding import rounded
 from resvox.evaluation.table import write_text
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
 SMALLEST_CHANCE = 1e-7  # in the logarithm: a certain mistake costs 16, not infinity
 
@@ -92,21 +94,21 @@ class ClassScores:
         return float(-np.log(np.clip(chance, SMALLEST_CHANCE, 1.0)).mean())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and None, rounded to six decimals."""
+        """Plain numbers and None, as `rounded`."""
         recall, precision, auc = self.recall, self.precision, self.auc
         cases = self.confusion.sum(axis=1).tolist()
         return {
             "cases": len(self.cases),
-            "accuracy": _rounded(self.accuracy),
-            "balanced_accuracy": _rounded(self.balanced_accuracy),
-            "auc": _rounded(self.mean_auc),
-            "log_loss": _rounded(self.log_loss),
+            "accuracy": rounded(self.accuracy),
+            "balanced_accuracy": rounded(self.balanced_accuracy),
+            "auc": rounded(self.mean_auc),
+            "log_loss": rounded(self.log_loss),
             "classes": {
                 name: {
                     "cases": cases[index],
-                    "recall": _rounded(recall[name]),
-                    "precision": _rounded(precision[name]),
-                    "auc": _rounded(auc[name]),
+                    "recall": rounded(recall[name]),
+                    "precision": rounded(precision[name]),
+                    "auc": rounded(auc[name]),
                 }
                 for index, name in enumerate(self.classes)
             },
@@ -126,14 +128,40 @@ class ClassScores:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["case", "reference", "predicted", "correct", "probability_of_reference"])
         for case, true, ours, row in zip(self.cases, self.truth, self.predicted, self.probabilities, strict=True):
-            writer.writerow([case, self.classes[true], self.classes[ours], int(true == ours), _rounded(row[true])])
+            writer.writerow([case, self.classes[true], self.classes[ours], int(true == ours), rounded(row[true])])
         return write_text(Path(path), text.getvalue())
 
     def table(self, *, title: str = "") -> Group:
-        """The numbers and the confusion matrix, for a terminal."""
-        from resvox.evaluation.console import draw_class_scores
+        """Accuracy and AUC of all classes and of each, then the confusion matrix, for a terminal."""
+        from rich.console import Group
+        from rich.text import Text
 
-        return draw_class_scores(self, title=title)
+        right = int(self.confusion.trace())
+        line = Text(f"accuracy {self.accuracy:.4f} ({right} of {len(self.cases)})", style="bold")
+        return Group(self._numbers(title), self._matrix(), line)
+
+    def _numbers(self, title: str) -> Table:
+        from resvox.evaluation.console import UNDEFINED, Row, draw, shown
+
+        recall, precision, auc = self.recall, self.precision, self.auc
+        rows = [
+            Row(cells=(name, str(cases), shown(recall[name], 3), shown(precision[name], 3), shown(auc[name], 3)))
+            for name, cases in zip(self.classes, self.confusion.sum(axis=1).tolist(), strict=True)
+        ]
+        means = (shown(self.balanced_accuracy, 3), UNDEFINED, shown(self.mean_auc, 3))
+        mean = Row(cells=("mean of classes", str(len(self.cases)), *means), style="bold")
+        headings = ("class", "cases", "recall", "precision", "AUC")
+        return draw(headings, [rows, [mean]], title=title, text_columns=(0,))
+
+    def _matrix(self) -> Table:
+        from resvox.evaluation.console import Row, draw
+
+        rows = [
+            Row(cells=(name, *(str(count) for count in counts)))
+            for name, counts in zip(self.classes, self.confusion.tolist(), strict=True)
+        ]
+        title = "confusion: rows are true classes, columns predicted ones"
+        return draw(("", *self.classes), [rows], title=title, text_columns=(0,))
 
     def _shares(self, totals: np.ndarray[Any, Any]) -> dict[str, float | None]:
         right = self.confusion.diagonal()
@@ -153,7 +181,7 @@ def score_classes(
     """Score probabilities (cases, classes) against class indices.
 
     Raises:
-        EvaluationError: shapes that do not fit, probabilities that are not finite, an index of no class.
+        EvaluationError: shapes that do not fit, probabilities that are not finite, a class index out of range.
     """
     table, indices = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
     if table.ndim != 2 or table.shape != (len(indices), len(classes)) or not len(indices):
@@ -163,14 +191,14 @@ def score_classes(
         )
     if not np.isfinite(table).all() or indices.min() < 0 or indices.max() >= len(classes):
         raise EvaluationError(
-            "probabilities that are not finite, or an index of no class", expected=f"indices below {len(classes)}"
+            "probabilities that are not finite, or a class index out of range", expected=f"indices below {len(classes)}"
         )
     names = tuple(cases) if cases is not None else tuple(str(number) for number in range(len(indices)))
     return ClassScores(tuple(classes), table, indices, names)
 
 
 def area_under_curve(scores: np.ndarray[Any, Any], positive: np.ndarray[Any, Any]) -> float | None:
-    """The chance that a positive case scores higher than a negative one, ties counting half (Mann and Whitney).
+    """The probability that a positive case scores higher than a negative one, ties counting half (Mann and Whitney).
 
     Args:
         scores: (cases); positive: (cases) booleans.
@@ -185,7 +213,3 @@ def area_under_curve(scores: np.ndarray[Any, Any], positive: np.ndarray[Any, Any
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2  # of equal scores, the mean of their ranks
     return float((ranks[place][positive].sum() - ours * (ours + 1) / 2) / (ours * others))
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 6)

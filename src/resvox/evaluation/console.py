@@ -1,106 +1,49 @@
-"""The table of scores as a terminal shows it."""
+"""A table for a terminal, from plain rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from resvox.evaluation.classification import ClassScores
-    from resvox.evaluation.regression import ValueTable
-    from resvox.evaluation.segmentation import LabelScore
-    from resvox.evaluation.table import LabelSummary, ScoreTable
 
 UNDEFINED = "-"
 
 
-def draw_table(scores: ScoreTable, *, title: str = "") -> Table:
-    """Rows of cases and labels; below them the means, each only where it adds to the rows."""
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The cells of one line; ``style`` is Rich's, such as "bold"."""
+
+    cells: tuple[str, ...]
+    style: str = ""
+
+
+def draw(
+    headings: Sequence[str], sections: Iterable[Sequence[Row]], *, title: str = "", text_columns: Sequence[int] = (0, 1)
+) -> Table:
+    """Sections of rows with a line between them; columns of numbers are aligned to the right.
+
+    Args:
+        headings: one per column.
+        sections: rows with one cell per column.
+        title: above the table; "" for none.
+        text_columns: indices of the columns of text.
+    """
     table = Table(title=Text(title) if title else None, title_justify="left")
-    table.add_column("case", overflow="fold")
-    table.add_column("label", overflow="fold")
-    for heading in ("Dice", "HD95 (mm)", f"surface Dice ({scores.tolerance_mm:g} mm)"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    for case, labels in scores.scores.items():
-        for position, (label, score) in enumerate(labels.items()):
-            # Text, not str: a label called "[left] lung" is no markup.
-            shown = case if position == 0 else ""
-            table.add_row(Text(shown), Text(label), *_numbers(score), _note(score))
+    for index, heading in enumerate(headings):
+        is_text = index in text_columns
+        table.add_column(Text(heading), justify="left" if is_text else "right", overflow="fold" if is_text else "ellipsis")
+    for rows in sections:
+        for row in rows:
+            # Text, not str: a label called "[left] lung" is not markup
+            table.add_row(*(Text(cell) for cell in row.cells), style=row.style or None)
         table.add_section()
-    summary = scores.summary
-    if len(scores.scores) > 1:
-        for position, (label, mean) in enumerate(summary.items()):
-            table.add_row("mean" if position == 0 else "", Text(label), *_numbers(mean), _counts(mean))
-        table.add_section()
-    if len(summary) > 1:
-        table.add_row("mean", "all labels", *_numbers(scores.overall), _counts(scores.overall), style="bold")
     return table
 
 
-def _numbers(score: LabelScore | LabelSummary) -> tuple[str, str, str]:
-    return (_show(score.dice, 3), _show(score.hd95_mm, 2), _show(score.surface_dice, 3))
-
-
-def _show(value: float | None, decimals: int) -> str:
-    return UNDEFINED if value is None else f"{value:.{decimals}f}"
-
-
-def _note(score: LabelScore) -> str:
-    return "" if score.outcome == "compared" else score.outcome
-
-
-def _counts(mean: LabelSummary) -> str:
-    counts = {"missed": mean.missed, "extra": mean.extra}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-
-
-def draw_class_scores(scores: ClassScores, *, title: str = "") -> Group:
-    """Accuracy and AUC of all and of each class, then the confusion matrix."""
-    told = scores.to_dict()
-    numbers = Table(title=Text(title) if title else None, title_justify="left")
-    numbers.add_column("class", overflow="fold")
-    for heading in ("cases", "recall", "precision", "AUC"):
-        numbers.add_column(heading, justify="right")
-    for name, each in told["classes"].items():
-        shown = (_show(each[key], 3) for key in ("recall", "precision", "auc"))
-        numbers.add_row(Text(name), str(each["cases"]), *shown)
-    numbers.add_section()
-    mean = (_show(told["balanced_accuracy"], 3), UNDEFINED, _show(told["auc"], 3))
-    numbers.add_row("mean of classes", str(told["cases"]), *mean, style="bold")
-    matrix = Table(title="confusion: rows are true, columns predicted", title_justify="left")
-    matrix.add_column("")
-    for name in scores.classes:
-        matrix.add_column(Text(name), justify="right")
-    for name, row in told["confusion"].items():
-        cells = (Text(str(count), style="bold" if other == name else "") for other, count in row.items())
-        matrix.add_row(Text(name), *cells)
-    right = int(scores.confusion.trace())
-    line = Text(f"accuracy {told['accuracy']:.4f} ({right} of {told['cases']})", style="bold")
-    return Group(numbers, matrix, line)
-
-
-def draw_value_scores(scores: ValueTable, *, title: str = "") -> Table:
-    """Rows of cases and values, then their means where there are several cases."""
-    table = Table(title=Text(title) if title else None, title_justify="left")
-    table.add_column("case", overflow="fold")
-    table.add_column("value", overflow="fold")
-    for heading in ("MAE", "RMSE", "PSNR (dB)", "SSIM"):
-        table.add_column(heading, justify="right")
-    for case, values in scores.to_dict().items():
-        for name, score in values.items():
-            table.add_row(Text(case), Text(name), *_value_cells(score))
-    table.add_section()
-    if len(scores.scores) > 1:
-        for name, means in scores.summary.items():
-            table.add_row("mean", Text(name), *_value_cells(means), style="bold")
-    return table
-
-
-def _value_cells(score: Mapping[str, float | None]) -> tuple[str, ...]:
-    errors = (UNDEFINED if score[key] is None else f"{score[key]:.4g}" for key in ("mae", "rmse"))
-    return (*errors, _show(score["psnr_db"], 2), _show(score["ssim"], 4))
+def shown(value: float | None, decimals: int) -> str:
+    """A number with so many decimals, or with two digits where those would be zeros; ``-`` for None."""
+    if value is None:
+        return UNDEFINED
+    return f"{value:.2g}" if 0 < abs(value) < 10**-decimals else f"{value:.{decimals}f}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,41 +13,79 @@ from resvox.errors import EvaluationError
 if TYPE_CHECKING:
     from resvox.volumes import Grid, Volume
 
+Array = np.ndarray[Any, Any]
+
 
 def on_reference_grid(
     prediction: Volume,
     reference: Volume,
     *,
     resample: bool,
+    interpolation: Literal["label", "linear"],
     prediction_path: str | os.PathLike[str],
     reference_path: str | os.PathLike[str],
 ) -> Volume:
-    """The prediction (whole numbers) on the reference's grid: as it is, or resampled where ``resample`` asks for that.
+    """The prediction on the reference's grid: as it is, or resampled (a ``UserWarning`` says so) on request.
 
-    Resampled as label maps are everywhere here: the strongest of the linearly interpolated masks. Nearest neighbour
+    Label maps are resampled with ``"label"``: the strongest of the linearly interpolated masks. Nearest neighbour
     rounds exact half voxels to one side, which shifts a structure and so its score.
 
     Raises:
-        EvaluationError: the grids differ and ``resample`` is false; it names both files and what differs.
+        EvaluationError: the grids differ and ``resample`` is false, or one is 2D and the other 3D; it names both files
+            and what differs.
     """
+    if prediction.spatial_dims != reference.spatial_dims:
+        raise EvaluationError(
+            f"a {prediction.spatial_dims}D prediction of shape {prediction.grid.shape} for the "
+            f"{reference.spatial_dims}D reference {os.fspath(reference_path)} of shape {reference.grid.shape}",
+            expected="two images or two volumes",
+            fix="store both in one format",
+            path=prediction_path,
+        )
     if prediction.grid.matches(reference.grid):
         return prediction
+    difference = _difference(prediction.grid, reference.grid)
     if not resample:
-        difference = _difference(prediction.grid, reference.grid)
         raise EvaluationError(
             f"a prediction on another grid than its reference {os.fspath(reference_path)}: {difference}",
             expected="the same shape, spacing, origin and direction",
-            fix="predict on the image that the reference was drawn on, or ask for resampling",
+            fix="predict on the image that the reference was drawn on, or resample the prediction with --resample "
+            "(in Python resample=True)",
             path=prediction_path,
         )
     from resvox.volumes import resample as resample_volume
 
-    brought: Volume = resample_volume(prediction, reference.grid, interpolation="label", fill=0.0)
-    return brought
+    warnings.warn(
+        f"{os.fspath(prediction_path)}: resampled to the grid of its reference ({difference})",
+        UserWarning,
+        stacklevel=3,
+    )
+    fill = 0.0 if interpolation == "label" else None  # outside of the prediction: background, or the nearest value
+    resampled: Volume = resample_volume(prediction, reference.grid, interpolation=interpolation, fill=fill)
+    return resampled
+
+
+def without_single_slice(
+    arrays: tuple[Array, ...], spacing: tuple[float, ...]
+) -> tuple[list[Array], tuple[float, ...]]:
+    """A volume of one slice as the 2D slice, with its spacing; other arrays as they are.
+
+    Every voxel of a volume of one slice is at its border, so surfaces would be whole masks; a slice that is stored as
+    such a volume scores as the slice.
+
+    Args:
+        arrays: of one shape ``(*spatial)``.
+        spacing: mm, one per axis.
+    """
+    shape = arrays[0].shape
+    if len(shape) < 3 or 1 not in shape:
+        return list(arrays), spacing
+    axis = shape.index(1)
+    return [array.squeeze(axis) for array in arrays], spacing[:axis] + spacing[axis + 1 :]
 
 
 def _difference(ours: Grid, theirs: Grid) -> str:
-    """The first thing that differs, in words."""
+    """The first property that differs, as text."""
     if ours.shape != theirs.shape:
         return f"shape {ours.shape} instead of {theirs.shape}"
     for name in ("spacing_mm", "direction", "origin_mm"):

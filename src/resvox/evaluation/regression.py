@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resvox.errors import EvaluationError
-from resvox.evaluation.grids import on_reference_grid
+from resvox.evaluation.grids import on_reference_grid, without_single_slice
+from resvox.evaluation.rounding import mean, rounded
 from resvox.evaluation.table import write_text
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ class ValueScore:
     ssim: float | None
 
     def to_dict(self) -> dict[str, float | None]:
-        """The numbers, rounded to six decimals."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: None if value is None else round(value, 6) for name, value in values.items()}
+        """The numbers, as `rounded`: small ones keep their digits."""
+        return {name: rounded(getattr(self, name)) for name in METRICS}
 
 
 METRICS = tuple(item.name for item in fields(ValueScore))
@@ -63,12 +63,13 @@ class ValueTable:
     @property
     def summary(self) -> dict[str, dict[str, float | None]]:
         """Means over cases of each value, None where no case has the number."""
-        found: dict[str, list[dict[str, float | None]]] = {}
+        found: dict[str, list[ValueScore]] = {}
         for values in self.scores.values():
             for name, score in values.items():
-                found.setdefault(name, []).append(score.to_dict())
+                found.setdefault(name, []).append(score)
         return {
-            name: {metric: _mean([s[metric] for s in scores]) for metric in METRICS} for name, scores in found.items()
+            name: {metric: mean([getattr(score, metric) for score in scores]) for metric in METRICS}
+            for name, scores in found.items()
         }
 
     def to_dict(self) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -90,23 +91,35 @@ class ValueTable:
         return write_text(Path(path), text.getvalue())
 
     def table(self, *, title: str = "") -> Table:
-        """The rows, then the means, for a terminal."""
-        from resvox.evaluation.console import draw_value_scores
+        """The rows, then their means where there are several cases, for a terminal."""
+        from resvox.evaluation.console import Row, draw
 
-        return draw_value_scores(self, title=title)
+        rows = [
+            Row(cells=(case, name, *_cells(score)))
+            for case, values in self.to_dict().items()
+            for name, score in values.items()
+        ]
+        means = [Row(cells=("mean", name, *_cells(each)), style="bold") for name, each in self.summary.items()]
+        headings = ("case", "value", "MAE", "RMSE", "PSNR (dB)", "SSIM")
+        return draw(headings, [rows, means if len(self.scores) > 1 else []], title=title)
 
 
 def score_values(
     prediction: Volume,
     reference: Volume,
     *,
+    resample_to_reference: bool = False,
     prediction_path: str | os.PathLike[str] = "prediction",
     reference_path: str | os.PathLike[str] = "reference",
 ) -> dict[str, ValueScore]:
     """Errors of every channel of one case: ``{"value": ...}``, or ``value_0``, ``value_1``, ...
 
     Args:
-        prediction, reference: (*spatial) or (channels, *spatial), on one grid.
+        prediction: (*spatial) or (channels, *spatial).
+        reference: the same number of channels, on the same grid. A volume of one slice scores as the slice.
+        resample_to_reference: bring a prediction on another grid to the reference's by linear interpolation, instead
+            of rejecting it.
+        prediction_path, reference_path: the files' names, for messages.
 
     Raises:
         EvaluationError: other grids or another number of channels.
@@ -117,43 +130,58 @@ def score_values(
             expected="as many values for each voxel",
             path=prediction_path,
         )
-    on_reference_grid(
-        prediction, reference, resample=False, prediction_path=prediction_path, reference_path=reference_path
+    brought = on_reference_grid(
+        prediction,
+        reference,
+        resample=resample_to_reference,
+        interpolation="linear",
+        prediction_path=prediction_path,
+        reference_path=reference_path,
     )
-    ours, theirs = prediction.with_channel_axis(), reference.with_channel_axis()
+    ours, theirs = brought.with_channel_axis(), reference.with_channel_axis()
     names = ["value"] if len(ours) == 1 else [f"value_{index}" for index in range(len(ours))]
     return {name: _score(one, other) for name, one, other in zip(names, ours, theirs, strict=True)}
 
 
-def score_value_files(prediction: str | os.PathLike[str], reference: str | os.PathLike[str]) -> dict[str, ValueScore]:
+def score_value_files(
+    prediction: str | os.PathLike[str],
+    reference: str | os.PathLike[str],
+    *,
+    resample_to_reference: bool = False,
+) -> dict[str, ValueScore]:
     """:func:`score_values` of two files, named in every message.
 
     Raises:
-        VolumeError: a file that cannot be read. EvaluationError: as `score_values`.
+        VolumeError: a file that cannot be read.
+        EvaluationError: as `score_values`.
     """
     from resvox.volumes import read_volume
 
     return score_values(
         read_volume(prediction, channels=None),
         read_volume(reference, channels=None),
+        resample_to_reference=resample_to_reference,
         prediction_path=prediction,
         reference_path=reference,
     )
 
 
 def _score(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any]) -> ValueScore:
-    difference = ours.astype(np.float64) - theirs
-    square = float(np.square(difference).mean())
+    difference = np.abs(ours.astype(np.float64) - theirs)
+    largest = float(difference.max())
+    # relative to the largest one, for the square of 1e-200 is 0
+    rmse = largest * math.sqrt(np.square(difference / largest).mean()) if largest > 0 else 0.0
     extent = float(theirs.max()) - float(theirs.min())
     return ValueScore(
-        mae=float(np.abs(difference).mean()),
-        rmse=math.sqrt(square),
-        psnr_db=10 * math.log10(extent**2 / square) if square > 0 and extent > 0 else None,
+        mae=float(difference.mean()),
+        rmse=rmse,
+        psnr_db=20 * math.log10(extent / rmse) if rmse > 0 and extent > 0 else None,
         ssim=_ssim(ours, theirs, extent),
     )
 
 
 def _ssim(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], extent: float) -> float | None:
+    (ours, theirs), _ = without_single_slice((ours, theirs), (1.0,) * theirs.ndim)
     smallest = min(theirs.shape)
     window = min(WINDOW, smallest if smallest % 2 else smallest - 1)
     if window < 3 or extent <= 0:
@@ -161,19 +189,23 @@ def _ssim(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], extent: floa
     import torch
     from monai.metrics.regression import SSIMMetric
 
-    # From 0 on: SSIM compares means by their ratio, which has no meaning for values from -1000 on.
+    # From 0 on: SSIM compares means by their ratio, which has no meaning for values from -1000 on. And up to 1, for
+    # squares of values of 1e-20 are 0 in float32; a common factor changes no SSIM.
+    low = float(theirs.min())
     pair = [
-        torch.from_numpy(np.ascontiguousarray(each, np.float32) - float(theirs.min()))[None, None]
+        torch.from_numpy(((each.astype(np.float64) - low) / extent).astype(np.float32))[None, None]
         for each in (ours, theirs)
     ]
     metric = SSIMMetric(
-        spatial_dims=theirs.ndim, data_range=extent, kernel_type="gaussian", win_size=window, kernel_sigma=SIGMA
+        spatial_dims=theirs.ndim, data_range=1.0, kernel_type="gaussian", win_size=window, kernel_sigma=SIGMA
     )
     answer = metric(*pair)
     assert isinstance(answer, torch.Tensor)
     return float(answer)
 
 
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _cells(score: Mapping[str, float | None]) -> tuple[str, ...]:
+    from resvox.evaluation.console import UNDEFINED, shown
+
+    errors = (UNDEFINED if score[key] is None else f"{score[key]:.4g}" for key in ("mae", "rmse"))
+    return (*errors, shown(score["psnr_db"], 2), shown(score["ssim"], 4))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resvox.errors import EvaluationError
-from resvox.evaluation.grids import on_reference_grid
-from resvox.evaluation.label_maps import label_array, scored_labels, unknown_values
+from resvox.evaluation.grids import on_reference_grid, without_single_slice
+from resvox.evaluation.label_maps import Array, compact, label_array, values_outside
+from resvox.evaluation.label_sets import Labels, LabelSet
+from resvox.evaluation.rounding import rounded
 from resvox.evaluation.surfaces import hd95_mm, surface_dice, surface_distances_mm
 
 if TYPE_CHECKING:
@@ -71,17 +74,17 @@ class LabelScore:
         return "absent" if self.dice is None else "compared"
 
     def to_dict(self) -> dict[str, float | None]:
-        """``dice``, ``hd95_mm`` and ``surface_dice``, rounded to six decimals."""
-        values = {name: getattr(self, name) for name in METRICS}
-        return {name: None if value is None else round(value, 6) for name, value in values.items()}
+        """``dice``, ``hd95_mm`` and ``surface_dice``, as `rounded`."""
+        return {name: rounded(getattr(self, name)) for name in METRICS}
 
 
 def score_case(
     prediction: Volume,
     reference: Volume,
-    labels: Mapping[str, int],
+    labels: Labels | LabelSet,
     *,
     tolerance_mm: float = 1.0,
+    ignore: int | None = None,
     resample_to_reference: bool = False,
     prediction_path: str | os.PathLike[str] = "prediction",
     reference_path: str | os.PathLike[str] = "reference",
@@ -91,53 +94,79 @@ def score_case(
     Args:
         prediction: label map, array ``(*spatial)``, whole numbers.
         reference: label map on the same grid.
-        labels: ``{name: value}``; the background, value 0, is not scored.
+        labels: ``{name: value}``, or ``{name: [value, ...]}`` for a region that joins several values. The
+            background, value 0, is not scored. Where the reference has the label called "ignore" (nnU-Net's name),
+            voxels are left out.
         tolerance_mm: the distance up to which a boundary voxel counts as right in surface Dice.
+        ignore: another value of the reference whose voxels are left out, such as -1 or 255.
         resample_to_reference: bring a prediction on another grid to the reference's, instead of refusing
             it: each label's mask by linear interpolation, and the strongest wins, so that nothing shifts.
         prediction_path, reference_path: the files' names, for messages.
 
     Returns:
-        ``{label name: LabelScore}`` in the order of ``labels``. Values of the prediction that no label has
-        are reported as a ``UserWarning`` with their voxel counts; they do not enter a score.
+        ``{label name: LabelScore}`` in the order of ``labels``. A volume of one slice scores as the slice. Values
+        that no label has and voxels that are left out are reported as a ``UserWarning`` with their numbers.
 
     Raises:
-        EvaluationError: no label maps, different grids, labels or a tolerance that cannot be.
+        EvaluationError: no label maps, different grids, or labels or a tolerance that are not valid.
     """
-    wanted = scored_labels(labels)
+    wanted = LabelSet.of(labels, ignore=ignore)
     if not (math.isfinite(tolerance_mm) and tolerance_mm >= 0):
         raise EvaluationError(f"tolerance_mm={tolerance_mm}", expected="millimetres, 0 or more")
     ours = label_array(prediction, path=prediction_path)
     theirs = label_array(reference, path=reference_path)
-    _report_unknown(ours, wanted, prediction_path)
+    _report_unknown(ours, wanted.known, prediction_path)
+    _report_unknown(theirs, wanted.known, reference_path, "; --labels names them, --ignore leaves their voxels out")
     brought = on_reference_grid(
         prediction.with_array(ours),
         reference,
         resample=resample_to_reference,
+        interpolation="label",
         prediction_path=prediction_path,
         reference_path=reference_path,
     )
-    ours = brought.array
-    boxes = _joint_boxes(ours, theirs, max(wanted.values()))
-    return {
-        name: _score_masks(ours, theirs, value, boxes[value - 1], reference.spacing_mm, tolerance_mm)
-        for name, value in wanted.items()
-    }
+    ours, theirs = _without_ignored(brought.array, theirs, wanted.ignored, reference_path)
+    (ours, theirs), spacing_mm = without_single_slice((ours, theirs), reference.spacing_mm)
+    values = [value for each in wanted.scored.values() for value in each]
+    (ours, numbers), (theirs, _) = compact(ours, values), compact(theirs, values)
+    boxes = _joint_boxes(ours, theirs, max(numbers.values()))
+    scores = {}
+    for name, each in wanted.scored.items():
+        indices = [numbers[value] for value in each]
+        box = functools.reduce(_union, (boxes[index - 1] for index in indices))
+        scores[name] = _score_masks(ours, theirs, indices, box, spacing_mm, tolerance_mm)
+    return scores
 
 
-def _report_unknown(array: np.ndarray, labels: Mapping[str, int], path: str | os.PathLike[str]) -> None:
-    unknown = unknown_values(array, labels)
+def _without_ignored(
+    ours: Array, theirs: Array, ignored: tuple[int, ...], path: str | os.PathLike[str]
+) -> tuple[Array, Array]:
+    """Both maps with background where the reference has an ignored value."""
+    left_out = np.isin(theirs, ignored) if ignored else None
+    if left_out is None or not left_out.any():
+        return ours, theirs
+    listed = ", ".join(map(str, ignored))
+    warnings.warn(
+        f"{os.fspath(path)}: {np.count_nonzero(left_out)} voxels of the ignored value {listed} are not scored",
+        UserWarning,
+        stacklevel=3,
+    )
+    return np.where(left_out, 0, ours).astype(ours.dtype), np.where(left_out, 0, theirs).astype(theirs.dtype)
+
+
+def _report_unknown(array: Array, known: Collection[int], path: str | os.PathLike[str], fix: str = "") -> None:
+    unknown = values_outside(array, known)
     if unknown:
         listed = ", ".join(f"{value} ({voxels} voxels)" for value, voxels in list(unknown.items())[:8])
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
         warnings.warn(
-            f"{os.fspath(path)}: values that no label has, not scored: {listed}{more}",
+            f"{os.fspath(path)}: values that no label has, not scored: {listed}{more}{fix}",
             UserWarning,
             stacklevel=3,
         )
 
 
-def _joint_boxes(ours: np.ndarray, theirs: np.ndarray, highest: int) -> list[Box | None]:
+def _joint_boxes(ours: Array, theirs: Array, highest: int) -> list[Box | None]:
     """For every value from 1 on, the box that holds it in both maps; one pass over each map finds all of
     them.
 
@@ -149,6 +178,10 @@ def _joint_boxes(ours: np.ndarray, theirs: np.ndarray, highest: int) -> list[Box
     return [_union(first, second) for first, second in pairs]
 
 
+def _mask(array: Array, values: list[int]) -> Array:
+    return array == values[0] if len(values) == 1 else np.isin(array, values)
+
+
 def _union(first: Box | None, second: Box | None) -> Box | None:
     if first is None or second is None:
         return first or second
@@ -156,16 +189,16 @@ def _union(first: Box | None, second: Box | None) -> Box | None:
 
 
 def _score_masks(
-    ours: np.ndarray,
-    theirs: np.ndarray,
-    value: int,
+    ours: Array,
+    theirs: Array,
+    values: list[int],
     box: Box | None,
     spacing_mm: tuple[float, ...],
     tolerance_mm: float,
 ) -> LabelScore:
     if box is None:
         return LabelScore(dice=None, hd95_mm=None, surface_dice=None)
-    predicted, true = ours[box] == value, theirs[box] == value
+    predicted, true = (_mask(array[box], values) for array in (ours, theirs))
     sizes = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
     if 0 in sizes:
         return LabelScore(dice=0.0, hd95_mm=None, surface_dice=0.0, missed=sizes[0] == 0, extra=sizes[1] == 0)
@@ -174,4 +207,33 @@ def _score_masks(
         dice=2 * int(np.count_nonzero(predicted & true)) / sum(sizes),
         hd95_mm=hd95_mm(there, back),
         surface_dice=surface_dice(there, back, tolerance_mm),
+    )
+
+
+def score_files(
+    prediction: str | os.PathLike[str],
+    reference: str | os.PathLike[str],
+    labels: Labels | LabelSet,
+    *,
+    tolerance_mm: float = 1.0,
+    ignore: int | None = None,
+    resample_to_reference: bool = False,
+) -> dict[str, LabelScore]:
+    """:func:`resvox.evaluation.score_case` of two label map files, named in every message.
+
+    Raises:
+        VolumeError: a file that cannot be read.
+        EvaluationError: as ``score_case``.
+    """
+    from resvox.volumes import read_label_map
+
+    return score_case(
+        read_label_map(prediction),
+        read_label_map(reference),
+        labels,
+        tolerance_mm=tolerance_mm,
+        ignore=ignore,
+        resample_to_reference=resample_to_reference,
+        prediction_path=prediction,
+        reference_path=reference,
     )

@@ -6,12 +6,13 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from resvox.errors import EvaluationError
+from resvox.evaluation.rounding import mean
 from resvox.evaluation.segmentation import METRICS, LabelScore
 
 if TYPE_CHECKING:
@@ -120,10 +121,29 @@ class ScoreTable:
         return write_text(Path(path), text.getvalue())
 
     def table(self, *, title: str = "") -> Table:
-        """A ``rich.table.Table``: the rows, then the means over cases, then the mean over labels."""
-        from resvox.evaluation.console import draw_table
+        """A ``rich.table.Table``: the rows, then the means over cases and over labels where there are several."""
+        from resvox.evaluation.console import Row, draw
 
-        return draw_table(self, title=title)
+        sections = [
+            [
+                Row(cells=(case if position == 0 else "", label, *_cells(score), _note(score)))
+                for position, (label, score) in enumerate(labels.items())
+            ]
+            for case, labels in self.scores.items()
+        ]
+        summary = self.summary
+        if len(self.scores) > 1:
+            sections.append(
+                [
+                    Row(cells=("mean" if position == 0 else "", label, *_cells(means), _counts(means)))
+                    for position, (label, means) in enumerate(summary.items())
+                ]
+            )
+        if len(summary) > 1:
+            cells = ("mean", "all labels", *_cells(self.overall), _counts(self.overall))
+            sections.append([Row(cells=cells, style="bold")])
+        headings = ("case", "label", "Dice", "HD95 (mm)", f"surface Dice ({self.tolerance_mm:g} mm)", "")
+        return draw(headings, sections, title=title, text_columns=(0, 1, 5))
 
 
 def _summarize(scores: list[LabelScore]) -> LabelSummary:
@@ -145,15 +165,25 @@ class _Means(TypedDict):
 
 def _means(scores: Sequence[LabelScore | LabelSummary]) -> _Means:
     return _Means(
-        dice=_mean(score.dice for score in scores),
-        hd95_mm=_mean(score.hd95_mm for score in scores),
-        surface_dice=_mean(score.surface_dice for score in scores),
+        dice=mean([score.dice for score in scores]),
+        hd95_mm=mean([score.hd95_mm for score in scores]),
+        surface_dice=mean([score.surface_dice for score in scores]),
     )
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
+def _cells(score: LabelScore | LabelSummary) -> tuple[str, ...]:
+    from resvox.evaluation.console import shown
+
+    return shown(score.dice, 3), shown(score.hd95_mm, 2), shown(score.surface_dice, 3)
+
+
+def _note(score: LabelScore) -> str:
+    return "" if score.outcome == "compared" else score.outcome
+
+
+def _counts(means: LabelSummary) -> str:
+    counts = {"missed": means.missed, "extra": means.extra}
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def write_text(path: Path, text: str) -> Path:

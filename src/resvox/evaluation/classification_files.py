@@ -1,19 +1,23 @@
-"""A table of predicted classes against the true classes: an ``.npz``, a manifest, or a folder for each class."""
+"""Evaluation of classification: a table of classes against an ``.npz``, a manifest, or a folder for each class."""
 
 from __future__ import annotations
 
 import csv
+import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from resvox.datasets.classification import read_classification
 from resvox.errors import EvaluationError
-
-if TYPE_CHECKING:
-    from resvox.evaluation import ClassScores
+from resvox.evaluation.classification import score_classes
+from resvox.evaluation.result import EvaluateOptions, EvaluateResult, OnCase
+from resvox.volumes import find_cases
 
 TABLE = "predictions.csv"
-CHANCE = "p_"  # in front of a class's name in the table's head
+PREFIX = "p_"  # before the name of a class in the heading of its column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,28 +35,22 @@ def is_class_table(predictions: Path) -> bool:
 
 
 def evaluate_classes(
-    predictions: Path, references: Path, *, split: str | None = None
-) -> tuple[ClassScores, tuple[str, ...], tuple[str, ...]]:
-    """Scores, references without a prediction, predictions without a reference.
-
-    Args:
-        split: see `resvox.prediction.classes.predict_classes`.
+    predictions: Path, references: Path, options: EvaluateOptions, on_case: OnCase | None
+) -> EvaluateResult:
+    """Accuracy, AUC and confusion matrix of a table of classes.
 
     Raises:
-        EvaluationError: files that cannot be compared. DatasetError: references that cannot be read.
+        EvaluationError: files that cannot be compared.
+        DatasetError: references that cannot be read.
     """
-    import numpy as np
-
-    from resvox.evaluation import score_classes
-
     table = read_class_table(predictions)
-    truth = true_classes(references, table.classes, split)
+    truth = true_classes(references, table.classes, options.split)
     shared = [case for case in truth if case in table.rows]
     if not shared:
         raise EvaluationError(
             f"{len(table.rows)} predictions and {len(truth)} references in {references} share no case name",
             expected="references by the names of the predicted cases",
-            fix="name as references what was named to resvox predict",
+            fix="give as references the path that was given to resvox predict",
             path=table.path,
         )
     index = {name: number for number, name in enumerate(table.classes)}
@@ -67,8 +65,12 @@ def evaluate_classes(
         table.classes,
         cases=shared,
     )
-    missing = tuple(case for case in truth if case not in table.rows)
-    return scores, missing, tuple(case for case in table.rows if case not in truth)
+    return EvaluateResult(
+        scores=scores,
+        labels=index,
+        missing=tuple(case for case in truth if case not in table.rows),
+        extra=tuple(case for case in table.rows if case not in truth),
+    )
 
 
 def read_class_table(predictions: Path) -> ClassTable:
@@ -80,13 +82,18 @@ def read_class_table(predictions: Path) -> ClassTable:
     path = predictions if predictions.is_file() else predictions / TABLE
     if not path.is_file():
         raise EvaluationError("no table of predictions", expected=f"a .csv, or a folder with {TABLE}", path=predictions)
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or [])
-        rows = list(reader)
-    classes = tuple(name.removeprefix(CHANCE) for name in columns if name.startswith(CHANCE))
     try:
-        read = {row["case"]: tuple(float(row[CHANCE + name]) for name in classes) for row in rows}
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or [])
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise EvaluationError(
+            f"a table that cannot be read ({error})", expected="CSV in UTF-8, as resvox predict writes it", path=path
+        ) from error
+    classes = tuple(name.removeprefix(PREFIX) for name in columns if name.startswith(PREFIX))
+    try:
+        read = {row["case"]: tuple(float(row[PREFIX + name]) for name in classes) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
         raise EvaluationError(
             f"columns {', '.join(columns)} that are not all there ({type(error).__name__}: {error})",
@@ -99,34 +106,36 @@ def read_class_table(predictions: Path) -> ClassTable:
             expected="case, and p_<class> for each class",
             path=path,
         )
+    twice = [case for case, count in Counter(row["case"] for row in rows).items() if count > 1]
+    if twice:
+        raise EvaluationError(f"two rows for case {twice[0]!r}", expected="one row per case", path=path)
+    odd = [case for case, values in read.items() if not all(math.isfinite(value) for value in values)]
+    if odd:
+        raise EvaluationError(f"probabilities of case {odd[0]!r} that are not finite", expected="numbers", path=path)
     return ClassTable(path=path, classes=classes, rows=read)
 
 
 def true_classes(references: Path, classes: tuple[str, ...], split: str | None) -> dict[str, str]:
-    """{case: class}; the names are those that `resvox predict` gives when it is told the same path.
+    """{case: class}; the names are those that `resvox predict` gives for the same path.
 
     Raises:
-        EvaluationError: nothing there, or an image in no folder of a class.
+        EvaluationError: an image that is not in the folder of a class.
     """
     if references.is_dir():
         return _classes_of_folders(references, classes)
-    from resvox.training import read_classification
-
     cases = read_classification(references).cases
     wanted = split or ("test" if any(case.split == "test" for case in cases) else "all")
     return {case.id: case.label for case in cases if wanted in ("all", case.split) and case.label is not None}
 
 
 def _classes_of_folders(folder: Path, classes: tuple[str, ...]) -> dict[str, str]:
-    from resvox.volumes import find_cases
-
     truth: dict[str, str] = {}
     for case in find_cases([folder], channels=None):
         above = case.paths[0].relative_to(folder).parts[:-1]
         label = next((name for name in above if name in classes), None)
         if label is None:
             raise EvaluationError(
-                "an image in the folder of no class",
+                "an image that is not in the folder of a class",
                 expected=f"one of {', '.join(classes)}",
                 path=case.paths[0],
             )

@@ -1,0 +1,42 @@
+"""Evaluation of segmentation: label map files against label map files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resvox.evaluation.labels import find_labels
+from resvox.evaluation.matching import match, score_pairs
+from resvox.evaluation.result import EvaluateOptions, EvaluateResult, OnCase
+from resvox.evaluation.segmentation import LabelScore, score_files
+from resvox.evaluation.table import ScoreTable
+
+
+def evaluate_label_maps(
+    predictions: Path, references: Path, options: EvaluateOptions, on_case: OnCase | None
+) -> EvaluateResult:
+    """Dice, HD95 and surface Dice of every label of every case.
+
+    Raises:
+        EvaluationError: nothing to compare, or no labels.
+    """
+    pairs = match(predictions, references)
+    labels = find_labels(options.labels, pairs.references, ignore=options.ignore)
+
+    def score(prediction: Path, reference: Path) -> dict[str, LabelScore]:
+        return score_files(
+            prediction,
+            reference,
+            labels,
+            tolerance_mm=options.tolerance_mm,
+            resample_to_reference=options.resample,
+        )
+
+    found = score_pairs(pairs.files, score, on_case)
+    return EvaluateResult(
+        scores=ScoreTable(found.scores, tolerance_mm=options.tolerance_mm),
+        labels=labels.to_dict(),
+        missing=pairs.missing,
+        extra=pairs.extra,
+        failed=found.failed,
+        remarks=found.remarks,
+    )
