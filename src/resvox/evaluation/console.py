@@ -33,7 +33,9 @@ def draw(
     table = Table(title=Text(title) if title else None, title_justify="left")
     for index, heading in enumerate(headings):
         is_text = index in text_columns
-        table.add_column(Text(heading), justify="left" if is_text else "right", overflow="fold" if is_text else "ellipsis")
+        table.add_column(
+            Text(heading), justify="left" if is_text else "right", overflow="fold" if is_text else "ellipsis"
+        )
     for rows in sections:
         for row in rows:
             # Text, not str: a label called "[left] lung" is not markup
