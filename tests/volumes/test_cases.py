@@ -91,7 +91,9 @@ def test_a_wrong_number_of_channels_is_the_problem_of_that_case(tmp_path: Path) 
     )
     with pytest.raises(VolumeError, match="3 channel files"):
         read_case(bad)
-    with pytest.raises(VolumeError, match=r"lone_0000\.nii\.gz: 1 channel; expected 2"):
+    with pytest.raises(
+        VolumeError, match=r"lone_0000\.nii\.gz: 1 channel; expected 2; fix: put lone_0001\.nii\.gz beside it"
+    ):
         read_case(lone)
     two_of_one = find_cases(tmp_path, channels=1)
     assert [case.problem is None for case in two_of_one] == [False, False, True]
@@ -176,3 +178,98 @@ def test_a_scan_has_one_name_whether_its_file_or_its_folder_is_named(tmp_path):
     path = tmp_path / "liver_0000.nii.gz"
     write_volume(Volume(np.zeros((2, 3, 4), np.float32), spacing_mm=(1, 1, 1)), path)
     assert [case.id for case in find_cases([path])] == [case.id for case in find_cases([tmp_path])] == ["liver"]
+
+
+def problems(cases: list[InputCase]) -> dict[str, str]:
+    return {case.id: str(case.problem) for case in cases if case.problem is not None}
+
+
+def test_broken_links_are_reported_where_an_image_was_meant(tmp_path: Path) -> None:
+    put(tmp_path / "in" / "a.nii.gz")
+    for name in ("b.nii.gz", "c.dcm", "IM0001", "notes.txt", ".hidden.nii.gz"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / ".git" / "annex" / name)
+    cases = find_cases(tmp_path / "in")
+    assert [case.id for case in cases] == ["a", "IM0001", "b", "c"]
+    line = problems(cases)["b"]
+    assert line.startswith(
+        f"{tmp_path / 'in' / 'b.nii.gz'}: a link to {tmp_path / '.git' / 'annex' / 'b.nii.gz'}, which"
+    )
+    assert "git annex get" in line
+    with pytest.raises(VolumeError, match="a link to"):
+        read_case(find_cases(tmp_path / "in" / "b.nii.gz")[0])
+
+
+def test_pointers_of_large_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
+    (tmp_path / "b.png").write_bytes(b"/annex/objects/MD5E-s5--0.png\n")
+    for case in find_cases(tmp_path):
+        with pytest.raises(VolumeError, match="a pointer of Git LFS or git-annex"):
+            read_case(case)
+
+
+def test_two_links_to_one_file_are_two_cases_and_one_path_is_one(tmp_path: Path) -> None:
+    put(tmp_path / "store" / "x.nii.gz", 5)
+    (tmp_path / "in").mkdir()
+    for name in ("a.nii.gz", "b.nii.gz"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "store" / "x.nii.gz")
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "store")
+    cases = find_cases([tmp_path / "in", tmp_path / "in" / ".." / "in" / "a.nii.gz"])
+    assert [case.id for case in cases] == ["a", "b", "x"]
+    assert [read_case(case).array.max() for case in cases] == [5, 5, 5]
+
+
+def test_a_pair_is_one_case_by_either_name_and_its_halves_are_reported(tmp_path: Path) -> None:
+    import nibabel
+
+    for name in ("a", "b", "c"):
+        nibabel.save(nibabel.Nifti1Pair(np.ones((3, 4, 5), np.int16), np.eye(4)), tmp_path / f"{name}.img")
+    (tmp_path / "b.img").unlink()
+    (tmp_path / "c.hdr").unlink()
+    a, b, c = find_cases(tmp_path)
+    assert read_case(a).array.shape == (1, 5, 4, 3)
+    with pytest.raises(VolumeError, match=r"b\.hdr: no b\.img beside it"):
+        read_case(b)
+    with pytest.raises(VolumeError, match=r"c\.img: no header file c\.hdr beside it"):
+        read_case(c)
+    assert len(find_cases([tmp_path / "a.hdr", tmp_path / "a.img"])) == 1
+
+
+def test_gaps_and_doubles_among_channel_files_are_the_problem_of_their_case(tmp_path: Path) -> None:
+    for name in (
+        "gap_0000.nii",
+        "gap_0002.nii",
+        "twice_0000.nii",
+        "twice_0000.NII",
+        "mixed_0000.nii",
+        "mixed_0001.NII",
+    ):
+        put(tmp_path / "x.nii").rename(tmp_path / name)
+    cases = find_cases(tmp_path, channels=2)
+    assert sorted(case.id for case in cases) == ["gap", "mixed", "twice"]
+    lines = problems(cases)
+    assert "case 'gap' has no channel 1 (gap_0000.nii, gap_0002.nii); expected channel files numbered" in lines["gap"]
+    assert "case 'twice' has channel 0 twice (twice_0000.NII, twice_0000.nii)" in lines["twice"]
+    assert read_case(next(case for case in cases if case.id == "mixed")).channels == 2
+
+
+def test_names_of_nested_folders_stay_when_cases_are_added(tmp_path: Path) -> None:
+    for subject in ("sub1", "sub2"):
+        put(tmp_path / "in" / subject / "ct" / "image.nii.gz")
+    first = [case.id for case in find_cases(tmp_path / "in")]
+    assert first == ["sub1_ct_image", "sub2_ct_image"]
+    for name in ("sub0/ct/image", "sub1/mr/image", "image"):
+        put(tmp_path / "in" / f"{name}.nii.gz")
+    second = [case.id for case in find_cases(tmp_path / "in")]
+    assert second == ["in_image", "sub0_ct_image", "sub1_ct_image", "sub1_mr_image", "sub2_ct_image"]
+    put(tmp_path / "other" / "sub1" / "ct" / "image.nii.gz")
+    both = [case.id for case in find_cases([tmp_path / "in", tmp_path / "other"])]
+    assert both == [
+        *["in_image", "sub0_ct_image", "in_sub1_ct_image", "sub1_mr_image", "sub2_ct_image"],
+        "other_sub1_ct_image",
+    ]
+
+
+def test_a_folder_can_be_left_out(tmp_path: Path) -> None:
+    for name in ("in/a", "in/out/a", "in/out/deep/b"):
+        put(tmp_path / f"{name}.nii.gz")
+    assert [case.id for case in find_cases(tmp_path / "in", leave_out=tmp_path / "in" / "out")] == ["a"]

@@ -177,7 +177,11 @@ def _broken(folder: Path) -> dict[str, tuple[Path, str]]:
     for name, (data, _) in files.items():
         (folder / name).write_bytes(data)
     broken = {name: (folder / name, text) for name, (_, text) in files.items()}
-    for ending, text in ((".nrrd", "but received"), (".mha", "cannot be read"), (".png", "cannot be read")):
+    for ending, text in (
+        (".nrrd", "but received"),
+        (".mha", "truncated or damaged compressed data"),
+        (".png", "cannot be read"),
+    ):
         array = np.random.default_rng(0).integers(0, 255, (40, 41) if ending == ".png" else (9, 20, 20))
         volume = Volume(array.astype(np.uint8), spacing_mm=(1.0,) * array.ndim)
         data = write_volume(volume, folder / f"good{ending}").read_bytes()
@@ -242,7 +246,7 @@ def test_a_double_too_large_for_a_float_is_refused(tmp_path: Path) -> None:
 def test_channels_are_counted(tmp_path: Path) -> None:
     path = write_volume(Volume(some_scan(), spacing_mm=(1, 1, 1)), tmp_path / "x.nii.gz")
     assert read_volume(path, channels=1).channels == 1
-    with pytest.raises(VolumeError, match=r"x\.nii\.gz: 1 channel; expected 2; fix: give one file a channel"):
+    with pytest.raises(VolumeError, match=r"x\.nii\.gz: 1 channel; expected 2; fix: give one file per channel"):
         read_volume(path, channels=2)
 
 

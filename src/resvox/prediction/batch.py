@@ -106,7 +106,7 @@ def _cases_outside(out: Path, inputs: Inputs, channels: int, series: str | None)
     if len(kept) == len(cases):
         return cases
     # Found anew, for a label map of the same name as a scan has made both names longer.
-    return find_cases([path for case in kept for path in case.paths], channels=channels, series=series)
+    return find_cases(named, channels=channels, series=series, leave_out=place)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 
 from resvox.errors import VolumeError
 from resvox.volumes.dicom_files import is_dicom, not_a_scan
-from resvox.volumes.formats import is_dicom_name, is_image, stem_of
-from resvox.volumes.reading import read_volume
+from resvox.volumes.formats import ending_of, format_of, is_dicom_name, is_image, paired_files, stem_of
+from resvox.volumes.reading import broken_link_error, read_volume
 from resvox.volumes.volume import Volume
 
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: case_0000.nii.gz, case_0001.nii.gz
@@ -45,38 +45,49 @@ def find_cases(
     *,
     channels: int | None = 1,
     series: str | int | None = None,
+    leave_out: str | os.PathLike[str] | None = None,
 ) -> list[InputCase]:
     """The cases in files, folders of files, and DICOM folders, in the order given, sorted within a folder.
 
     A folder that holds DICOM files is one case, with all that lies below it; other folders are searched down
     to the last. Hidden files and files that are no images are passed over in a folder, and reported where they
-    are named themselves. Files ``x_0000``, ``x_0001``, ... of one folder are the channels of case ``x``. The
-    same file named twice is one case; two cases of one name get their folder's name in front.
+    are named themselves; broken links and voxel files without their header are reported in a folder, too. Files
+    ``x_0000``, ``x_0001``, ... of one folder are the channels of case ``x``. The same path named twice is one case;
+    two links to one file are two.
+
+    Cases of one name are told apart by their folders: those between the folder that was named and the file, so that
+    a name stays the same when other cases are added; for a file at the top, the name of its folder.
 
     A bad input never raises: it becomes a case with its `problem`.
+
+    Args:
+        inputs: files and folders.
+        channels: how many channels a case must have; None for any number.
+        series: UID or number of the series, for DICOM folders with several.
+        leave_out: a folder whose files are not cases, such as one with results inside of an input folder.
     """
     if isinstance(inputs, (str, os.PathLike)):
         inputs = [inputs]
-    cases: dict[tuple[Path, ...], InputCase] = {}
+    found: dict[tuple[Path, ...], tuple[InputCase, Path | None]] = {}
     files: list[Path] = []
     for entry in inputs:
         path = Path(entry)
         if path.is_dir():
-            found = list(_cases_in_folder(path, channels, series, set()))
+            inside = list(_cases_in_folder(path, channels, series, (), leave_out))
             nothing = InputCase(id=_folder_name(path), paths=(path,), problem=_no_images(path))
-            for case in found or [nothing]:
-                cases.setdefault(_key(case), case)
+            for case in inside or [nothing]:
+                found.setdefault(_key(case), (case, path))
         else:
             files.append(path)
             if channels in (None, 1):
                 # as in a folder, so that a scan has one name however it is named
                 name = stem_of(path).removesuffix("_0000")
                 case = InputCase(id=name, paths=(path,), channels=channels, series=series)
-                cases.setdefault(_key(case), case)
+                found.setdefault(_key(case), (case, None))
     if channels not in (None, 1):
         for case in _grouped(files, channels, series):
-            cases.setdefault(_key(case), case)
-    return _with_own_names(list(cases.values()))
+            found.setdefault(_key(case), (case, None))
+    return _with_own_names(list(found.values()))
 
 
 def read_case(case: InputCase) -> Volume:
@@ -99,11 +110,15 @@ def read_case(case: InputCase) -> Volume:
 
 
 def _cases_in_folder(
-    folder: Path, channels: int | None, series: str | int | None, seen: set[Path]
+    folder: Path,
+    channels: int | None,
+    series: str | int | None,
+    above: tuple[Path, ...],
+    leave_out: str | os.PathLike[str] | None,
 ) -> Iterator[InputCase]:
-    if folder.resolve() in seen:
+    place = folder.resolve()
+    if place in above or (leave_out is not None and place == Path(leave_out).resolve()):
         return  # a link back to a folder above
-    seen.add(folder.resolve())
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
         files = [entry for entry in entries if entry.is_file()]
@@ -114,15 +129,31 @@ def _cases_in_folder(
         yield InputCase(id=_folder_name(folder), paths=(folder,), problem=closed)
         return
     yield from _grouped(images, channels, series)
+    for path in entries:
+        problem = _problem_of(path)
+        if problem is not None:
+            yield InputCase(id=stem_of(path), paths=(path,), problem=problem)
     if has_dicom:
         yield InputCase(id=_folder_name(folder), paths=(folder,), channels=channels, series=series)
         return  # what lies below belongs to it
     for sub in entries:
         if sub.is_dir():
-            found = list(_cases_in_folder(sub, channels, series, seen))
+            found = list(_cases_in_folder(sub, channels, series, (*above, place), leave_out))
             yield from found
             if not found and not any(sub.iterdir()):
                 yield InputCase(id=sub.name, paths=(sub,), problem=_no_images(sub))
+
+
+def _problem_of(path: Path) -> VolumeError | None:
+    """Why a file of a folder, which is no image as it stands, was probably meant to be one."""
+    if path.is_symlink() and not path.exists() and (format_of(path) is not None or not path.suffix):
+        return broken_link_error(path)
+    pair = paired_files(path)
+    if pair is not None and path == pair[1] and path.is_file() and not pair[0].is_file():
+        return VolumeError(
+            f"no header file {pair[0].name} beside it", expected="a header and a voxel file of one name", path=path
+        )
+    return None
 
 
 def _is_scan(path: Path) -> bool:
@@ -137,31 +168,49 @@ def _no_images(folder: Path) -> VolumeError:
 
 def _grouped(files: Iterable[Path], channels: int | None, series: str | int | None) -> Iterator[InputCase]:
     """Files of one case together: ``x_0000``, ``x_0001``, ... where the first of them is there."""
-    groups: dict[Path, tuple[str, list[Path]]] = {}
-    for path in files:
+    files = list(files)
+    groups: dict[tuple[Path, str, str], list[tuple[int, Path]]] = {}
+    for path in dict.fromkeys(files):
         match = CHANNEL_SUFFIX.match(stem_of(path))
-        first = _first_channel(path, match["case"]) if match else path
-        if match and first.exists():
-            groups.setdefault(first, (match["case"], []))[1].append(path)
+        if match and _has_first(path, match["case"], files):
+            key = path.parent, match["case"], ending_of(path)
+            groups.setdefault(key, []).append((int(match["channel"]), path))
         else:
-            groups.setdefault(path, (stem_of(path), []))[1].append(path)
-    for name, paths in groups.values():
-        paths = sorted(set(paths))
-        wrong = channels is not None and len(paths) not in (1, channels)
-        yield InputCase(
-            id=name,
-            paths=tuple(paths),
-            channels=channels,
-            series=series,
-            problem=_wrong_number(paths, channels) if wrong else None,
-        )
+            groups.setdefault((path, stem_of(path), ""), []).append((0, path))
+    for (_, name, _), members in groups.items():
+        members = sorted(members)
+        numbers = [number for number, _ in members]
+        paths = tuple(path for _, path in members)
+        problem = None
+        if numbers != list(range(len(numbers))):
+            problem = _odd_channels(name, numbers, paths)
+        elif channels is not None and len(paths) not in (1, channels):
+            problem = _wrong_number(paths, channels)
+        yield InputCase(id=name, paths=paths, channels=channels, series=series, problem=problem)
 
 
-def _first_channel(path: Path, case: str) -> Path:
-    return path.with_name(case + "_0000" + path.name[len(stem_of(path)) :])
+def _has_first(path: Path, case: str, files: list[Path]) -> bool:
+    """Whether channel 0 of a case is there, on the disk or among the files that were named."""
+    first = path.with_name(f"{case}_0000{path.name[len(stem_of(path)) :]}")
+    return first.exists() or any(
+        each.parent == path.parent and stem_of(each) == f"{case}_0000" and ending_of(each) == ending_of(path)
+        for each in files
+    )
 
 
-def _wrong_number(paths: list[Path], channels: int | None) -> VolumeError:
+def _odd_channels(name: str, numbers: list[int], paths: tuple[Path, ...]) -> VolumeError:
+    twice = next((number for number, count in Counter(numbers).items() if count > 1), None)
+    missing = next((number for number in range(len(numbers)) if number not in numbers), None)
+    what = f"channel {twice} twice" if twice is not None else f"no channel {missing}"
+    return VolumeError(
+        f"case {name!r} has {what} ({', '.join(path.name for path in paths)})",
+        expected="channel files numbered 0000, 0001, ... without gaps",
+        fix="add or rename the file" if twice is None else "remove one of them",
+        path=paths[0],
+    )
+
+
+def _wrong_number(paths: tuple[Path, ...], channels: int | None) -> VolumeError:
     return VolumeError(
         f"{len(paths)} channel files ({', '.join(path.name for path in paths)})",
         expected=f"{channels}",
@@ -175,24 +224,47 @@ def _folder_name(folder: Path) -> str:
 
 
 def _key(case: InputCase) -> tuple[Path, ...]:
-    return tuple(path.resolve() for path in case.paths)
+    """What makes two cases the same: the paths as they are named; of a pair, the header's."""
+    pairs = [(path, paired_files(path)) for path in case.paths]
+    return tuple(Path(os.path.abspath(path if pair is None else pair[0])) for path, pair in pairs)
 
 
-def _with_own_names(cases: list[InputCase]) -> list[InputCase]:
-    """Every id once, A and a taken for one: the folder's name in front, then a number behind."""
-    shared = Counter(case.id.casefold() for case in cases)
-    named = [
-        replace(case, id=f"{case.paths[0].resolve().parent.name}_{case.id}") if shared[case.id.casefold()] > 1 else case
-        for case in cases
-    ]
+def _with_own_names(found: list[tuple[InputCase, Path | None]]) -> list[InputCase]:
+    """Every id once, A and a taken for one: folders in front, then more of them, then a number behind."""
+    cases = [case for case, _ in found]
+    for folders_of in (_folders_inside, _folders_above):
+        shared = Counter(case.id.casefold() for case in cases)
+        cases = [
+            replace(case, id="_".join([*folders_of(original, root), original.id]))
+            if shared[case.id.casefold()] > 1
+            else case
+            for case, (original, root) in zip(cases, found, strict=True)
+        ]
     taken: set[str] = set()
-    for at, case in enumerate(named):
+    for at, case in enumerate(cases):
         name, number = case.id, 2
         while name.casefold() in taken:
             name, number = f"{case.id}_{number}", number + 1
         taken.add(name.casefold())
-        named[at] = replace(case, id=name)
-    return named
+        cases[at] = replace(case, id=name)
+    return cases
+
+
+def _folders_inside(case: InputCase, root: Path | None) -> tuple[str, ...]:
+    """The folders between the one that was named and the case; its own folder's name if there are none."""
+    folder = Path(os.path.abspath(case.paths[0])).parent
+    if root is not None and folder.is_relative_to(os.path.abspath(root)):
+        inside = folder.relative_to(os.path.abspath(root)).parts
+        return inside or (folder.name,)
+    return (folder.name,)
+
+
+def _folders_above(case: InputCase, root: Path | None) -> tuple[str, ...]:
+    """The folder that was named as well; of a file that was named itself, two folders."""
+    folder = Path(os.path.abspath(case.paths[0])).parent
+    if root is not None and folder.is_relative_to(os.path.abspath(root)):
+        return (Path(os.path.abspath(root)).name, *folder.relative_to(os.path.abspath(root)).parts)
+    return folder.parts[-2:] if len(folder.parts) > 2 else (folder.name,)
 
 
 def _check_grid(first: Volume, other: Volume, first_path: Path, path: Path) -> None:

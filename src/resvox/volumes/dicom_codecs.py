@@ -23,7 +23,8 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner
 
 from resvox.errors import VolumeError
-from resvox.volumes.itk import quiet, reason, sitk
+from resvox.volumes.itk import reason, sitk
+from resvox.volumes.silence import silently
 
 PLUGIN = "resvox"
 JPEG_FAMILY = (
@@ -103,8 +104,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytes | bytearray:
         reader = sitk.ImageFileReader()
         reader.SetFileName(name)
         reader.SetImageIO("GDCMImageIO")
-        with quiet():
-            array = sitk.GetArrayFromImage(reader.Execute())
+        array = sitk.GetArrayFromImage(silently(reader.Execute))
     except RuntimeError as error:
         raise ValueError(reason(error)) from None
     finally:

@@ -1,12 +1,8 @@
-"""The one door to SimpleITK: images in and out, with its axis order turned round and its noise kept in."""
+"""The only module that converts between SimpleITK's images and `Volume`: it reverses the axis order."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,45 +15,6 @@ from resvox.volumes.volume import Volume
 
 sitk: Any = SimpleITK  # its wrappers carry no types
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # errors are ours; warnings about foreign headers help nobody
-
-
-class _Stderr:
-    """File descriptor 2 sent elsewhere while C libraries inside ITK complain in their own words."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.saved = -1
-
-    def hush(self) -> None:
-        with self.lock:
-            self.users += 1
-            if self.users == 1:
-                with contextlib.suppress(OSError):  # a daemon may have no descriptor 2: nothing to hush
-                    self.saved = os.dup(2)
-                    with tempfile.TemporaryFile() as sink:
-                        os.dup2(sink.fileno(), 2)
-
-    def restore(self) -> None:
-        with self.lock:
-            self.users -= 1
-            if self.users == 0 and self.saved >= 0:
-                os.dup2(self.saved, 2)
-                os.close(self.saved)
-                self.saved = -1
-
-
-_STDERR = _Stderr()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hush what libraries below ITK (MetaIO, GDCM, libpng) print; the error they end in still comes."""
-    _STDERR.hush()
-    try:
-        yield
-    finally:
-        _STDERR.restore()
 
 
 def reason(error: RuntimeError) -> str:
@@ -85,8 +42,7 @@ def read_image(path: str | os.PathLike[str], *, image_io: str = "") -> Any:
     if image_io:
         reader.SetImageIO(image_io)
     try:
-        with quiet():
-            return reader.Execute()
+        return reader.Execute()
     except RuntimeError as error:
         text = reason(error)
         if "Unable to determine ImageIO" in text:

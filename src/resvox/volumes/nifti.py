@@ -15,14 +15,13 @@ import numpy.typing as npt
 
 from resvox.errors import VolumeError
 from resvox.volumes.formats import paired_files
-from resvox.volumes.gzip_stream import GzipStream
+from resvox.volumes.inflating import InflatedStream
 from resvox.volumes.nifti_header import RAS_TO_LPS, THREE_D_MARK, NiftiHeader, parse_header
 from resvox.volumes.volume import Volume
+from resvox.volumes.voxels import Stored, fill, read_voxels
 
 nib: Any = nibabel  # its functions carry no types
 LONGEST_HEADER = 540
-CHUNK_BYTES = 1 << 18  # a multiple of every voxel's size; small, so that conversions stay in the processor's cache
-MOST_INFLATION = 1032  # deflate cannot make more bytes than this of one
 
 
 def read_nifti(path: Path, channels: int | None) -> Volume:
@@ -73,98 +72,27 @@ def _opened(path: Path) -> RawIOBase:
     with open(path, "rb") as stored:
         if stored.read(2) != b"\x1f\x8b":
             raise VolumeError("not gzip-compressed", expected="a .nii.gz file", fix="check what it is", path=path)
-    return GzipStream(path)
+    return InflatedStream(path)
 
 
 def _exactly(stream: RawIOBase, count: int) -> bytes:
     buffer = bytearray(count)
-    return bytes(buffer[: _fill(stream, memoryview(buffer))])
-
-
-def _fill(stream: RawIOBase, view: memoryview) -> int:
-    """Fill `view` as far as the stream goes; how many bytes."""
-    done = 0
-    while done < len(view) and (got := stream.readinto(view[done:])):
-        done += got
-    return done
+    return bytes(buffer[: fill(stream, memoryview(buffer))])
 
 
 def _read_voxels(stream: RawIOBase, header: NiftiHeader, path: Path, voxel_path: Path) -> npt.NDArray[Any]:
-    needed = header.offset + header.voxels * header.stored.itemsize
-    size = voxel_path.stat().st_size
-    if needed > size * (MOST_INFLATION if isinstance(stream, GzipStream) else 1) + LONGEST_HEADER:
-        raise _truncated(path, _drain(stream), needed)  # before memory is asked for
-    skipped = _fill(stream, memoryview(bytearray(header.offset)))
-    array = np.empty(header.voxels, _result_type(header))
-    found, not_finite = _fill_voxels(stream, header, array)
-    found += skipped
-    if found < needed:
-        raise _truncated(path, found, needed)
-    _drain(stream)
-    if not_finite:
-        raise not_finite_error(not_finite, array.size)
-    return array
-
-
-def _truncated(path: Path, found: int, needed: int) -> VolumeError:
-    return VolumeError(
-        f"truncated: {found} bytes",
-        expected=f"{needed} bytes, as its header promises",
-        fix="copy or download it again",
-        path=path,
-    )
-
-
-def _drain(stream: RawIOBase) -> int:
-    """Read to the end, where a gzip stream has its checksum; how many bytes."""
-    buffer = memoryview(bytearray(CHUNK_BYTES))
-    total = 0
-    while got := _fill(stream, buffer):
-        total += got
-    return total
-
-
-def _result_type(header: NiftiHeader) -> np.dtype[Any]:
-    is_scaled = (header.slope, header.intercept) != (1.0, 0.0)
-    floats = header.stored.kind == "f" or (is_scaled and header.components == 1)
-    return np.dtype(np.float32) if floats else header.stored.newbyteorder("=")
-
-
-def _fill_voxels(stream: RawIOBase, header: NiftiHeader, array: npt.NDArray[Any]) -> tuple[int, int]:
-    """Read `array` in chunks, converted and scaled; bytes read, and how many numbers are not finite."""
-    stored, is_scaled = header.stored, header.components == 1 and (header.slope, header.intercept) != (1.0, 0.0)
-    is_direct = stored == array.dtype and not is_scaled
-    step = CHUNK_BYTES // stored.itemsize
-    buffer = np.empty(0 if is_direct else step, stored)
-    found = not_finite = 0
-    for start in range(0, array.size, step):
-        part = array[start : start + step]
-        target = part if is_direct else buffer[: part.size]
-        got = _fill(stream, memoryview(target.view(np.uint8).data))
-        found += got
-        if got < target.nbytes:
-            break
-        if not is_direct:
-            _convert(target, part, header, is_scaled)
-        if part.dtype.kind == "f":
-            not_finite += part.size - int(np.count_nonzero(np.isfinite(part)))
-    return found, not_finite
-
-
-def _convert(stored: npt.NDArray[Any], part: npt.NDArray[Any], header: NiftiHeader, is_scaled: bool) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if is_scaled:
-            np.add(stored * np.float64(header.slope), header.intercept, out=part, casting="unsafe")
-        else:
-            part[...] = stored
-
-
-def not_finite_error(count: int, voxels: int) -> VolumeError:
-    """The refusal of numbers that are NaN or infinite: never repaired in silence."""
-    return VolumeError(
-        f"{'all' if count >= voxels else count} of {voxels} voxels are NaN or infinite",
-        expected="finite numbers",
-        fix="decide what they mean and replace them, e.g. by the value of air",
+    is_scaled = header.components == 1 and (header.slope, header.intercept) != (1.0, 0.0)
+    return read_voxels(
+        stream,
+        Stored(
+            type=header.stored,
+            count=header.voxels,
+            offset=header.offset,
+            scale=(header.slope, header.intercept) if is_scaled else None,
+        ),
+        path,
+        file_bytes=voxel_path.stat().st_size,
+        to_end=True,
     )
 
 

@@ -12,12 +12,14 @@ import numpy as np
 
 from resvox.errors import VolumeError
 from resvox.volumes.dicom import is_dicom, read_dicom
-from resvox.volumes.formats import DICOM_ENDINGS, READ_ENDINGS, ending_of, format_of, is_picture
+from resvox.volumes.formats import DICOM_ENDINGS, READ_ENDINGS, ending_of, format_of, is_picture, stem_of
 from resvox.volumes.itk import geometry_of, read_image, sitk, volume_of
-from resvox.volumes.nifti import not_finite_error, read_nifti
+from resvox.volumes.metaimage import read_metaimage
+from resvox.volumes.nifti import read_nifti
 from resvox.volumes.pictures import read_picture
 from resvox.volumes.tiff import is_stack, read_tiff
 from resvox.volumes.volume import Volume
+from resvox.volumes.voxels import not_finite_error
 
 POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/", b".git/annex/")
 
@@ -80,10 +82,19 @@ def _read(path: Path, series: str | int | None, channels: int | None, as_labels:
         raise VolumeError(
             f"{volume.channels} channel{'s' if volume.channels > 1 else ''}",
             expected=f"{channels}",
-            fix="give one file a channel (case_0000, case_0001, ...) or an image with that many",
+            fix=_channels_fix(path, volume.channels, channels),
             path=path,
         )
     return volume
+
+
+def _channels_fix(path: Path, found: int, wanted: int) -> str:
+    """What to do about another number of channels; of a single channel file, which ones are missing beside it."""
+    stem, ending = stem_of(path), path.name[len(stem_of(path)) :]
+    if found == 1 and wanted > 1 and stem.endswith("_0000"):
+        missing = [f"{stem[:-4]}{number:04d}{ending}" for number in range(1, wanted)]
+        return f"put {' and '.join(missing[:3])}{' and so on' if wanted > 4 else ''} beside it"
+    return "give one file per channel (case_0000, case_0001, ...) or an image with that many"
 
 
 def check_file(path: Path) -> str:
@@ -180,7 +191,7 @@ def _with_settled_type(volume: Volume) -> Volume:
 READERS: dict[str, Callable[[Path, int | None, bool], Volume]] = {
     "NIfTI": lambda path, channels, as_labels: read_nifti(path, channels),
     "NRRD": partial(_read_with_itk, "NrrdImageIO"),
-    "MetaImage": partial(_read_with_itk, "MetaImageIO"),
+    "MetaImage": lambda path, channels, as_labels: read_metaimage(path, channels),
     "TIFF": lambda path, channels, as_labels: read_tiff(path, channels, as_labels=as_labels),
     **dict.fromkeys(
         ("PNG", "JPEG", "BMP"),

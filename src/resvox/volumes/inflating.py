@@ -1,4 +1,4 @@
-"""A gzip file decompressed straight into the caller's memory, with every checksum compared."""
+"""Deflated data decompressed straight into the caller's memory, with every checksum compared."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from pathlib import Path
 from typing import Any
 
 READ_BYTES = 1 << 18
-GZIP = 31  # zlib's word for "with a gzip header and trailer", whose checksum it then compares
+EITHER = 47  # zlib's word for "a gzip or a zlib header and trailer", whose checksum it then compares
 
 
-class GzipStream(io.RawIOBase):
-    """The decompressed bytes of a gzip file of one or several members; zeros behind the last one are allowed.
+class InflatedStream(io.RawIOBase):
+    """The decompressed bytes of a gzip or zlib stream of one or several members; zeros behind the last one are allowed.
 
     The module `gzip` does the same through three layers of buffers, in twice the time.
+
+    Args:
+        path: the file.
+        offset: where the first member begins in it.
 
     Raises:
         EOFError: the file ends before its last member does.
         zlib.error: damaged data, or something else behind the last member.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offset: int = 0) -> None:
         super().__init__()
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by close()
+        self._file.seek(offset)
         self._pending = b""
         self._member: Any = None
 
@@ -58,7 +63,7 @@ class GzipStream(io.RawIOBase):
             if not self._pending:
                 return False
         self._pending = self._pending.lstrip(b"\0")
-        self._member = zlib.decompressobj(GZIP)
+        self._member = zlib.decompressobj(EITHER)
         return True
 
     def close(self) -> None:

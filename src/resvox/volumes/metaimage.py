@@ -1,0 +1,218 @@
+"""MetaImage read: .mha, and .mhd with its voxel files.
+
+ITK's own reader ends the process on some damaged headers, and writes to the standard error output of the whole process.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from resvox.errors import VolumeError
+from resvox.volumes.grid import Grid
+from resvox.volumes.inflating import InflatedStream
+from resvox.volumes.volume import Volume
+from resvox.volumes.voxels import Stored, not_finite_error, read_voxels
+
+MOST_HEADER_BYTES = 1 << 20
+TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+UNITS_MM = {"mm": 1.0, "um": 1e-3, "µm": 1e-3, "cm": 10.0, "m": 1000.0, "?": 1.0, "": 1.0}
+TRUE = ("true", "t", "1", "yes")
+
+
+class _Header:
+    """The fields of a header, by name; of synonyms the first that is there."""
+
+    def __init__(self, fields: dict[str, str], end: int, path: Path) -> None:
+        self.fields, self.end, self.path = fields, end, path
+
+    def text(self, *names: str, default: str = "") -> str:
+        return next((self.fields[name] for name in names if name in self.fields), default)
+
+    def numbers(self, count: int, *names: str) -> list[float] | None:
+        """Finite numbers, `count` of them, or None where there is no such field."""
+        text = self.text(*names)
+        if not text:
+            return None
+        try:
+            found = [float(each) for each in text.split()]
+        except ValueError:
+            found = []
+        if len(found) != count or not all(math.isfinite(each) for each in found):
+            raise VolumeError(f"{names[0]} = {text[:60]}", expected=f"{count} numbers", path=self.path)
+        return found
+
+    def whole(self, name: str, default: int) -> int:
+        found = self.numbers(1, name)
+        return default if found is None else int(found[0])
+
+    def is_true(self, *names: str, default: str = "false") -> bool:
+        return self.text(*names, default=default).strip().lower() in TRUE
+
+
+def read_metaimage(path: Path, channels: int | None) -> Volume:
+    """Read a MetaImage; see `read_volume`.
+
+    Raises:
+        VolumeError: no such header; sizes or types that are none; a voxel file that is missing or too short; more than
+            three axes, unless they hold as many channels as expected.
+    """
+    header = _header(path)
+    dims = header.whole("NDims", 0)
+    sizes = header.numbers(dims, "DimSize") if 2 <= dims <= 7 else None
+    if sizes is None or min(sizes) < 1 or any(size != int(size) for size in sizes):
+        shown = f"NDims = {header.text('NDims')}, DimSize = {header.text('DimSize')}"
+        raise VolumeError(shown[:120], expected="2 to 7 axes of at least 1 voxel", path=path)
+    shape = tuple(int(size) for size in sizes)
+    components = header.whole("ElementNumberOfChannels", 1)
+    extra = math.prod(shape[3:])
+    if components < 1 or (extra > 1 and (components > 1 or extra != channels)):
+        raise VolumeError(
+            f"{dims}-D image of {'x'.join(map(str, shape))} voxels (time or channels)",
+            expected="a 3-D or 2-D image" + (f", or {channels} channels" if channels else ""),
+            fix="split it into one file per channel",
+            path=path,
+        )
+    array = _voxels(header, math.prod(shape) * components, path)
+    spatial = shape[:3][::-1]
+    if components > 1:
+        array = np.moveaxis(array.reshape(*spatial, components), -1, 0)
+    else:
+        array = array.reshape((extra, *spatial) if extra > 1 else spatial)
+    return Volume.on_grid(array, _grid(header, dims, spatial))
+
+
+def _header(path: Path) -> _Header:
+    with open(path, "rb") as stream:
+        head = stream.read(MOST_HEADER_BYTES)
+    fields: dict[str, str] = {}
+    at = 0
+    while at < len(head) and "ElementDataFile" not in fields:
+        end = head.find(b"\n", at)
+        end = len(head) if end < 0 else end
+        name, separator, value = head[at:end].decode("utf-8", "replace").partition("=")
+        at = end + 1
+        if name.strip() and not separator:
+            break
+        fields[name.strip()] = value.strip()
+    if "ElementDataFile" not in fields or "NDims" not in fields:
+        raise VolumeError(
+            "cannot be read (no MetaImage header in it)", expected="NDims, DimSize, ..., ElementDataFile", path=path
+        )
+    return _Header(fields, at, path)
+
+
+def _grid(header: _Header, dims: int, spatial: tuple[int, ...]) -> Grid:
+    count = len(spatial)
+    unit = header.text("DistanceUnits").strip().lower()
+    if unit not in UNITS_MM:
+        raise VolumeError(f"DistanceUnits = {unit[:40]}", expected="mm, um, cm or m", path=header.path)
+    scale = UNITS_MM[unit]
+    spacing = header.numbers(dims, "ElementSpacing", "ElementSize")
+    if spacing is None:
+        warnings.warn(f"{header.path}: no ElementSpacing; 1 mm is taken", UserWarning, stacklevel=2)
+        spacing = [1.0] * dims
+    if scale != 1.0:
+        warnings.warn(f"{header.path}: its lengths are in {unit}; converted to mm", UserWarning, stacklevel=2)
+    origin = header.numbers(dims, "Offset", "Position", "Origin") or [0.0] * dims
+    rows = header.numbers(dims * dims, "TransformMatrix", "Orientation", "Rotation") or np.eye(dims).ravel().tolist()
+    axes = np.array(rows).reshape(dims, dims)[:count, :count].T  # a row of the file is the direction of an axis
+    return Grid(
+        spatial,
+        spacing_mm=tuple(each * scale for each in spacing[:count][::-1]),
+        origin_mm=tuple(each * scale for each in origin[:count]),
+        direction=np.ascontiguousarray(axes[:, ::-1]),
+    )
+
+
+def _voxels(header: _Header, count: int, path: Path) -> npt.NDArray[Any]:
+    name = header.text("ElementType")
+    if name.removesuffix("_ARRAY") not in TYPES:
+        raise VolumeError(f"ElementType = {name[:40]}", expected=", ".join(TYPES), path=path)
+    is_big = header.is_true("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+    kind = np.dtype(("<", ">")[is_big] + TYPES[name.removesuffix("_ARRAY")])
+    files = _files(header, path)
+    parts = []
+    for file, offset in files:
+        if not file.is_file():
+            raise VolumeError(f"no voxel file {file.name} beside it", expected="the file its header names", path=path)
+        parts.append(_part(header, file, offset, Stored(type=kind, count=count // len(files)), path))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _files(header: _Header, path: Path) -> list[tuple[Path, int]]:
+    """The files of the voxels, slice after slice, and where they begin in them."""
+    named = header.text("ElementDataFile")
+    if named.upper() == "LOCAL":
+        return [(path, header.end)]
+    skipped = header.whole("HeaderSize", 0)
+    words = named.split()
+    if words and words[0].upper() == "LIST":
+        text = path.read_bytes()[header.end :].decode("utf-8", "replace")
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    elif "%" in named and len(words) == 4 and all(word.isdigit() for word in words[1:]):
+        first, last, step = (int(word) for word in words[1:])
+        try:
+            names = [words[0] % number for number in range(first, last + 1, max(step, 1))]
+        except (TypeError, ValueError):
+            names = []
+    else:
+        names = [named]
+    if not names or any("\0" in name for name in names):
+        raise VolumeError(f"ElementDataFile = {named[:60]}", expected="LOCAL, or names of files", path=path)
+    return [(path.parent / name, skipped) for name in names]
+
+
+def _part(header: _Header, file: Path, offset: int, stored: Stored, path: Path) -> npt.NDArray[Any]:
+    size = file.stat().st_size
+    if not header.is_true("BinaryData", default="true"):
+        return _numbers_in_text(file, offset, stored, path)
+    if header.is_true("CompressedData"):
+        try:
+            with InflatedStream(file, max(offset, 0)) as stream:
+                return read_voxels(stream, stored, path, file_bytes=size, to_end=True)
+        except (EOFError, zlib.error) as error:
+            raise VolumeError(
+                f"truncated or damaged compressed data ({error})",
+                expected="a whole file",
+                fix="copy or download it again",
+                path=path,
+            ) from None
+    if offset < 0:
+        offset = max(size - stored.end, 0)  # HeaderSize = -1: the voxels are the end of the file
+    placed = Stored(type=stored.type, count=stored.count, offset=offset)
+    with open(file, "rb", buffering=0) as plain:
+        return read_voxels(plain, placed, path, file_bytes=size)
+
+
+def _numbers_in_text(file: Path, offset: int, stored: Stored, path: Path) -> npt.NDArray[Any]:
+    text = file.read_bytes()[max(offset, 0) :].decode("ascii", "replace")
+    try:
+        array = np.array(text.split()[: stored.count], float).astype(stored.result)
+    except (ValueError, OverflowError):
+        raise VolumeError("voxels that are not numbers", expected="numbers, as BinaryData says", path=path) from None
+    if array.size < stored.count:
+        raise VolumeError(f"truncated: {array.size} numbers", expected=f"{stored.count}", path=path)
+    not_finite = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if not_finite:
+        raise not_finite_error(not_finite, array.size)
+    return array
