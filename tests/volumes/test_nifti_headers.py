@@ -289,3 +289,12 @@ def test_trailing_rubbish_in_a_gzip_stream_is_refused(tmp_path: Path) -> None:
     path = scan(tmp_path / "x.nii.gz", SMALL)
     path.write_bytes(path.read_bytes() + b"rubbish")
     assert "truncated or damaged gzip data" in read_with_remarks(path)[1]
+
+
+def test_the_command_line_shows_a_remark_as_one_line() -> None:
+    from resvox import cli
+    from resvox.volumes import reading
+
+    line = cli._one_line("a.nii: no orientation", UserWarning, reading.__file__, 7)
+    assert line == "warning: a.nii: no orientation\n"
+    assert cli._one_line("x", RuntimeWarning, "other.py", 7) == "other.py:7: RuntimeWarning: x\n"

@@ -6,6 +6,7 @@ Nothing heavy is imported at the top: `resvox --help` answers before torch would
 from __future__ import annotations
 
 import os
+import warnings
 
 # in the order in which `resvox --help` lists them
 from resvox.cli import train  # isort: skip
@@ -29,4 +30,14 @@ def main() -> None:
     # OpenMP's threads wait by spinning: beside other busy programs that made training 4 times slower, measured on two
     # cores shared by five. Sleeping instead costs microseconds. It is read when torch is first imported, so here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.formatwarning = _one_line
     app()
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Warnings about files as the other lines are written; of other packages with their place in the source."""
+    if category is UserWarning and f"{os.sep}resvox{os.sep}" in filename:
+        return f"warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
