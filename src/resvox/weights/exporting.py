@@ -140,9 +140,15 @@ def _safetensors(tensors: Arrays) -> bytes:
 
 def _npz(tensors: Arrays) -> bytes:
     import io
+    import zipfile
 
+    # Not np.savez: NumPy before 2.1 takes allow_pickle=False for one more array, and no version takes an array
+    # called "file".
     stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **tensors)  # type: ignore[arg-type]
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, tensor in tensors.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, tensor, allow_pickle=False)
     return stream.getvalue()
 
 

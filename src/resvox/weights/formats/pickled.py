@@ -146,7 +146,8 @@ def _array(view: View, flat: Array, source: Path) -> Array:
     steps = tuple(s * flat.itemsize for s in view.strides)
     array = np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, steps, writeable=False)
     if view.storage.is_bfloat16:
-        return np.asarray(np.left_shift(array.astype(np.uint32), 16)).view(np.float32).reshape(view.shape)
+        # One axis at least: NumPy 1 makes an int64 of a shifted scalar.
+        return (np.atleast_1d(array).astype(np.uint32) << 16).view(np.float32).reshape(view.shape)
     return array
 
 
