@@ -1,13 +1,71 @@
-"""How many threads this process may use."""
+"""What the machine and its environment variables offer: threads, and folders for files that can be made again."""
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
+
+from resvox.errors import ResvoxError
+
+ENGINE_CACHE = "RESVOX_CACHE"
+PREPARED_CASES = "RESVOX_PREPARED"
 
 
 def usable_threads() -> int:
-    """As many as OMP_NUM_THREADS says, else as many as the process may run on."""
+    """The value of OMP_NUM_THREADS, otherwise the number of processors that this process may use."""
     named = os.environ.get("OMP_NUM_THREADS", "")
     if named.isdigit() and int(named) > 0:
         return int(named)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def engine_cache_folder() -> Path | None:
+    """The folder of compiled networks: RESVOX_CACHE, otherwise the user's cache folder.
+
+    Returns:
+        None where RESVOX_CACHE is set and empty (no cache), or where this user has no home folder.
+
+    Raises:
+        ResvoxError: a ``~`` in RESVOX_CACHE that stands for no home folder.
+    """
+    named = _folder_of(ENGINE_CACHE)
+    if named is not None or ENGINE_CACHE in os.environ:
+        return named
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
+    elif sys.platform == "darwin":
+        base = os.path.expanduser("~/Library/Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if base.startswith("~") else Path(base) / "resvox" / "engines"
+
+
+def prepared_cases_folder() -> Path | None:
+    """The folder in which training runs share prepared cases: RESVOX_PREPARED, otherwise RESVOX_CACHE/prepared.
+
+    Returns:
+        None where neither is set: each run then keeps its own. An empty RESVOX_PREPARED says so explicitly.
+
+    Raises:
+        ResvoxError: a ``~`` in the variable that stands for no home folder.
+    """
+    named = _folder_of(PREPARED_CASES)
+    if named is not None or PREPARED_CASES in os.environ:
+        return named
+    shared = _folder_of(ENGINE_CACHE)
+    return None if shared is None else shared / "prepared"
+
+
+def _folder_of(variable: str) -> Path | None:
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        return None
+    path = os.path.expanduser(value)
+    if path.startswith("~"):
+        raise ResvoxError(
+            f"{variable}={value!r}, and no home folder is known for it",
+            expected="the path of a folder",
+            fix="write the whole path",
+        )
+    return Path(path)

@@ -10,9 +10,11 @@ import torch
 
 import resvox
 from resvox.errors import InferenceError
+from resvox.files import sha256_of
 from resvox.inference import make_engine
 from resvox.inference.engines import choosing, engine_of_file, openvino_engine
-from resvox.inference.engines.cache import KEPT, cache_folder, fingerprint_of, read_cached, write_cached
+from resvox.inference.engines.cache import KEPT, read_cached, write_cached
+from resvox.machine import engine_cache_folder
 
 ROI = (16, 16, 16)
 
@@ -114,7 +116,7 @@ def test_the_cache_keeps_the_newest_and_can_be_switched_off(engine_cache, monkey
         write_cached(f"{number}.ov", b"x")
     assert len(list(engine_cache.iterdir())) == KEPT
     monkeypatch.setenv("RESVOX_CACHE", "")
-    assert cache_folder() is None
+    assert engine_cache_folder() is None
     write_cached("y", b"x")
     assert read_cached("y") is None
 
@@ -129,7 +131,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
 def test_fingerprints_are_of_the_bytes(tmp_path):
     for name, data in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(data)
-    a, b, c = (fingerprint_of(tmp_path / name) for name in "abc")
+    a, b, c = (sha256_of(tmp_path / name) for name in "abc")
     assert a == b != c
 
 

@@ -61,6 +61,7 @@ def write_folder(
 def caches_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prepared cases lie in the run, whatever another room's tests say of caches in the same process."""
     monkeypatch.delenv("RESVOX_CACHE", raising=False)
+    monkeypatch.delenv("RESVOX_PREPARED", raising=False)
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_png_takes_small_integers_in_2d_only(tmp_path: Path) -> None:
         write_volume(label_map(), tmp_path / "x.png")
 
 
-@pytest.mark.parametrize("failing", ["_write", "_to_disk"])
+@pytest.mark.parametrize("failing", ["_write", "fsync"])
 def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(
     failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +128,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(
             Path(str(arguments[1])).write_bytes(b"half a fi")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing, failing, fail)
+    monkeypatch.setattr(os if failing == "fsync" else writing, failing, fail)
     with pytest.raises(VolumeError) as caught:
         write_label_map(label_map(top=9), path)
     assert str(caught.value).startswith(f"{path}: could not be written (No space left on device); expected ")
@@ -162,10 +162,11 @@ def test_kill_in_the_middle_leaves_no_half_file_under_the_name(tmp_path: Path) -
     program = textwrap.dedent("""
         import os, signal, sys
         import numpy as np
-        from resvox.volumes import Volume, write_volume, writing
+        from resvox import files
+        from resvox.volumes import Volume, write_volume
         def kill(path):
             os.kill(os.getpid(), signal.SIGKILL)
-        writing._to_disk = kill
+        files._flush = kill
         write_volume(Volume(np.zeros((9, 9, 9), np.uint8), spacing_mm=(1, 1, 1)), sys.argv[1])
     """)
     path = tmp_path / "x.nii.gz"

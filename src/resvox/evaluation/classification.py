@@ -15,7 +15,7 @@ import numpy as np
 
 from resvox.errors import EvaluationError
 from resvox.evaluation.rounding import rounded
-from resvox.evaluation.table import write_text
+from resvox.files import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -120,7 +120,8 @@ class ClassScores:
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write :meth:`to_dict`, at once or not at all."""
-        return write_text(Path(path), json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        return write_atomically(Path(path), text + "\n")
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write one row for every case: reference, predicted, and the probability given to the reference."""
@@ -129,7 +130,7 @@ class ClassScores:
         writer.writerow(["case", "reference", "predicted", "correct", "probability_of_reference"])
         for case, true, ours, row in zip(self.cases, self.truth, self.predicted, self.probabilities, strict=True):
             writer.writerow([case, self.classes[true], self.classes[ours], int(true == ours), rounded(row[true])])
-        return write_text(Path(path), text.getvalue())
+        return write_atomically(Path(path), text.getvalue())
 
     def table(self, *, title: str = "") -> Group:
         """Accuracy and AUC of all classes and of each, then the confusion matrix, for a terminal."""

@@ -17,7 +17,7 @@ import numpy as np
 from resvox.errors import EvaluationError
 from resvox.evaluation.grids import on_reference_grid, without_single_slice
 from resvox.evaluation.rounding import mean, rounded
-from resvox.evaluation.table import write_text
+from resvox.files import write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,7 +78,8 @@ class ValueTable:
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write :meth:`to_dict`, at once or not at all."""
-        return write_text(Path(path), json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        return write_atomically(Path(path), text + "\n")
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write one row for every case and value; undefined numbers are left empty."""
@@ -88,7 +89,7 @@ class ValueTable:
         for case, values in self.to_dict().items():
             for name, score in values.items():
                 writer.writerow([case, name, *("" if number is None else number for number in score.values())])
-        return write_text(Path(path), text.getvalue())
+        return write_atomically(Path(path), text.getvalue())
 
     def table(self, *, title: str = "") -> Table:
         """The rows, then their means where there are several cases, for a terminal."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from resvox.errors import EvaluationError
 from resvox.evaluation.rounding import mean
 from resvox.evaluation.segmentation import METRICS, LabelScore
+from resvox.files import write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +109,7 @@ class ScoreTable:
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write :meth:`to_dict` as JSON, at once or not at all; what is not defined is ``null``."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        return write_text(Path(path), text + "\n")
+        return write_atomically(Path(path), text + "\n")
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write one row for every case and label, at once or not at all; undefined numbers are left empty."""
@@ -118,7 +119,7 @@ class ScoreTable:
         for row in self:
             values = row.score.to_dict().values()
             writer.writerow([row.case, row.label, *("" if v is None else v for v in values), row.score.outcome])
-        return write_text(Path(path), text.getvalue())
+        return write_atomically(Path(path), text.getvalue())
 
     def table(self, *, title: str = "") -> Table:
         """A ``rich.table.Table``: the rows, then the means over cases and over labels where there are several."""
@@ -184,18 +185,3 @@ def _note(score: LabelScore) -> str:
 def _counts(means: LabelSummary) -> str:
     counts = {"missed": means.missed, "extra": means.extra}
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Beside its place, then moved there: a reader, or a kill, never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from resvox.errors import VolumeError
+from resvox.files import remove_leftovers
 from resvox.prediction.log import RunLog
 from resvox.prediction.model_files import Paths
 from resvox.prediction.outcomes import CaseOutcome, PredictResult, one_line
@@ -167,7 +167,9 @@ def _admit(job: _Job, claims: Claims, log: RunLog) -> CaseOutcome | None:
     if log.is_done(target):  # finished by another process between the look and the claim
         claims.release(target.name)
         return CaseOutcome(id=name, status="present", path=target)
-    _sweep(target)
+    # What a killed process left half-written; this process holds the claim on the case.
+    probabilities = target.with_name(f"{target.name.removesuffix('.nii.gz')}_probabilities.nii.gz")
+    remove_leftovers(target.parent, of=(target, probabilities))
     return None
 
 
@@ -183,15 +185,3 @@ def _refuse_own_input(job: _Job) -> None:
             fix="choose another -o, or a --suffix",
             path=job.target,
         )
-
-
-def _sweep(target: Path) -> None:
-    """Remove what a killed process left half-written under a hidden name; the caller holds the claim."""
-    from resvox.volumes.formats import stem_of
-
-    stem = re.escape(stem_of(target))
-    # As `write_volume` names it; strict, because a case whose name begins alike may be being written right now.
-    left = re.compile(rf"\.{stem}(_probabilities)?\.[0-9a-f]{{8}}\.partial\.\w+(\.gz)?")
-    for path in target.parent.iterdir():
-        if left.fullmatch(path.name):
-            path.unlink(missing_ok=True)

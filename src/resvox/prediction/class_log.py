@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from resvox._version import __version__
 from resvox.errors import InferenceError
+from resvox.files import write_atomically
 
 if TYPE_CHECKING:
     from resvox.prediction.classifier import Classifier
@@ -82,7 +83,6 @@ class ClassLog:
 
     def write_table(self, order: Iterable[str]) -> None:
         """Replace ``predictions.csv``: the cases of ``order`` first, then what else was predicted here."""
-        from resvox.evaluation.table import write_text
 
         self.refresh()
         classes = list(self.classifier.classes)
@@ -95,7 +95,7 @@ class ClassLog:
             if line is not None:
                 chances = [f"{line['probabilities'][each]:.6f}" for each in classes]
                 writer.writerow([name, line["predicted"], *chances, line["inputs"][0]])
-        write_text(self.table, text.getvalue())
+        write_atomically(self.table, text.getvalue())
 
     def _take(self, line: dict[str, Any]) -> None:
         if float(line.get("clock", 0.0)) < self.done_since:

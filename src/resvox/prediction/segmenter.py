@@ -117,8 +117,8 @@ class Segmenter:
     def _engine(
         self, file: ModelFile, engine: str, device: str, precision: str, notify: Callable[[str], object] | None
     ) -> Engine:
+        from resvox.files import sha256_of
         from resvox.inference.engines import engine_of_file, make_engine
-        from resvox.inference.engines.cache import fingerprint_of
         from resvox.weights import load_model
 
         if file.format == "resvox":
@@ -129,7 +129,7 @@ class Segmenter:
                 engine=engine,
                 device=device,
                 precision=precision,
-                fingerprint=fingerprint_of(file.path),
+                fingerprint=sha256_of(file.path),
                 head=self._head,
                 notify=notify,
             )

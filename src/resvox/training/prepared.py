@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import os
 import re
 import shutil
 import zlib
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from resvox.errors import ResvoxError
+from resvox.files import creating_folder, sha256_of
 
 FACTS = "facts.json"
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -27,7 +26,7 @@ def entry_name(case: str, *determined_by: Any) -> str:
     """A name for a case's entry that changes with everything that determines its content."""
     plain = re.sub(r"[^\w.-]", "_", case)  # ids come from manifests and may hold anything
     text = json.dumps(list(determined_by), sort_keys=True, default=str)
-    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{plain}-{sha256_of(text.encode())[:16]}"
 
 
 def stamp(path: Path) -> list[Any]:
@@ -111,23 +110,7 @@ def _whole_facts(target: Path, arrays: Sequence[str], needed: Sequence[str]) -> 
 
 
 def _write_entry(target: Path, write: Callable[[Path], dict[str, Any]]) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        facts = write(temporary)
-        facts["checksums"] = {path.name: checksum_of(path) for path in sorted(temporary.glob("*.npy"))}
-        (temporary / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-        _put_in_place(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    """Move a finished folder to its name, unless another process was faster."""
-    try:
-        os.rename(temporary, target)
-    except OSError:
-        # Another process was faster; its folder holds the same, so this one can go. Anything else is an error.
-        if not (target / FACTS).is_file():
-            raise
+    with creating_folder(target) as folder:
+        facts = write(folder)
+        facts["checksums"] = {path.name: checksum_of(path) for path in sorted(folder.glob("*.npy"))}
+        (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from resvox.errors import PlanError
-from resvox.files import remove_left_behind
+from resvox.files import remove_leftovers
+from resvox.machine import prepared_cases_folder
 from resvox.training.checkpoints import load_checkpoint
 from resvox.training.plans.base import TrainingPlan
-
-CACHE_VARIABLE = "RESVOX_CACHE"
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,8 @@ class RunFolder:
 
     @property
     def cache(self) -> Path:
-        """Prepared cases: inside the run, or in the folder that RESVOX_CACHE names, to share among runs."""
-        shared = os.environ.get(CACHE_VARIABLE)
-        return Path(shared) if shared else self.path / "cache"
+        """Prepared cases: inside the run, or in the folder that RESVOX_PREPARED names, to be shared among runs."""
+        return prepared_cases_folder() or self.path / "cache"
 
     @property
     def is_used(self) -> bool:
@@ -91,8 +88,7 @@ class RunFolder:
     def tidy(self) -> None:
         """Remove temporary files of a killed run."""
         for folder in (self.path, self.last.parent):
-            if folder.is_dir():
-                remove_left_behind(folder)
+            remove_leftovers(folder)
 
 
 def _refuse_changed_plan(plan: TrainingPlan, saved: Mapping[str, Any], path: Path) -> None:

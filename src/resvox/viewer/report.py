@@ -7,13 +7,12 @@ writes.
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from resvox.files import write_atomically
 from resvox.viewer.style import STYLE
 
 
@@ -105,19 +104,7 @@ def console(lines: Sequence[str]) -> str:
 
 def write_page(path: str | os.PathLike[str], text: str) -> Path:
     """Write the document atomically: a reader finds the old page or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)  # mkstemp makes a private file; a report is for showing around
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
-    return path
+    return write_atomically(Path(path), text)
 
 
 def _text(text: str) -> str:

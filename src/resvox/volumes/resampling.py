@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from resvox.errors import VolumeError
+from resvox.machine import usable_threads
 from resvox.volumes.grid import Grid
 from resvox.volumes.itk import image_of, sitk
 from resvox.volumes.volume import Volume
@@ -216,20 +216,13 @@ def _apply_matrix(
             else:
                 np.matmul(matrix[rows, columns], source[plane, columns], out=target[plane, rows])
 
-    threads = min(_threads(), before)
+    threads = min(usable_threads(), before)
     if threads == 1 or array.size < THREADED_VOXELS:
         for plane in range(before):
             work(plane)
         return
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, range(before)))
-
-
-def _threads() -> int:
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _blurred(volume: Volume, grid: Grid) -> Volume:

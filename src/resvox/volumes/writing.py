@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
 
 from resvox.errors import VolumeError
+from resvox.files import replacing
 from resvox.volumes.formats import FORMATS, WRITTEN_ENDINGS, ImageFormat, ending_of, format_of
 from resvox.volumes.grid import Grid
 from resvox.volumes.itk import image_of, reason, sitk
@@ -38,12 +38,9 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
     row = format_of(path)
     assert row is not None  # _ending has seen it
     _check_format(volume, row, ending, path)
-    temporary = path.with_name(f".{path.name[: -len(ending)]}.{secrets.token_hex(4)}.partial{ending}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(volume, temporary, row)
-        _to_disk(temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            _write(volume, temporary, row)
     except (OSError, RuntimeError, VolumeError) as error:
         raise VolumeError(
             f"could not be written ({_why(error)})",
@@ -51,9 +48,6 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
             fix="free some space, or choose another place",
             path=path,
         ) from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()
     return path
 
 
@@ -129,11 +123,6 @@ def _write_with_itk(volume: Volume, path: Path) -> None:
 
 
 WRITERS = {"NIfTI": write_nifti, "PNG": write_png, "TIFF": write_tiff}  # by name of the format; the others by ITK
-
-
-def _to_disk(path: Path) -> None:
-    with open(path, "rb+") as stream:
-        os.fsync(stream.fileno())
 
 
 def _why(error: Exception) -> str:

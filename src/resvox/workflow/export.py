@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import secrets
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from resvox._version import __version__
 from resvox.errors import InferenceError, WeightsError
+from resvox.files import replacing_all, sha256_of, write_atomically
 from resvox.prediction.model_files import ModelFile, description_path, model_file, read_model_file, task_of
 
 if TYPE_CHECKING:
@@ -86,24 +85,18 @@ def export(
         )
     target = Path(out) if out is not None else file.path.with_suffix(ENDINGS[format])
     _check_target(target, ENDINGS[format], overwrite)
-    folder = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
-        folder.mkdir(parents=True)
-        written = folder / target.name
-        check, any_size = _write_checked(file, written, format)
-        description = _description(file, written, format, check, any_size)
-        description_path(written).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        # The network last: it is what makes the others a model.
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == target.name):
-            os.replace(path, target.parent / path.name)
+        with replacing_all(target) as folder:
+            written = folder / target.name
+            check, any_size = _write_checked(file, written, format)
+            description = _description(file, written, format, check, any_size)
+            write_atomically(description_path(written), json.dumps(description, indent=2) + "\n")
     except OSError as error:
         raise InferenceError(
             f"could not be written ({error.strerror or error})",
             expected="a folder that can be written to and room on its disk",
             path=target,
         ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     seconds = time.perf_counter() - start
     return ExportResult(
         path=target,
@@ -191,8 +184,6 @@ def _labels(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, any_size: bool) -> dict[str, Any]:
-    from resvox.inference.engines.cache import fingerprint_of
-
     roi, task = list(_window(file)), task_of(file.metadata)
     sizes: list[Any] = ["any"] * len(roi) if any_size else roi
     meaning, answer = {
@@ -203,11 +194,11 @@ def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, any
         "resvox_export": 1,
         "format": kind,
         "file": path.name,
-        "sha256": fingerprint_of(path),
+        "sha256": sha256_of(path),
         "input": {"shape": ["any" if any_size else 1, len(file.metadata["channel_names"]), *sizes], "type": "float32"},
         "output": {"meaning": meaning, "shape": answer, "type": "float32"},
         "checked": asdict(check),
-        "source": {"name": file.path.name, "sha256": fingerprint_of(file.path)},
+        "source": {"name": file.path.name, "sha256": sha256_of(file.path)},
         "resvox": __version__,
         "torch": importlib.metadata.version("torch"),
         "metadata": dict(file.metadata),

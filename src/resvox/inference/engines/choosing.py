@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resvox.errors import InferenceError
+from resvox.files import sha256_of
 from resvox.inference.engines import openvino_engine
-from resvox.inference.engines.cache import fingerprint_of, key_of, read_cached, write_cached
+from resvox.inference.engines.cache import key_of, read_cached, write_cached
 from resvox.inference.engines.guard import GuardedEngine, Making, Verdict
 from resvox.inference.engines.protocol import Engine
 from resvox.inference.heads import LinearHead
@@ -176,7 +177,7 @@ def engine_of_file(
 def fingerprint_of_model(path: str | os.PathLike[str]) -> str:
     """Of a network in one file, or in two (OpenVINO's ``.xml`` names sizes alone, its weights lie in ``.bin``)."""
     weights = Path(path).with_suffix(".bin")
-    return fingerprint_of(path) + (fingerprint_of(weights) if weights.exists() else "")
+    return sha256_of(path) + (sha256_of(weights) if weights.exists() else "")
 
 
 def _is_there(runner: str) -> bool:

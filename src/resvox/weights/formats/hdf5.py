@@ -82,7 +82,7 @@ def read_h5(path: str | os.PathLike[str], data: bytes | None = None) -> Arrays:
             "resvox.weights.formats.hdf5_process",
             os.fspath(source if data is None else given),
         ]
-        paths = os.pathsep.join([os.fspath(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        paths = os.pathsep.join([os.fspath(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
         try:
             done = subprocess.run(
                 [*words, os.fspath(found), os.fspath(source)],

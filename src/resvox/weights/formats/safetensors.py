@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from resvox._version import __version__
 from resvox.blueprint import Blueprint
 from resvox.errors import BlueprintError, WeightsError
+from resvox.files import write_atomically
 
 FORMAT = "1"
 MAX_HEADER_BYTES = 64 * 2**20
@@ -73,28 +73,19 @@ def write_file(
 
 
 def replace_file(target: Path, data: bytes) -> None:
-    """A temporary file beside the target, flushed to disk, then moved over it in one step."""
-    temporary = ""
+    """Write ``data`` to ``target``, whole or not at all.
+
+    Raises:
+        WeightsError: the folder cannot be written to, or the disk is full.
+    """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
+        write_atomically(target, data)
     except OSError as error:
         raise WeightsError(
             f"could not be written ({error.strerror or error})",
             expected="a folder with write permission and free space",
             path=target,
         ) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
