@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -365,7 +366,9 @@ def test_compressed_data_of_another_size_are_refused_before_decoding(tmp_path: P
     ds = at(0.0, np.zeros((40, 40)))
     ds.compress(uid.JPEG2000Lossless, RANDOM.integers(0, 99, (40, 40)).astype(np.int16))
     ds.Rows = 60_000
-    assert "compressed pixel data of 40 x 40, expected 60000 x 40" in refusal(save(ds, tmp_path / "x.dcm"))
+    assert "damaged DICOM file (compressed pixel data of 40 x 40, expected 60000 x 40)" in refusal(
+        save(ds, tmp_path / "x.dcm")
+    )
 
 
 def test_a_file_cut_anywhere_is_refused_or_whole(tmp_path: Path) -> None:
@@ -380,6 +383,17 @@ def test_an_empty_file_among_slices_is_named(tmp_path: Path) -> None:
         save(at(2.0 * k), tmp_path / f"{k}.dcm")
     (tmp_path / "1.dcm").write_bytes(b"")
     assert "1.dcm: the file is empty (0 bytes)" in refusal(tmp_path)
+
+
+def test_a_broken_link_among_slices_is_named_and_a_pipe_passed_over(tmp_path: Path) -> None:
+    for k in range(3):
+        save(at(2.0 * k), tmp_path / f"{k}.dcm")
+    os.mkfifo(tmp_path / "pipe")
+    assert read_volume(tmp_path).grid.shape[0] == 3
+    (tmp_path / "3.dcm").symlink_to(tmp_path / "gone.dcm")
+    assert "3.dcm: cannot be opened (No such file or directory)" in refusal(tmp_path)
+    with pytest.raises(VolumeError, match=r"3\.dcm: cannot be opened"):
+        list_series(tmp_path)
 
 
 def test_a_slice_with_a_damaged_preamble_is_not_passed_over(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from resvox.errors import VolumeError
 # pydicom reports every value that deviates from the standard; those that matter here become errors of ours.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\b")
 
+DECODERS_SAY = re.compile(r"^Unable to decode as exceptions were raised by all available plugins: \w+: ")
 LONGEST_REASON = 240  # letters of what pydicom says of a damaged file
 
 
@@ -41,8 +43,9 @@ def read_dataset(path: Path, tags: Sequence[str] | None = None) -> Dataset:
 
 def damaged(error: Exception, path: Path) -> VolumeError:
     """The one line for whatever pydicom raised on a file that breaks the standard."""
+    said = DECODERS_SAY.sub("", shown(str(error) or type(error).__name__, LONGEST_REASON))
     return VolumeError(
-        f"damaged DICOM file ({shown(str(error) or type(error).__name__, LONGEST_REASON)})",
+        f"damaged DICOM file ({said})",
         expected="a whole, undamaged DICOM image",
         fix="copy or export it again",
         path=path,

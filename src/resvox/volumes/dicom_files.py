@@ -76,19 +76,31 @@ def _series_of(headers: list[Header]) -> Series:
 
 
 def dicom_paths(folder: Path) -> Iterator[Path]:
-    """DICOM files in a folder and below, hidden ones left out."""
+    """DICOM files in a folder and below; hidden files, pipes and devices are left out.
+
+    Raises:
+        VolumeError: a file cannot be opened (a broken link, no permission), or is named a DICOM file and is none.
+    """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
-            if name.startswith("."):
+            if name.startswith(".") or (path.exists() and not path.is_file()):
                 continue
-            if is_dicom(path):
+            try:
+                found = is_dicom(path)
+            except OSError as error:
+                raise VolumeError(
+                    f"cannot be opened ({error.strerror})",
+                    expected="a file to read",
+                    fix="make it readable, or remove it",
+                    path=path,
+                ) from None
+            if found:
                 yield path
             elif is_dicom_name(path):
-                empty = path.stat().st_size == 0
                 raise VolumeError(
-                    "the file is empty (0 bytes)" if empty else "not a DICOM file",
+                    "the file is empty (0 bytes)" if path.stat().st_size == 0 else "not a DICOM file",
                     expected="DICOM",
                     fix="remove or replace it",
                     path=path,
