@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resvox.evaluation.label_sets import Labels
-
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from resvox.evaluation.label_sets import Labels
 
 OnCase = Callable[[str, int, int], object]  # name of the case, number of cases done, number of cases
 
