@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from resvox._version import __version__
+from resvox.cli.hints import HintingCommand
 from resvox.errors import ResvoxError, suggest
 
 Verb = TypeVar("Verb", bound=Callable[..., None])
@@ -103,7 +104,7 @@ def verb(epilog: str) -> Callable[[Verb], Verb]:
 
         # Paragraphs as one line each: Typer keeps the source's line breaks, whatever the terminal's width.
         text = "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
-        app.command(function.__name__, help=text, epilog=epilog)(run)
+        app.command(function.__name__, cls=HintingCommand, help=text, epilog=epilog)(run)
         return function
 
     return register

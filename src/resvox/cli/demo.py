@@ -28,7 +28,7 @@ def demo(
 ) -> None:
     """Train, predict and evaluate on a real CT, and write a report, in a few minutes."""
     from resvox import workflow
-    from resvox.cli import output
+    from resvox.cli.printers import demo as output
 
     result = workflow.demo(
         out,

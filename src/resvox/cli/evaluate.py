@@ -66,7 +66,7 @@ def evaluate(
     Folders are matched by case name. A reference without a prediction is reported, and the exit code is 1.
     """
     from resvox import workflow
-    from resvox.cli import output
+    from resvox.cli.printers import evaluate as output
 
     result = workflow.evaluate(
         predictions,

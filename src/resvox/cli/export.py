@@ -45,10 +45,10 @@ def export(
     MODEL. The file is checked against the original first; one that answers otherwise is not written.
     """
     from resvox import workflow
-    from resvox.cli import output
+    from resvox.cli.printers.console import line
 
     result = workflow.export(model, out, format=format.value, overwrite=overwrite)
-    output.line(f"checked: {result.check}")
+    line(f"checked: {result.check}")
     if not result.any_size:
-        output.line("for windows of the model's size alone: this network does not export with open sizes")
-    output.line(f"Wrote {result.path} and {result.description.name} beside it", style="bold")
+        line("for windows of the model's size alone: this network does not export with open sizes")
+    line(f"Wrote {result.path} and {result.description.name} beside it", style="bold")

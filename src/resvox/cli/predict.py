@@ -103,7 +103,7 @@ def predict(
     a folder. A scan that cannot be used is reported in one line, the others are done, and the exit code is 1.
     """
     from resvox import workflow
-    from resvox.cli import output
+    from resvox.cli.printers import predict as output
 
     with output.PredictDisplay(debug=debug) as display:
         result = workflow.predict(

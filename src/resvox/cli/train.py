@@ -125,7 +125,7 @@ def train(
     network, its weights, the preprocessing and the labels.
     """
     from resvox import workflow
-    from resvox.cli import output
+    from resvox.cli.printers import train as output
 
     options = TrainOptions(
         task=task,

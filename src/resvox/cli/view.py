@@ -50,7 +50,7 @@ def view(
     The page is one file that needs no network, so it can be sent and archived. Large scans are reduced to fit.
     """
     from resvox import workflow
-    from resvox.cli import output
+    from resvox.cli.printers.console import line
 
     result = workflow.view(
         scan,
@@ -64,5 +64,5 @@ def view(
         open_browser=open_browser,
     )
     for note in result.notes:
-        output.line(note, style="yellow", stderr=True)
-    output.line(f"Wrote {result.path}" + ("" if result.opened or not open_browser else "; open it in a browser"))
+        line(note, style="yellow", stderr=True)
+    line(f"Wrote {result.path}" + ("" if result.opened or not open_browser else "; open it in a browser"))

@@ -98,6 +98,11 @@ class ClassificationDataset:
         """Outputs of a network for this dataset."""
         return len(self.classes)
 
+    @property
+    def learned(self) -> tuple[str, tuple[str, ...]]:
+        """What a network learns, as a plural noun, and the names."""
+        return "classes", self.classes
+
     def cases_of(self, split: str) -> tuple[ImageCase, ...]:
         """The cases that are marked with a split."""
         return tuple(case for case in self.cases if case.split == split)

@@ -81,6 +81,11 @@ class RegressionDataset:
                         path=self.source,
                     )
 
+    @property
+    def learned(self) -> tuple[str, tuple[str, ...]]:
+        """What a network learns, as a plural noun, and the names."""
+        return "values", self.target_names
+
     def split(self, *, fraction: float = 0.2, seed: int = 0) -> RegressionSplit:
         """Say who trains and who validates; the rules are those of `Dataset.split`.
 

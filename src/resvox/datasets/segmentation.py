@@ -92,6 +92,11 @@ class Dataset:
         """Labels without the background, ``{name: value}``."""
         return {name: value for name, value in self.labels.items() if value != 0}
 
+    @property
+    def learned(self) -> tuple[str, tuple[str, ...]]:
+        """What a network learns, as a plural noun, and the names."""
+        return "labels", tuple(self.foreground)
+
     def split(self, *, fraction: float = 0.2, seed: int = 0) -> Split:
         """Say who trains and who validates; the same for the same ids, fraction and seed, in any order.
 

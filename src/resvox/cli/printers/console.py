@@ -1,0 +1,20 @@
+"""The two streams, and lines that are never wrapped."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def line(text: str, *, style: str = "", stderr: bool = False) -> None:
+    """Print one line without wrapping it: who reads or searches a log needs it whole."""
+    (err if stderr else out).print(text, style=style or None, markup=False, soft_wrap=True)
+
+
+def is_first_process() -> bool:
+    """False in all but one of the processes that torchrun started together."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,94 @@
+"""What `resvox predict` prints."""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from resvox.cli.printers.console import err, line, out
+
+if TYPE_CHECKING:
+    from resvox.workflow import CaseOutcome, PredictResult
+
+MOST_ANSWERS = 50  # classes of images that are printed, one line each
+
+
+class PredictDisplay:
+    """A bar for cases and one for windows on a terminal; elsewhere one line per case."""
+
+    def __init__(self, *, debug: bool) -> None:
+        self.debug = debug
+        self._total = 0
+        self._bars = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            disable=not err.is_terminal,
+            transient=True,
+        )
+
+    def __enter__(self) -> PredictDisplay:
+        if err.is_terminal:
+            self._bars.start()
+        self._cases = self._bars.add_task("cases", total=None)
+        self._windows = self._bars.add_task("windows", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if err.is_terminal:  # older Rich (13.7 to 14.0) prints an empty line even for a disabled bar
+            self._bars.stop()
+
+    def start(self, cases: int) -> None:
+        """The number of cases is known."""
+        self._total = cases
+        self._bars.update(self._cases, total=cases)
+
+    def windows(self, case: str, done: int, total: int) -> None:
+        """Windows of one case."""
+        self._bars.update(self._windows, description=escape(case), completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        """Something was done otherwise than requested: another engine, smaller batches."""
+        line(f"note: {text}", style="yellow", stderr=True)
+
+    def case(self, outcome: CaseOutcome) -> None:
+        """A case is finished."""
+        self._bars.advance(self._cases)
+        if outcome.status == "failed":
+            if self.debug and outcome.error is not None:
+                line("".join(traceback.format_exception(outcome.error)).rstrip(), stderr=True)
+            line(f"error: {outcome.reason}", style="red", stderr=True)
+        elif outcome.answer:
+            if self._total <= MOST_ANSWERS:  # a table of thousands is for reading in its file
+                line(outcome.answer)
+        elif outcome.status == "written":
+            line(f"{outcome.path}  {sum(outcome.seconds.values()):.1f} s")
+        elif outcome.status == "elsewhere":
+            line(f"{outcome.id}: left to {outcome.reason}", stderr=True)
+        elif outcome.reason:
+            line(f"{outcome.path}: {outcome.reason}", style="yellow", stderr=True)
+
+
+def show_predicted(result: PredictResult, *, profile: bool) -> None:
+    """Counts and, on request, seconds per stage."""
+    if profile and result.seconds:
+        table = Table("stage", "seconds", "share", box=None, padding=(0, 2))
+        total = sum(result.seconds.values())
+        for stage, spent in result.seconds.items():
+            table.add_row(stage, f"{spent:.2f}", f"{100 * spent / total:.0f} %")
+        out.print(table)
+        if result.engine:
+            line(f"engine: {result.engine}")
+    skipped, windows = result.skipped
+    if skipped:
+        line(f"{skipped} of {windows} windows were empty and passed over")
+    line(f"{result} -> {result.out}", style="bold")
