@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from resvox.datasets.segmentation import SPLITS
+from resvox.datasets.splits import SPLITS
 from resvox.errors import DatasetError
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from resvox.datasets.segmentation import SPLITS, draw_ids
+from resvox.datasets.splits import SPLITS, draw_ids
 from resvox.errors import DatasetError
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from resvox.datasets.splits import SPLITS, draw_ids
 from resvox.errors import DatasetError
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,15 +146,6 @@ def read_dataset(path: str | os.PathLike[str]) -> Dataset:
         fix="an .npz holds images and their classes: --task classification" if path.suffix.lower() == ".npz" else "",
         path=path,
     )
-
-
-def draw_ids(ids: Sequence[str], fraction: float, seed: int) -> list[str]:
-    """A ``fraction`` of the ids, one at least where there are some.
-
-    A hash per id, not a shuffle of the list: adding a case later moves as few others as possible.
-    """
-    ranked = sorted(ids, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest())
-    return ranked[: max(1, round(fraction * len(ranked)))]
 
 
 def _check_cases(dataset: Dataset) -> None:
