@@ -1,6 +1,7 @@
-"""Imports go one way, as docs/architecture.md says; read from the source, so lazy imports count too."""
+"""The import law: packages import in one direction. Read from the source, so imports within functions count too."""
 
 import ast
+import functools
 import importlib
 import pathlib
 import re
@@ -11,10 +12,13 @@ import textwrap
 import pytest
 
 import resvox
+from resvox.blueprint.tasks import TASKS
 
 SOURCE = pathlib.Path(resvox.__file__).parent
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "architecture.md"
 
-# what the code of each room may load when it runs; a room may always call itself
+# What each package (or module beside them) imports from others. Exact: an entry that is not used is an error, too.
+# docs/architecture.md has the same table; `python tests/test_imports.py` prints the rows for both.
 MAY_CALL = {
     "errors": set(),
     "_version": set(),
@@ -28,22 +32,22 @@ MAY_CALL = {
     "keras": {"errors", "files", "blueprint", "catalog"},
     "walk": {"errors", "blueprint", "catalog"},
     "factory": {"errors", "blueprint", "catalog", "torch", "keras"},
-    "weights": {"errors", "_version", "blueprint", "catalog", "torch", "keras", "factory", "files"},
+    "weights": {"errors", "_version", "files", "blueprint", "catalog", "torch", "keras", "factory"},
     "volumes": {"errors", "files", "machine"},
-    "datasets": {"errors", "files", "volumes"},
+    "datasets": {"errors", "volumes"},
     "preprocessing": {"errors", "volumes"},
-    "inference": {"errors", "files", "machine", "torch", "volumes", "preprocessing", "weights"},
+    "inference": {"errors", "files", "machine", "torch", "volumes", "preprocessing"},
     "evaluation": {"errors", "files", "volumes", "datasets"},
-    "training": {"errors", "files", "locks", "machine", "blueprint", "cards", "catalog", "factory", "weights",
-                 "volumes", "datasets", "preprocessing", "inference", "evaluation"},
-    "prediction": {"errors", "_version", "files", "locks", "machine", "blueprint", "cards", "weights", "volumes",
-                   "datasets", "preprocessing", "inference", "evaluation", "training", "viewer"},
-    "viewer": {"errors", "_version", "files", "volumes", "preprocessing", "evaluation", "walk"},
-    "workflow": {"errors", "_version", "files", "machine", "blueprint", "cards", "catalog", "factory", "weights",
-                 "volumes", "datasets", "preprocessing", "inference", "evaluation", "training", "prediction", "viewer"},
+    "training": {"errors", "files", "machine", "blueprint", "cards", "catalog", "factory", "weights", "volumes",
+                 "datasets", "preprocessing", "inference", "evaluation"},
+    "prediction": {"errors", "_version", "files", "machine", "locks", "blueprint", "weights", "volumes",
+                   "preprocessing", "inference", "training", "viewer"},
+    "viewer": {"errors", "_version", "files", "volumes", "preprocessing"},
+    "workflow": {"errors", "_version", "files", "weights", "volumes", "inference", "evaluation", "training",
+                 "prediction", "viewer"},
     "cli": {"errors", "_version", "catalog", "walk", "workflow"},
     "__main__": {"cli"},
-    "__init__": {"_version", "blueprint", "catalog", "factory", "viewer", "walk", "weights"},
+    "__init__": {"_version", "blueprint", "catalog", "walk", "factory", "weights", "viewer"},
 }  # fmt: skip
 # The one call against the order: a notebook shows a Volume by the viewer, which is loaded by name when it does.
 SHOWN_BY = {"volumes": {"viewer"}}
@@ -58,7 +62,7 @@ def files():
     return sorted(SOURCE.rglob("*.py"))
 
 
-def room_of(path):
+def package_of(path):
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
@@ -97,27 +101,77 @@ def imported(tree):
                 yield node.module
 
 
-def wrong_rooms(room, tree):
+def called_by(package, tree):
+    """The other packages that a source file of a package imports."""
     called = {name.split(".")[1] for name in imported(tree) if name.startswith("resvox.")}
-    return sorted(called - MAY_CALL[room] - SHOWN_BY.get(room, set()) - {room})
+    return called - SHOWN_BY.get(package, set()) - {package}
+
+
+@functools.cache
+def called_by_package():
+    """The same for all files of each package."""
+    called = {}
+    for path in files():
+        package = package_of(path)
+        called.setdefault(package, set()).update(called_by(package, parsed(path)))
+    return called
 
 
 def packages(tree):
     return {name.split(".")[0] for name in imported(tree)}
 
 
+@functools.cache
 def parsed(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def test_every_room_has_its_line_in_the_table():
-    assert {room_of(path) for path in files()} <= set(MAY_CALL)
+def test_every_package_has_its_line_in_the_table():
+    assert {package_of(path) for path in files()} == set(MAY_CALL)
 
 
-@pytest.mark.parametrize("room", sorted(MAY_CALL))
-def test_a_room_calls_only_the_rooms_before_it(room):
-    wrong = {str(path): wrong_rooms(room, parsed(path)) for path in files() if room_of(path) == room}
-    assert {path: rooms for path, rooms in wrong.items() if rooms} == {}
+@pytest.mark.parametrize("package", sorted(MAY_CALL))
+def test_a_package_imports_what_the_table_allows(package):
+    wrong = {
+        str(path): found
+        for path in files()
+        if package_of(path) == package and (found := called_by(package, parsed(path)) - MAY_CALL[package])
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("package", sorted(MAY_CALL))
+def test_every_allowance_is_used(package):
+    unused = MAY_CALL[package] - called_by_package()[package]
+    assert unused == set(), f"remove {sorted(unused)} from the line of {package!r} here and in {PAGE.name}"
+
+
+def table_of_page():
+    """The table of docs/architecture.md: {package: what it imports}."""
+    rows = re.findall(r"^\| `(\w+)` \| .*? \| (.*) \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {package: set(re.findall(r"`(\w+)`", called)) for package, called in rows}
+
+
+def test_the_page_on_the_architecture_has_the_same_table():
+    private = {"__init__", "__main__", "_version"}
+    wanted = {package: called - private for package, called in MAY_CALL.items() if package not in private}
+    assert table_of_page() == wanted
+
+
+def other_tasks(path, names):
+    """Imports of a file in a task's folder, or named after a task, that name another task."""
+    parts = {part.removesuffix(".py") for part in path.relative_to(SOURCE).parts}
+    own = parts & set(TASKS)
+    return [name for name in names if own and set(name.split(".")) & set(TASKS) - own]
+
+
+def test_a_task_never_imports_another_task():
+    wrong = {str(path): found for path in files() if (found := other_tasks(path, imported(parsed(path))))}
+    assert wrong == {}
+    planted = SOURCE / "training" / "regression" / "task.py"
+    assert other_tasks(planted, ["resvox.training.segmentation.plan", "resvox.training.regression.plan"]) == [
+        "resvox.training.segmentation.plan"
+    ]
 
 
 def test_no_module_of_the_package_imports_resvox_itself():
@@ -128,20 +182,20 @@ def test_no_module_of_the_package_imports_resvox_itself():
 
 
 def test_the_table_has_no_circle():
-    left = {room: set(calls) for room, calls in MAY_CALL.items()}
+    left = {package: set(called) for package, called in MAY_CALL.items()}
     while left:
-        free = {room for room, calls in left.items() if not calls & set(left)}
+        free = {package for package, called in left.items() if not called & set(left)}
         assert free, f"a circle among {sorted(left)}"
-        left = {room: calls for room, calls in left.items() if room not in free}
+        left = {package: called for package, called in left.items() if package not in free}
 
 
 def test_the_blueprint_needs_the_standard_library_alone():
     for path in files():
-        if room_of(path) in ("blueprint", "cards", "errors", "_version", "__init__"):
+        if package_of(path) in ("blueprint", "cards", "errors", "_version", "__init__"):
             assert packages(parsed(path)) <= STANDARD, path
 
 
-def test_only_their_rooms_import_the_frameworks():
+def test_only_some_packages_import_the_frameworks():
     for path in files():
         inside = path.relative_to(SOURCE).as_posix()
         if not inside.startswith(MAY_IMPORT_TORCH):
@@ -151,7 +205,7 @@ def test_only_their_rooms_import_the_frameworks():
 
 
 @pytest.mark.parametrize(
-    ("source", "rooms", "found"),
+    ("source", "called", "found"),
     [
         ("from resvox.torch import build", ["torch"], set()),
         ("def late():\n    import resvox.training.loop as loop", ["training"], set()),
@@ -160,9 +214,9 @@ def test_only_their_rooms_import_the_frameworks():
         ("from resvox.errors import ResvoxError\nimport torch.nn as nn", [], {"torch"}),
     ],
 )
-def test_the_reader_of_imports_sees_a_planted_one(source, rooms, found):
+def test_the_reader_of_imports_sees_a_planted_one(source, called, found):
     tree = ast.parse(source)
-    assert wrong_rooms("catalog", tree) == rooms
+    assert called_by("catalog", tree) - MAY_CALL["catalog"] == set(called)
     assert packages(tree) & TORCH == found
 
 
@@ -204,11 +258,11 @@ def test_public_names_resolve():
     for name in resvox.__all__:
         assert getattr(resvox, name) is not None
         assert name in dir(resvox)
-    for room in ("blueprint", "catalog", "errors", "torch", "weights", "volumes"):
-        module = importlib.import_module(f"resvox.{room}")
-        assert getattr(resvox, room) is module
+    for package in ("blueprint", "catalog", "errors", "torch", "weights", "volumes"):
+        module = importlib.import_module(f"resvox.{package}")
+        assert getattr(resvox, package) is module
         for name in getattr(module, "__all__", ()):
-            assert hasattr(module, name), f"resvox.{room}.{name}"
+            assert hasattr(module, name), f"resvox.{package}.{name}"
     with pytest.raises(AttributeError, match="module 'resvox' has no attribute 'creat_model'"):
         _ = resvox.creat_model
 
@@ -217,3 +271,10 @@ def test_the_public_names_are_those_of_the_contract():
     contract = {"list_models", "create_model", "get_blueprint", "walkthrough", "save_model", "load_model",
                 "load_weights"}  # fmt: skip
     assert contract <= set(resvox.__all__)
+
+
+if __name__ == "__main__":
+    for name, called in called_by_package().items():
+        print(f"    {name!r}: {{{', '.join(map(repr, sorted(called)))}}},".replace("'", '"'))
+    for name, called in called_by_package().items():
+        print(f"| `{name}` | | {', '.join(f'`{each}`' for each in sorted(called) if not each.startswith('_'))} |")
