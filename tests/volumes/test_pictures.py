@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,8 @@ def as_shown(path: Path) -> np.ndarray:
         array = np.asarray(picture)
         if picture.mode in ("LA", "RGBA") and (array[..., -1] == 255).all():
             array = array[..., 0] if picture.mode == "LA" else array[..., :-1]
+        if array.dtype == np.int32:  # older versions of Pillow open 16-bit PNG so
+            array = array.astype(np.uint16)
         return array.astype(np.uint8) * 255 if array.dtype == np.bool_ else array
 
 
@@ -120,22 +124,34 @@ def test_few_bits_are_scaled_in_pictures_and_stored_in_label_maps(bits: int, tmp
     stored = np.arange(12, dtype=np.uint8).reshape(3, 4) % 2**bits
     png, tif = tmp_path / "x.png", tmp_path / "x.tif"
     png.write_bytes(png_of_few_bits(stored, bits))
-    tifffile.imwrite(tif, stored.astype(bool) if bits == 1 else stored, bitspersample=bits, photometric="minisblack")
+    tif.write_bytes(tiff_of_few_bits(stored, bits))
     for path in (png, tif):
         np.testing.assert_array_equal(read_volume(path).array, stored * (255 // (2**bits - 1)))
         np.testing.assert_array_equal(read_label_map(path).array, stored)
 
 
+def packed_rows(stored: np.ndarray, bits: int) -> list[bytes]:
+    """Each row in whole bytes."""
+    spread = np.unpackbits(stored[..., None], axis=-1)[..., 8 - bits :].reshape(len(stored), -1)
+    return [np.packbits(row).tobytes() for row in spread]
+
+
+def tiff_of_few_bits(stored: np.ndarray, bits: int) -> bytes:
+    """A grey TIFF of one strip by hand: not every version of imagecodecs writes one."""
+    data = b"".join(packed_rows(stored, bits))
+    height, width = stored.shape
+    values = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(data)}
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(values)) + tags + bytes(4)
+
+
 def png_of_few_bits(stored: np.ndarray, bits: int) -> bytes:
     """A grey PNG by hand: Pillow writes 8 bits."""
-    import struct
-    import zlib
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    spread = np.unpackbits(stored[..., None], axis=-1)[..., 8 - bits :].reshape(len(stored), -1)
-    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in spread)
+    rows = b"".join(b"\0" + row for row in packed_rows(stored, bits))
     header = struct.pack(">IIBBBBB", stored.shape[1], stored.shape[0], bits, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 

@@ -105,9 +105,7 @@ def test_what_cannot_be_matched_is_refused(two_folders, tmp_path, predictions, r
 def test_an_image_is_no_label_map(two_folders, write_scan, tmp_path):
     noise = np.random.default_rng(0).normal(size=(12, 12, 12)).astype(np.float32)
     scan = write_scan(tmp_path / "noise.nii.gz", noise)
-    with pytest.raises(
-        EvaluationError, match=r"noise\.nii\.gz: values between .* not whole numbers"
-    ):
+    with pytest.raises(EvaluationError, match=r"noise\.nii\.gz: values between .* not whole numbers"):
         evaluate(scan, scan)
 
 
