@@ -69,9 +69,9 @@ def test_what_cannot_be_pruned_says_so():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_of_one_value_a_channel_is_refused_in_training(name):
+def test_a_batch_of_one_value_per_channel_is_refused_in_training(name):
     model = small(name).train()
-    with pytest.raises(ValueError, match=r"shape \[1, 2, 32, 7\].*one value a channel.*norm='instance'"):
+    with pytest.raises(ValueError, match=r"shape \[1, 2, 32, 7\].*one value per channel.*norm='instance'"):
         model(torch.randn(1, 2, 32, 7))
     model(torch.randn(1, 2, 33, 7))
     model(torch.randn(2, 2, 32, 7))

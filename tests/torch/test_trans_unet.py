@@ -27,11 +27,11 @@ def test_a_blocked_token_changes_nothing_and_an_attended_one_does(product):
     torch.manual_seed(0)
     query, key, value = torch.randn(1, 3, 8), torch.randn(1, 6, 8), torch.randn(1, 6, 8)
     allowed = torch.tensor([[[1, 1, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0]]]).bool()
-    before = product(query, key, value, allowed)
+    before = product(query, key, value, allowed.float() - 0.5)
     for token in range(6):
         far = torch.zeros(1, 6, 8)
         far[0, token] = 5.0
-        after = product(query, key + far, value - far, allowed)
+        after = product(query, key + far, value - far, allowed.float() - 0.5)
         for row in range(3):
             sees = bool(allowed[0, row, token]) or row == 2  # the last query's whole row is blocked: it sees all
             assert torch.equal(after[0, row], before[0, row]) is not sees, (token, row)
@@ -47,7 +47,7 @@ def test_attention_is_pytorchs(product):
     assert bool(allowed.any(2).all())
     heads = (x.unflatten(2, (2, 4)).transpose(1, 2) for x in (query, key, value))
     wanted = nn.functional.scaled_dot_product_attention(*heads, attn_mask=allowed.unsqueeze(1))
-    torch.testing.assert_close(product(query, key, value, allowed), wanted.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(product(query, key, value, allowed.float() - 0.5), wanted.transpose(1, 2).flatten(2))
 
 
 def test_a_level_blocks_the_voxels_under_the_tokens_that_a_mask_leaves_out():
@@ -73,7 +73,7 @@ def test_a_level_blocks_the_voxels_under_the_tokens_that_a_mask_leaves_out():
 def test_an_inverted_mask_is_seen():
     level = small(encoder_depth=3, image_size=40).decoder.queries.levels[1]
     level.norm = nn.Identity()
-    level.attn.dot.register_forward_pre_hook(lambda module, given: (*given[:3], ~given[3]))
+    level.attn.dot.register_forward_pre_hook(lambda module, given: (*given[:3], -given[3]))
     queries, skip, masks = torch.randn(1, 5, 24), torch.randn(1, 8, 16, 16), torch.full((1, 5, 2, 2), -1.0)
     masks[0, :, 0, 0] = 1.0
     changed = skip.clone()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resvox.blueprint import blocks, leaves, networks, node, transformers
+from resvox.blueprint.choices import plain
 from resvox.blueprint.node import Node, TensorSpec
 from resvox.blueprint.tasks import FEATURES, TASKS
 from resvox.blueprint.trace import Stage, trace
@@ -34,6 +35,8 @@ class Blueprint:
         in_channels: channels of the input.
         num_classes: channels of the output; 0 for features.
         network: the tree.
+        out_indices: of a network without a head, which of the maps P1, P2, ... it returns, counted from 0; None for
+            all of them.
     """
 
     name: str
@@ -42,11 +45,34 @@ class Blueprint:
     in_channels: int
     num_classes: int
     network: networks.Network
+    out_indices: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         known = (*TASKS, FEATURES)
         leaves.require(self.task in known, f"task={self.task!r}", "one of " + ", ".join(known))
         leaves.require(self.spatial_dims in (2, 3), f"spatial_dims={self.spatial_dims!r}", "2 or 3")
+        if self.out_indices is not None:
+            self._check_indices(self.out_indices)
+
+    def _check_indices(self, indices: tuple[int, ...]) -> None:
+        network = self.network
+        encoder = isinstance(network, networks.Encoder) and self.task == "features"
+        leaves.require(encoder, f"out_indices={indices!r} of {self.name!r}", "a network without a head")
+        levels = 1 + len(network.stage_list) if isinstance(network, networks.Encoder) else 0
+        good = bool(indices) and all(leaves.is_whole(index, 0) and index < levels for index in indices)
+        leaves.require(good, f"out_indices={indices!r}", f"whole numbers from 0 to {levels - 1}, one for each map")
+
+    @property
+    def maps(self) -> list[int]:
+        """Which of the maps P1, P2, ... an encoder returns, counted from 0.
+
+        Raises:
+            BlueprintError: the network is not an encoder.
+        """
+        if not isinstance(self.network, networks.Encoder):
+            raise BlueprintError(f"{self.name!r}, which returns no maps", expected="a residual network")
+        every = range(1 + len(self.network.stage_list))
+        return list(every if self.out_indices is None else self.out_indices)
 
     @property
     def parameters(self) -> int:
@@ -68,7 +94,7 @@ class Blueprint:
         Raises:
             BlueprintError: the size has the wrong number of axes, or an axis below 1.
         """
-        sizes = tuple(size)
+        sizes = tuple(plain(each) for each in size)
         good = len(sizes) == self.spatial_dims and all(type(n) is int and n >= 1 for n in sizes)
         axes = "(D, H, W)" if self.spatial_dims == 3 else "(H, W)"
         leaves.require(good, f"size={sizes!r}", f"{self.spatial_dims} whole numbers of at least 1, {axes}")
@@ -80,7 +106,10 @@ class Blueprint:
 
     def to_json(self) -> str:
         """The whole tree as JSON with a format number; every default is written out."""
-        return json.dumps({"format": FORMAT, **_encode(self)}, separators=(",", ":"))
+        data = {"format": FORMAT, **_encode(self)}
+        if self.out_indices is None:  # left out, so that versions without it read the file
+            del data["out_indices"]
+        return json.dumps(data, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> Blueprint:
@@ -103,7 +132,7 @@ class Blueprint:
                 expected=f"format {FORMAT}",
                 fix="read it with the resvox version that wrote it, or a newer one",
             )
-        found = _decode(data)
+        found = _decode({"out_indices": None, **data} if data.get("kind!") == "Blueprint" else data)
         if not isinstance(found, Blueprint):
             raise BlueprintError(f"a {type(found).__name__}", expected="a Blueprint")
         _check_fit(found)

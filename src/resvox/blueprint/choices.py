@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from resvox.blueprint.leaves import ACTIVATIONS, NORMS, Activation, Axes, Norm, is_number, is_whole, require
@@ -18,6 +19,23 @@ _ARGUMENTS = {
     "instance": {"eps", "affine"},
     "group": {"eps", "affine", "num_groups"},
 }
+
+
+def plain(value: Any) -> Any:
+    """Numbers of NumPy or PyTorch, and arrays of them, as Python's own; anything else as it is."""
+    if type(value) in (type(None), bool, int, float, str):
+        return value
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        items = [plain(each) for each in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    tolist = getattr(value, "tolist", None)  # an array or NumPy's bool, which the classes of numbers do not know
+    return plain(tolist()) if callable(tolist) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +101,7 @@ def output_activation_of(value: object) -> Activation | None:
 
 def per_axis(name: str, value: int | Iterable[int], spatial_dims: int) -> Axes:
     """One number for every axis, or one number each, as a tuple of ``spatial_dims`` numbers."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, (int, tuple, list)):
         raise BlueprintError(f"{name}={value!r}", expected=f"a whole number or {spatial_dims} of them")
     axes = (value,) * spatial_dims if isinstance(value, int) else tuple(value)
@@ -92,6 +111,7 @@ def per_axis(name: str, value: int | Iterable[int], spatial_dims: int) -> Axes:
 
 
 def _split(what: str, value: object, known: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    value = plain(value)
     kind, arguments = value, {}
     if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[1], Mapping):
         kind, arguments = value[0], dict(value[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from resvox.blueprint.choices import plain
 from resvox.blueprint.encoders import cut_encoder, encoder_channels, encoder_depth, encoder_strides
 from resvox.blueprint.leaves import Conv, Upsample, is_whole, require
 from resvox.blueprint.networks import UNetDecoderBlock, UNetPlusPlus, UNetPlusPlusDecoder
@@ -70,7 +71,7 @@ def prune(network: UNetPlusPlus, level: int) -> tuple[UNetPlusPlus, dict[str, st
     Raises:
         BlueprintError: no such level, or one without a head.
     """
-    rows = len(network.decoder.rows)
+    rows, level = len(network.decoder.rows), plain(level)
     require(is_whole(level, 1) and level <= rows, f"level={level!r}", f"a whole number from 1 to {rows}")
     if level == rows:
         return replace(network, supervision=None), {}

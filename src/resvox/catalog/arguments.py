@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from resvox.blueprint.choices import plain
 from resvox.blueprint.leaves import is_whole
 from resvox.errors import BlueprintError, suggest
 
@@ -25,6 +26,8 @@ ALIASES = {
     "cardinality": "groups",
     "img_size": "image_size",
 }
+# by which users of timm, torchvision, SMP and Keras ask for pretrained weights, or for none
+PRETRAINED = ("pretrained", "weights", "encoder_weights", "weights_backbone", "pretrained_backbone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +40,34 @@ class Interface:
     size: tuple[int | None, ...] | None = None
 
 
-def settle_aliases(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments under our names.
+def without_pretrained(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments without those by which others ask for pretrained weights, where these say that none are wanted.
 
     Raises:
-        BlueprintError: a name and its alias are both given and disagree.
+        BlueprintError: pretrained weights are asked for: none come with this package.
+    """
+    for name in PRETRAINED:
+        value = arguments.get(name)
+        if value is not None and plain(value) is not False:
+            raise BlueprintError(
+                f"{name}={value!r}",
+                expected=f"{name}=None or False, because no weights come with resvox",
+                fix="build the model without it, then resvox.load_weights(model, 'file.pth') with the weights of "
+                "torchvision, timm, MONAI, SMP or Keras",
+            )
+    return {name: value for name, value in arguments.items() if name not in PRETRAINED}
+
+
+def settle_aliases(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments under our names, in Python's own types.
+
+    Raises:
+        BlueprintError: a name and its alias are both given and disagree, or pretrained weights are asked for.
     """
     settled: dict[str, Any] = {}
     said: dict[str, str] = {}
-    for name, value in arguments.items():
+    for name, value in without_pretrained(arguments).items():
+        value = plain(value)
         ours = ALIASES.get(name, name)
         if settled.get(ours) is None:  # None is nobody's choice where another name says something
             settled[ours], said[ours] = value, name
@@ -72,8 +94,9 @@ def settle_interface(
     Raises:
         BlueprintError: a number that is not valid, or an explicit one that ``input_shape`` contradicts.
     """
+    spatial_dims, in_channels, num_classes = map(plain, (spatial_dims, in_channels, num_classes))
     if input_shape is not None:
-        shape = _shape(input_shape)
+        input_shape = shape = _shape(input_shape)
         if len(shape) not in (3, 4):
             raise BlueprintError(
                 f"input_shape={shape!r}",
@@ -100,13 +123,14 @@ def settle_interface(
     return Interface(spatial_dims=dims, in_channels=channels, num_classes=classes, size=size)
 
 
-def _shape(value: object) -> tuple[int | None, ...]:
+def _shape(given: object) -> tuple[int | None, ...]:
+    value = plain(given)
     good = isinstance(value, tuple | list) and all(n is None or is_whole(n, 1) for n in value)
     if not good:
         raise BlueprintError(
             f"input_shape={value!r}", expected="(*spatial, channels): whole numbers of at least 1, None where open"
         )
-    return tuple(value)  # type: ignore[arg-type]
+    return tuple(value)
 
 
 def _agree(name: str, given: int | None, implied: int, shape: tuple[int | None, ...]) -> int:
@@ -120,14 +144,14 @@ def _agree(name: str, given: int | None, implied: int, shape: tuple[int | None, 
 
 
 def refuse_unknown(model: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """An unknown option is refused by name, with the nearest known ones.
+    """An unknown option is refused by name, with the nearest known ones. Those of pretrained weights are known.
 
     Raises:
         BlueprintError: naming the first unknown option.
     """
     names = sorted(set(known))
     for name in given:
-        if name not in names:
+        if name not in names and name not in PRETRAINED:
             raise BlueprintError(
                 f"unknown option {name}= for {model}",
                 expected="one of " + ", ".join(names),

@@ -95,3 +95,25 @@ def depth_of(options: dict[str, Any]) -> int:
     if type(depth) is not int or not 1 <= depth <= LEVELS:
         raise BlueprintError(f"encoder_depth={depth!r}", expected="a whole number from 1 to 5")
     return depth
+
+
+def levels_of(options: dict[str, Any]) -> tuple[int, tuple[int, ...] | None]:
+    """How many levels P1..P<depth> there are, and which of them are returned (None: all); takes the options away.
+
+    As in timm, ``out_indices`` count from 0, negative ones from the deepest level, and levels that are deeper than
+    every map asked for are not built, unless ``encoder_depth`` asks for them.
+    """
+    indices, fixed = options.pop("out_indices", None), "encoder_depth" in options
+    depth = depth_of(options)
+    if indices is None:
+        return depth, None
+    good = isinstance(indices, tuple | list) and len(indices) > 0
+    good = good and all(type(index) is int and -depth <= index < depth for index in indices)
+    if not good:
+        raise BlueprintError(
+            f"out_indices={indices!r}",
+            expected=f"whole numbers from 0 (P1) to {depth - 1} (P{depth}), or from -{depth} to -1",
+            fix="a single map is out_indices=(4,)" if type(indices) is int else "",
+        )
+    counted = tuple(index % depth for index in indices)
+    return (depth if fixed else 1 + max(counted)), counted

@@ -22,7 +22,7 @@ from resvox.blueprint.networks import Encoder, PreActResNet, ResNet
 from resvox.catalog import resnets
 from resvox.catalog.arguments import Interface, refuse_unknown, settle_aliases, settle_interface
 from resvox.catalog.dense import DENSE_BY_NAME
-from resvox.catalog.encoders import ENCODER_OPTIONS, RESNET_OPTIONS, depth_of, encoder_recipe, listed
+from resvox.catalog.encoders import ENCODER_OPTIONS, RESNET_OPTIONS, depth_of, encoder_recipe, levels_of, listed
 from resvox.catalog.segmenters import SEGMENTER_ALIASES, SEGMENTERS
 from resvox.errors import BlueprintError, UnknownModelError, suggest
 
@@ -140,6 +140,14 @@ def _classifier(name: str, interface: Interface, options: dict[str, Any]) -> Blu
         raise BlueprintError(f"features_only={only!r}", expected="True or False")
     if only:
         return _features(name, interface, options)
+    if options.get("out_indices", 0) is None:
+        del options["out_indices"]
+    if "out_indices" in options or "encoder_depth" in options:
+        raise BlueprintError(
+            f"{'out_indices' if 'out_indices' in options else 'encoder_depth'}= for the classifier {name!r}",
+            expected="a network that returns its maps",
+            fix="give features_only=True as well",
+        )
     refuse_unknown(name, options, (*RESNET_OPTIONS, "features_only"))
     output = output_activation_of(options.pop("output_activation", None))
     recipe = encoder_recipe(name, interface, options)
@@ -155,9 +163,9 @@ def _classifier(name: str, interface: Interface, options: dict[str, Any]) -> Blu
 
 
 def _features(name: str, interface: Interface, options: dict[str, Any]) -> Blueprint:
-    """The network without a head, cut where ``encoder_depth`` ends; its output is the list of maps."""
-    refuse_unknown(name, options, (*ENCODER_OPTIONS, "encoder_depth", "features_only"))
-    depth = depth_of(options)
+    """The network without a head, cut where ``encoder_depth`` ends; its output is the list of maps, or of some."""
+    refuse_unknown(name, options, (*ENCODER_OPTIONS, "encoder_depth", "features_only", "out_indices"))
+    depth, indices = levels_of(options)
     recipe = replace(encoder_recipe(name, interface, options), depth=depth)
     return Blueprint(
         name=name,
@@ -166,6 +174,7 @@ def _features(name: str, interface: Interface, options: dict[str, Any]) -> Bluep
         in_channels=interface.in_channels,
         num_classes=0,
         network=resolve_resnet(recipe),
+        out_indices=indices,
     )
 
 

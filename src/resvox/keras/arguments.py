@@ -9,8 +9,9 @@ from typing import Any
 from resvox.blueprint import Blueprint, Node, ResNetRecipe, activation_of, per_axis, resolve_resnet
 from resvox.blueprint import Sequence as NodeSequence
 from resvox.blueprint.blocks import SqueezeExcitation
+from resvox.blueprint.choices import plain
 from resvox.blueprint.leaves import Activation
-from resvox.catalog.arguments import Interface, refuse_unknown, settle_interface
+from resvox.catalog.arguments import Interface, refuse_unknown, settle_interface, without_pretrained
 from resvox.errors import BlueprintError
 
 POOLINGS = (None, "avg", "max")
@@ -53,7 +54,7 @@ def need_input_shape(owner: str, input_shape: Sequence[int | None] | None, input
         BlueprintError: neither is there.
     """
     if input_shape is not None:
-        return tuple(input_shape)
+        return tuple(plain(input_shape))
     if input_tensor is None:
         raise BlueprintError(
             f"{owner} without input_shape",
@@ -69,7 +70,7 @@ def backbone_blueprint(input_shape: Sequence[int | None], given: Mapping[str, An
         BlueprintError: an argument that is unknown, missing or not valid.
     """
     refuse_unknown("ResNetBackbone", given, (*BACKBONE_DEFAULTS, *MODEL_ARGUMENTS))
-    chosen = {**BACKBONE_DEFAULTS, **given}
+    chosen = {**BACKBONE_DEFAULTS, **plain(without_pretrained(given))}
     for name in ("num_blocks", "block_type"):
         if chosen[name] is None:
             raise BlueprintError(f"ResNetBackbone without {name}", expected=f"{name}=, see its help")

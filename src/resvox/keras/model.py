@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from resvox.blueprint import Blueprint
+from resvox.blueprint.choices import plain
 from resvox.errors import BlueprintError
 from resvox.keras.layers import Place, Tensor
 
@@ -101,7 +102,7 @@ def image_input(blueprint: Blueprint, shape: Sequence[int | None] | None, tensor
         _check_input(tensor, shape)
         shape = tensor.shape[1:]
     open_shape = (*[None] * blueprint.spatial_dims, blueprint.in_channels)
-    found = open_shape if shape is None else tuple(shape)
+    found = open_shape if shape is None else tuple(plain(shape))
     if len(found) != len(open_shape) or found[-1] != blueprint.in_channels:
         raise BlueprintError(
             f"input_shape={found} for a network of {blueprint.spatial_dims} dims and {blueprint.in_channels} channels",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -163,6 +166,37 @@ def block(node: Node, spatial_dims: int) -> nn.Module:
     raise BlueprintError(f"{type(node).__name__} as a block", expected="a residual block")
 
 
+class _SameStatistics(AbstractContextManager[None]):
+    """While a block is computed again for its gradient, its norms write their running statistics into copies.
+
+    The forward pass has updated them; a second update by the same batch would count it twice.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._kept: list[tuple[nn.Module, str, Tensor]] = []
+
+    def __enter__(self) -> None:
+        for each in self._module.modules():
+            for name, buffer in each.named_buffers(recurse=False):
+                self._kept.append((each, name, buffer))
+                each._buffers[name] = buffer.clone()
+
+    def __exit__(self, *details: object) -> None:
+        for each, name, buffer in self._kept:
+            each._buffers[name] = buffer
+        self._kept.clear()
+
+
+def _again(block: nn.Module, x: Tensor) -> Tensor:
+    """A block whose inner maps are not kept but computed again for the gradient."""
+    if isinstance(x, torch.fx.Proxy):  # a graph is traced: there is nothing to keep
+        return block(x)
+    if torch.compiler.is_compiling():  # a compiled graph writes statistics once, and takes no context of ours
+        return checkpoint(block, x, use_reentrant=False)
+    return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _SameStatistics(block)))
+
+
 class Stage(nn.Sequential):
     """Blocks one after another; in training their inner maps can be computed again instead of kept."""
 
@@ -172,8 +206,8 @@ class Stage(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         for each in self:
-            if self.checkpointing and not torch.jit.is_scripting():
-                input = checkpoint(each, input, use_reentrant=False)
+            if self.checkpointing and not torch.jit.is_scripting():  # noqa: SIM108 (TorchScript leaves out a branch)
+                input = _again(each, input)
             else:
                 input = each(input)
         return input

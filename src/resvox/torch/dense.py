@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+import torch.fx
 from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint, NormChoice, ResNetRecipe, activation_of, per_axis
 from resvox.blueprint import networks as net
+from resvox.blueprint.choices import plain
 from resvox.blueprint.leaves import is_whole, require
 from resvox.blueprint.resnet_blocks import basic_block
 from resvox.catalog import get_blueprint
@@ -15,7 +18,9 @@ from resvox.errors import BlueprintError
 from resvox.torch import blocks
 from resvox.torch.initialize import Unfilled, materialize
 from resvox.torch.layers import cut_to, layer
-from resvox.torch.resnet import as_blueprint, expect
+from resvox.torch.resnet import as_blueprint, checkpoint_stages, expect
+
+torch.fx.wrap("cut_to")
 
 
 class BasicBlock(blocks.BasicBlock):
@@ -45,6 +50,7 @@ class BasicBlock(blocks.BasicBlock):
         norm: Any = "batch",
         activation: Any = "relu",
     ) -> None:
+        in_channels, out_channels, spatial_dims = plain((in_channels, out_channels, spatial_dims))
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels)):
             require(is_whole(value, 1), f"{name}={value!r}", "a whole number of at least 1")
         style = ResNetRecipe(
@@ -81,6 +87,8 @@ class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users kno
         BlueprintError: an option that is unknown or not valid.
     """
 
+    __constants__ = ("activates",)
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -116,7 +124,9 @@ class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users kno
             self.layers = nn.Sequential(*(blocks.stage(each, made.spatial_dims) for each in node.layers.items))
             self.up = layer(node.up, made.spatial_dims)
             self.head = layer(node.head, made.spatial_dims)
-            self.activation = layer(node.activation, made.spatial_dims)
+            self.activates = node.activation is not None
+            if node.activation is not None:  # else the head is the last child, which children()[:-1] leaves out
+                self.activation = layer(node.activation, made.spatial_dims)
         self.blueprint = made
         materialize(self, node)
 
@@ -132,4 +142,12 @@ class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users kno
         y = self.layers(self.act1(self.bn1(self.conv1(x))))
         # a strided convolution makes ceil(n / 2) of n, so doubled it is n or one more
         y = cut_to(self.up(y), x)
-        return self.activation(self.head(y))
+        y = self.head(y)
+        if self.activates:
+            y = self.activation(y)
+        return y
+
+    @torch.jit.unused
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training: keep only the input of each block and compute the rest again."""
+        checkpoint_stages(self, enable)

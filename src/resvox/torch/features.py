@@ -17,7 +17,7 @@ class FeatureInfo:
 
     @staticmethod
     def of(blueprint: Blueprint) -> FeatureInfo:
-        """The rows of a blueprint's encoder."""
+        """The rows of the maps that an encoder returns."""
         # 64 voxels hold every stride there is, so that the rows say the strides and not a small map's size
         stages = blueprint.stages((64,) * blueprint.spatial_dims)
         post = isinstance(blueprint.network, net.ResNet)
@@ -34,7 +34,7 @@ class FeatureInfo:
                     "module": first if stage.feature_level == 1 else stage.name.removesuffix(".blocks"),
                 }
             )
-        return FeatureInfo(rows=tuple(rows))
+        return FeatureInfo(rows=tuple(rows[index] for index in blueprint.maps))
 
     def __iter__(self) -> Iterator[dict[str, object]]:
         return iter(self.rows)

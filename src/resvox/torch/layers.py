@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,8 +19,14 @@ CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED_CONV: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 MAX_POOL: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-AVERAGE_POOL: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 LINEAR_MODE = {2: "bilinear", 3: "trilinear"}
+
+# torch.fx notes a call of these instead of tracing them: they ask for sizes, which it does not know. Every module that
+# imports one of them says so again, because torch.fx looks for the name where it is used.
+torch.fx.wrap("cut_to")
+torch.fx.wrap("_average")
+torch.fx.wrap("_drop_samples")
+torch.fx.wrap("_trilinear")
 
 
 def layer(node: Node | None, spatial_dims: int) -> nn.Module:
@@ -92,13 +99,15 @@ def _norm(node: lf.Norm, dims: int) -> nn.Module:
     return kind(node.channels, eps=node.eps, affine=node.affine)
 
 
+# Not in place: PyTorch's full backward hooks (Grad-CAM, captum, shap) forbid writing into what a hooked layer gave.
+# Autograd keeps one map per activation either way; prediction, which has no hooks, writes in place again (folding.py).
 _ACTIVATIONS: dict[str, Callable[[lf.Activation], nn.Module]] = {
     "identity": lambda node: nn.Identity(),
-    "relu": lambda node: nn.ReLU(inplace=True),
-    "leaky_relu": lambda node: nn.LeakyReLU(node.slope, inplace=True),
-    "elu": lambda node: nn.ELU(node.slope, inplace=True),
+    "relu": lambda node: nn.ReLU(),
+    "leaky_relu": lambda node: nn.LeakyReLU(node.slope),
+    "elu": lambda node: nn.ELU(node.slope),
     "gelu": lambda node: nn.GELU(),
-    "silu": lambda node: nn.SiLU(inplace=True),
+    "silu": lambda node: nn.SiLU(),
     "sigmoid": lambda node: nn.Sigmoid(),
     "softmax": lambda node: nn.Softmax(dim=1),
     "tanh": lambda node: nn.Tanh(),
@@ -141,12 +150,19 @@ class AveragePool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.continues:
             x = F.pad(x, self.zeros)
-        kernel = self.kernel
-        if min(x.shape[2:]) < max(kernel):  # PyTorch refuses a volume smaller than the window
-            kernel = [min(k, n) for k, n in zip(kernel, x.shape[2:])]  # noqa: B905 (TorchScript has no strict zip)
-        if x.dim() == 4:
-            return F.avg_pool2d(x, kernel, self.stride, 0, True, False)
-        return F.avg_pool3d(x, kernel, self.stride, 0, True, False)
+        return _average(x, self.kernel, self.stride)
+
+
+def _average(x: Tensor, kernel: list[int], stride: list[int]) -> Tensor:
+    """Average pooling whose windows may be larger than the map."""
+    if min(x.shape[2:]) < max(kernel):  # PyTorch refuses a volume smaller than the window
+        kernel = [min(k, n) for k, n in zip(kernel, x.shape[2:])]  # noqa: B905 (TorchScript has no strict zip)
+    if x.dim() == 4:
+        return F.avg_pool2d(x, kernel, stride, 0, True, False)
+    if x.device.type == "cpu" and (x.dtype == torch.bfloat16 or x.dtype == torch.float16):
+        # PyTorch's processor kernel in 3D has no 16-bit types
+        return F.avg_pool3d(x.float(), kernel, stride, 0, True, False).to(x.dtype)
+    return F.avg_pool3d(x, kernel, stride, 0, True, False)
 
 
 class GlobalAveragePool(nn.Module):
@@ -162,7 +178,24 @@ def _upsample(node: lf.Upsample, dims: int) -> nn.Module:
     factors = tuple(float(s) for s in node.scale)
     if node.mode == "nearest":
         return nn.Upsample(scale_factor=factors, mode="nearest")
+    if dims == 3:
+        return TrilinearUpsample(factors)
     return nn.Upsample(scale_factor=factors, mode=LINEAR_MODE[dims], align_corners=False)
+
+
+class TrilinearUpsample(nn.Module):
+    """Trilinear interpolation that torch.fx's quantization leaves in float: PyTorch has no other kernel for it."""
+
+    def __init__(self, factors: tuple[float, ...]) -> None:
+        super().__init__()
+        self.factors = list(factors)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _trilinear(x, self.factors)
+
+
+def _trilinear(x: Tensor, factors: list[float]) -> Tensor:
+    return F.interpolate(x, scale_factor=factors, mode="trilinear", align_corners=False)
 
 
 class DropPath(nn.Module):
@@ -175,11 +208,13 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        kept = 1.0 - self.rate
-        mask = torch.empty([x.shape[0]] + [1] * (x.dim() - 1), dtype=x.dtype, device=x.device)
-        return x * mask.bernoulli_(kept) / kept
+        return _drop_samples(x, self.rate) if self.training else x
+
+
+def _drop_samples(x: Tensor, rate: float) -> Tensor:
+    kept = 1.0 - rate
+    mask = torch.empty([x.shape[0]] + [1] * (x.dim() - 1), dtype=x.dtype, device=x.device)
+    return x * mask.bernoulli_(kept) / kept
 
 
 class ZeroPad(nn.Module):
@@ -191,14 +226,15 @@ class ZeroPad(nn.Module):
         super().__init__()
         dims = len(node.stride)
         # A pooling of one voxel is the slice [::stride], in any number of axes.
-        self.pick = AVERAGE_POOL[dims](1, stride=node.stride) if max(node.stride) > 1 else nn.Identity()
+        self.pick = MAX_POOL[dims](1, stride=node.stride) if max(node.stride) > 1 else nn.Identity()
         self.extra = node.out_channels - node.in_channels
+        self.repeats = [1, self.extra] + [1] * dims
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pick(x)
         if self.extra == 0:
             return x
-        zeros = torch.zeros_like(x[:, :1]).repeat([1, self.extra] + [1] * (x.dim() - 2))
+        zeros = torch.zeros_like(x[:, :1]).repeat(self.repeats)
         return torch.cat([x, zeros], 1)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
+from resvox.blueprint.choices import plain
 from resvox.blueprint.leaves import Linear
 from resvox.blueprint.node import Sequence
 from resvox.catalog import get_blueprint
@@ -20,8 +21,17 @@ from resvox.torch.initialize import Unfilled, fill_layer, materialize
 from resvox.torch.layers import layer
 
 
-class _PostActStages(nn.Module):
-    """Stem and residual layers under torchvision's names. Abstract: its heirs say what a forward returns."""
+class _Stages(nn.Module):
+    """What every residual network has. Abstract: subclasses define the stages and forward."""
+
+    @torch.jit.unused
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training: keep only the input of each block and compute the rest again."""
+        checkpoint_stages(self, enable)
+
+
+class _PostActStages(_Stages):
+    """Stem and residual layers under torchvision's names. Abstract: subclasses define forward."""
 
     __constants__ = ("depth",)
 
@@ -56,14 +66,14 @@ class _PostActStages(nn.Module):
         return maps
 
 
-class _PreActStages(nn.Module):
-    """Stem and residual stages under timm's names. Abstract: its heirs say what a forward returns."""
+class _PreActStages(_Stages):
+    """Stem and residual stages under timm's names. Abstract: subclasses define forward."""
 
     def __init__(self, node: net.PreActResNet, spatial_dims: int) -> None:
         super().__init__()
         self.stem = PreActStem(node.stem, spatial_dims)
         self.maxpool = layer(node.maxpool, spatial_dims)
-        self.stages = nn.ModuleList(PreActStage(blocks, spatial_dims) for blocks in node.stage_list)
+        self.stages = nn.Sequential(*(PreActStage(blocks, spatial_dims) for blocks in node.stage_list))
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
         """Feature maps [P1, ..., P5], fine to coarse: the raw stem and the raw residual sums."""
@@ -128,11 +138,15 @@ class PreActHead(nn.Module):
 class ResNet(_PostActStages):
     """A post-activation classifier: ResNet v1.5, vd, ResNeXt, SE, wide.
 
+    ``nn.Sequential(*list(model.children())[:-1])`` leaves the classifier out, as for torchvision's and timm's networks.
+
     Args:
         model: a blueprint, or a name of the catalog with the arguments of :func:`resvox.create_model`.
 
     Input (batch, channels, \\*size); output logits (batch, num_classes), or pooled features without classes.
     """
+
+    __constants__ = ("activates", "depth")
 
     def __init__(self, model: Blueprint | str = "resnet50", /, **arguments: Any) -> None:
         blueprint = as_blueprint(model, arguments)
@@ -141,7 +155,7 @@ class ResNet(_PostActStages):
             super().__init__(node, blueprint.spatial_dims)
             self.avgpool = layer(node.avgpool, blueprint.spatial_dims)
             self.fc = layer(node.fc, blueprint.spatial_dims)
-            self.activation = layer(node.activation, blueprint.spatial_dims)
+            self.activates = _add_activation(self, node, blueprint.spatial_dims)
         self.blueprint = blueprint
         self.num_features = node.num_features
         materialize(self, node)
@@ -153,15 +167,15 @@ class ResNet(_PostActStages):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """From the last feature map to the output; ``pre_logits`` stops at the pooled features."""
         x = self.avgpool(x)
-        return x if pre_logits else self.activation(self.fc(x))
+        if pre_logits:
+            return x
+        x = self.fc(x)
+        if self.activates:
+            x = self.activation(x)
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
-
-    @torch.jit.unused
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training: keep a block's input alone and compute the rest again."""
-        checkpoint_stages(self, enable)
 
     @torch.jit.unused
     def get_classifier(self) -> nn.Module:
@@ -170,12 +184,8 @@ class ResNet(_PostActStages):
 
     @torch.jit.unused
     def reset_classifier(self, num_classes: int) -> None:
-        """A fresh classifier for another number of classes; 0 leaves pooled features."""
-        self.blueprint, node = with_classes(self.blueprint, num_classes)
-        with torch.device("meta"):
-            fc = layer(node, self.blueprint.spatial_dims)
-        fill_layer(fc, node, like=next(self.parameters()))
-        self.fc = fc
+        """A fresh classifier for another number of classes; 0 leaves pooled features, without an activation."""
+        self.fc = _new_classifier(self, num_classes)
 
 
 class ResNetBackbone(_PostActStages):
@@ -183,7 +193,7 @@ class ResNetBackbone(_PostActStages):
 
     Args:
         model: a blueprint without a head, or a name of the catalog with the arguments of
-            :func:`resvox.create_model` (``encoder_depth=`` cuts it, ``out_indices=`` picks maps).
+            :func:`resvox.create_model` (``encoder_depth=`` cuts it; ``out_indices=(1, 2)`` picks P2 and P3).
     """
 
     def __init__(self, model: Blueprint | str = "resnet50", /, **arguments: Any) -> None:
@@ -192,6 +202,7 @@ class ResNetBackbone(_PostActStages):
         with Unfilled():
             super().__init__(node, blueprint.spatial_dims)
         self.blueprint = blueprint
+        self.chosen = blueprint.maps
         materialize(self, node)
 
     __jit_unused_properties__ = ("feature_info",)
@@ -202,7 +213,8 @@ class ResNetBackbone(_PostActStages):
         return FeatureInfo.of(self.blueprint)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return self.forward_pyramid(x)
+        maps = self.forward_pyramid(x)
+        return [maps[index] for index in self.chosen]
 
 
 class PreActResNet(_PreActStages):
@@ -214,6 +226,8 @@ class PreActResNet(_PreActStages):
     Input (batch, channels, \\*size); output logits (batch, num_classes), or pooled features without classes.
     """
 
+    __constants__ = ("activates",)
+
     def __init__(self, model: Blueprint | str = "resnet50v2", /, **arguments: Any) -> None:
         blueprint = as_blueprint(model, arguments)
         node = expect(blueprint, net.PreActResNet, "PreActResNet", "ResNet or resvox.create_model")
@@ -223,7 +237,7 @@ class PreActResNet(_PreActStages):
             self.act = layer(node.act, blueprint.spatial_dims)
             assert node.head is not None
             self.head = PreActHead(node.head, blueprint.spatial_dims)
-            self.activation = layer(node.activation, blueprint.spatial_dims)
+            self.activates = _add_activation(self, node, blueprint.spatial_dims)
         self.blueprint = blueprint
         self.num_features = node.num_features
         materialize(self, node)
@@ -235,15 +249,12 @@ class PreActResNet(_PreActStages):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """From the last feature map to the output; ``pre_logits`` stops at the pooled features."""
         x = self.head(x, pre_logits)
-        return x if pre_logits else self.activation(x)
+        if self.activates and not pre_logits:
+            x = self.activation(x)
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
-
-    @torch.jit.unused
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training: keep a block's input alone and compute the rest again."""
-        checkpoint_stages(self, enable)
 
     @torch.jit.unused
     def get_classifier(self) -> nn.Module:
@@ -252,12 +263,8 @@ class PreActResNet(_PreActStages):
 
     @torch.jit.unused
     def reset_classifier(self, num_classes: int) -> None:
-        """A fresh classifier for another number of classes; 0 leaves pooled features."""
-        self.blueprint, node = with_classes(self.blueprint, num_classes)
-        with torch.device("meta"):
-            fc = layer(node, self.blueprint.spatial_dims)
-        fill_layer(fc, node, like=next(self.parameters()))
-        self.head.fc = fc
+        """A fresh classifier for another number of classes; 0 leaves pooled features, without an activation."""
+        self.head.fc = _new_classifier(self, num_classes)
 
 
 class PreActBackbone(_PreActStages):
@@ -265,7 +272,7 @@ class PreActBackbone(_PreActStages):
 
     Args:
         model: a blueprint without a head, or a name of the catalog with the arguments of
-            :func:`resvox.create_model` (``encoder_depth=`` cuts it).
+            :func:`resvox.create_model` (``encoder_depth=`` cuts it; ``out_indices=(1, 2)`` picks P2 and P3).
     """
 
     def __init__(self, model: Blueprint | str = "resnet50v2", /, **arguments: Any) -> None:
@@ -274,6 +281,7 @@ class PreActBackbone(_PreActStages):
         with Unfilled():
             super().__init__(node, blueprint.spatial_dims)
         self.blueprint = blueprint
+        self.chosen = blueprint.maps
         materialize(self, node)
 
     __jit_unused_properties__ = ("feature_info",)
@@ -284,7 +292,8 @@ class PreActBackbone(_PreActStages):
         return FeatureInfo.of(self.blueprint)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return self.forward_pyramid(x)
+        maps = self.forward_pyramid(x)
+        return [maps[index] for index in self.chosen]
 
 
 def backbone(blueprint: Blueprint) -> nn.Module:
@@ -300,20 +309,44 @@ def checkpoint_stages(module: nn.Module, enable: bool) -> None:
             each.checkpointing = enable
 
 
+def _add_activation(model: nn.Module, node: net.ResNet | net.PreActResNet, spatial_dims: int) -> bool:
+    """The output's activation as the last child, where there is one; whether there is.
+
+    Where there is none, the classifier is the last child, which ``children()[:-1]`` then leaves out.
+    """
+    if node.activation is not None:
+        model.activation = layer(node.activation, spatial_dims)
+    return node.activation is not None
+
+
+def _new_classifier(model: Any, num_classes: int) -> nn.Module:
+    """The last layer for another number of classes; the blueprint and the output's activation follow."""
+    model.blueprint, node = with_classes(model.blueprint, num_classes)
+    with torch.device("meta"):
+        fc = layer(node, model.blueprint.spatial_dims)
+    fill_layer(fc, node, like=next(model.parameters()))
+    if node is None and model.activates:
+        del model.activation
+        model.activates = False
+    return fc
+
+
 def with_classes(blueprint: Blueprint, num_classes: int) -> tuple[Blueprint, Linear | None]:
-    """The same classifier with another number of classes, and its new last layer."""
+    """The same classifier with another number of classes, and its new last layer. Features have no activation."""
+    num_classes = plain(num_classes)
     if type(num_classes) is not int or num_classes < 0:
         raise BlueprintError(f"num_classes={num_classes!r}", expected="at least 1, or 0 for pooled features")
     network = blueprint.network
     if not isinstance(network, (net.ResNet, net.PreActResNet)):
         raise BlueprintError(f"{blueprint.name!r}", expected="a classifier")
     fc = Linear(in_features=network.num_features, out_features=num_classes) if num_classes else None
+    activation = network.activation if num_classes else None
     changed: net.Network
     if isinstance(network, net.ResNet):
-        changed = replace(network, fc=fc)
+        changed = replace(network, fc=fc, activation=activation)
     else:
         assert network.head is not None
-        changed = replace(network, head=replace(network.head, fc=fc))
+        changed = replace(network, head=replace(network.head, fc=fc), activation=activation)
     task = "classification" if num_classes else "features"
     return replace(blueprint, network=changed, num_classes=num_classes, task=task), fc
 

@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
 from resvox.blueprint.blueprint import encoder_blueprint
 from resvox.blueprint.encoders import encoder_reduction
-from resvox.blueprint.leaves import Norm
 from resvox.blueprint.node import Node
 from resvox.catalog.registry import segmenter_on
 from resvox.errors import BlueprintError
+from resvox.torch.batch_check import is_traced, norm_of_one_value
 from resvox.torch.initialize import Unfilled, materialize
 from resvox.torch.layers import cut_to, layer
 from resvox.torch.resnet import as_blueprint, backbone, checkpoint_stages, expect
+
+torch.fx.wrap("cut_to")
 
 
 class SupervisionHead(nn.Module):
@@ -40,7 +43,7 @@ class SegmentationModel(nn.Module):
     training with deep supervision it gives the list of them, finest first, each of the image's size.
     """
 
-    __constants__ = ("supervised", "normalizes_batches")
+    __constants__ = ("supervised",)
 
     def __init__(self, blueprint: Blueprint, spell: Mapping[str, Any], encoder: nn.Module | None) -> None:
         super().__init__()
@@ -55,26 +58,28 @@ class SegmentationModel(nn.Module):
         self.blueprint = blueprint
         self.supervised = node.supervision is not None
         self.reduction = list(encoder_reduction(node.encoder))
-        self.normalizes_batches = any(isinstance(leaf, Norm) and leaf.kind == "batch" for _, leaf in node.leaves())
         materialize(self, node)
         if encoder is not None:
             copy_encoder(encoder, self)
 
-    def check_batch(self, x: Tensor) -> None:
-        """In training with batch norm, refuse a batch whose deepest map holds one value a channel."""
-        if self.training and self.normalizes_batches:
-            values = x.shape[0]
-            for axis in range(2, x.dim()):
-                values *= (x.shape[axis] - 1) // self.reduction[axis - 2] + 1
-            if values < 2:
-                raise ValueError(
-                    f"a batch of shape {list(x.shape)} in training: its deepest map has one value a channel, and batch "
-                    "norm needs at least 2; give a larger batch or size, or build the model with norm='instance'"
-                )
+    @torch.jit.unused
+    def _check_batch(self, x: Tensor) -> None:
+        """In training, refuse a batch of which a batch norm would see one value per channel."""
+        if is_traced(x):
+            return
+        norm = norm_of_one_value(self, self.blueprint, x.shape, self.reduction)
+        if norm is not None:
+            raise ValueError(
+                f"a batch of shape {list(x.shape)} in training: the batch norm {norm} has one value per channel and "
+                "needs at least 2; give a larger batch or size, freeze the norm with .eval(), or build the model with "
+                "norm='instance'"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, or in training with deep supervision the list of them."""
-        self.check_batch(x)
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
+            if self.training:
+                self._check_batch(x)
         ways = self.ways(x)
         logits = self.final(ways[-1], x)
         if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
@@ -13,6 +14,8 @@ from resvox.torch.layers import cut_to, layer
 from resvox.torch.segmentation import SegmentationModel, SupervisionHead, segmenter_blueprint
 from resvox.torch.transformers import QueryDecoder, VisionTransformer
 from resvox.torch.unet import UNetDecoderBlock
+
+torch.fx.wrap("cut_to")
 
 
 class TransDecoder(nn.Module):
@@ -60,7 +63,7 @@ class TransUNet(SegmentationModel):
     with ``deep_supervision=True`` a list of them, finest first.
 
     Raises:
-        ValueError: in training with batch norm, a batch whose deepest map holds one value a channel.
+        ValueError: in training with batch norm, a batch of which a norm would see one value per channel.
     """
 
     def __init__(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resvox.blueprint import transformers as tf
 from resvox.torch.layers import cut_to, layer
+
+torch.fx.wrap("cut_to")
+torch.fx.wrap("_masked_softmax")
+torch.fx.wrap("_resized")
 
 INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
@@ -33,7 +38,12 @@ class PositionEmbedding(nn.Module):
         self.mode = INTERPOLATION[len(node.grid)]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + F.interpolate(self.weight, size=x.shape[2:], mode=self.mode, align_corners=False)
+        return x + _resized(self.weight, x, self.mode)
+
+
+def _resized(weight: Tensor, x: Tensor, mode: str) -> Tensor:
+    """Interpolated to the size of ``x``; one call for torch.fx, whose quantization has no trilinear kernel."""
+    return F.interpolate(weight, size=x.shape[2:], mode=mode, align_corners=False)
 
 
 class Queries(nn.Module):
@@ -60,19 +70,28 @@ class AttentionProduct(nn.Module):
         self.heads = node.heads
         self.scale = (node.channels // node.heads) ** -0.5
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """(batch, queries, channels) from tokens (batch, tokens, channels); ``allowed`` (batch, queries, tokens)."""
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, evidence: Tensor | None = None) -> Tensor:
+        """(batch, queries, channels) from tokens (batch, tokens, channels).
+
+        With ``evidence`` (batch, queries, tokens) a query attends to the tokens of at least 0, or to all of them
+        where none has that.
+        """
         heads = self._split(query * self.scale), self._split(key), self._split(value)
         logits = heads[0] @ heads[1].transpose(2, 3)
-        if allowed is not None:
-            allowed = allowed | ~allowed.any(2, keepdim=True)  # where nothing is allowed, everything is
-            logits = logits.masked_fill(~allowed.unsqueeze(1), float("-inf"))
-        mixed = logits.softmax(3) @ heads[2]
+        weights = logits.softmax(3) if evidence is None else _masked_softmax(logits, evidence)
+        mixed = weights @ heads[2]
         return mixed.transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, tokens, channels) to (batch, heads, tokens, channels / heads)."""
         return x.unflatten(2, [self.heads, -1]).transpose(1, 2)
+
+
+def _masked_softmax(logits: Tensor, evidence: Tensor) -> Tensor:
+    """Attention weights (batch, heads, queries, tokens); one call for torch.fx, which cannot quantize booleans."""
+    allowed = evidence >= 0
+    allowed = allowed | ~allowed.any(2, keepdim=True)
+    return logits.masked_fill(~allowed.unsqueeze(1), float("-inf")).softmax(3)
 
 
 class MaskProduct(nn.Module):
@@ -107,8 +126,8 @@ class Attention(nn.Module):
         self.dot = AttentionProduct(node.dot)
         self.out = layer(node.out, spatial_dims)
 
-    def forward(self, queries: Tensor, tokens: Tensor, allowed: Tensor | None = None) -> Tensor:
-        return self.out(self.dot(self.query(queries), self.key(tokens), self.value(tokens), allowed))
+    def forward(self, queries: Tensor, tokens: Tensor, evidence: Tensor | None = None) -> Tensor:
+        return self.out(self.dot(self.query(queries), self.key(tokens), self.value(tokens), evidence))
 
 
 class Mlp(nn.Module):
@@ -195,8 +214,8 @@ class QueryLevel(nn.Module):
     def forward(self, queries: Tensor, masks: Tensor, skip: Tensor) -> Tensor:
         """Queries after a look at ``skip``; ``masks`` are logits on the grid of tokens, (batch, queries, \\*grid)."""
         keys = to_tokens(self.norm(self.conv(skip)))
-        allowed = cut_to(self.up(masks), skip).flatten(2) >= 0  # a probability of at least one half
-        queries = queries + self.drop(self.attn(self.norm1(queries), keys, allowed))
+        evidence = cut_to(self.up(masks), skip).flatten(2)  # of at least 0: a probability of at least one half
+        queries = queries + self.drop(self.attn(self.norm1(queries), keys, evidence))
         return queries + self.mlp(self.norm2(queries))
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
 from resvox.torch.layers import cut_to, layer
 from resvox.torch.segmentation import SegmentationModel, SupervisionHead, segmenter_blueprint
+
+torch.fx.wrap("cut_to")
 
 
 class AttentionGate(nn.Module):
@@ -106,7 +109,7 @@ class UNet(_UNet):
     with ``deep_supervision=True`` a list of them, finest first.
 
     Raises:
-        ValueError: in training with batch norm, a batch whose deepest map holds one value a channel.
+        ValueError: in training with batch norm, a batch of which a norm would see one value per channel.
     """
 
     def __init__(

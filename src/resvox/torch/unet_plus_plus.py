@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
@@ -14,6 +15,8 @@ from resvox.blueprint.unet_plus_plus import grid, original, prune
 from resvox.torch.layers import cut_to, layer
 from resvox.torch.segmentation import SegmentationModel, segmenter_blueprint
 from resvox.torch.unet import UNetDecoderBlock
+
+torch.fx.wrap("cut_to")
 
 
 class Row(nn.ModuleList):

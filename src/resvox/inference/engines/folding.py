@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from resvox.blueprint import Blueprint
 from resvox.torch.blocks import BasicBlock, BottleneckBlock, PreActBasicBlock, PreActBottleneckBlock
 from resvox.torch.dense import ResNet18_3D
 from resvox.torch.resnet import ResNet, ResNetBackbone
@@ -49,10 +50,19 @@ def folded(module: nn.Module, *, roi_size: Sequence[int] | None = None) -> nn.Mo
     for (holder, first), (parent, second) in list(_foldable(network)):
         setattr(holder, first, _fused(getattr(holder, first), getattr(parent, second)))
         setattr(parent, second, nn.Identity())
+    if isinstance(getattr(network, "blueprint", None), Blueprint):  # other networks may need what goes in once more
+        _activate_in_place(network)
     for part in list(network.modules()):
         if isinstance(part, UNetDecoder) and roi_size and _divides(roi_size, len(part.blocks)):
             _merge_upsampling(part)
     return network
+
+
+def _activate_in_place(network: nn.Module) -> None:
+    """Activations write over their input, which nothing else reads in a network of this package."""
+    for part in network.modules():
+        if isinstance(part, (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU)):
+            part.inplace = True
 
 
 def without_head(network: nn.Module) -> nn.Module:

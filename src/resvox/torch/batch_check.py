@@ -1,0 +1,48 @@
+"""A batch too small for batch norm in training, found before the norm meets it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from resvox.blueprint import Blueprint
+
+
+def norm_of_one_value(
+    model: nn.Module, blueprint: Blueprint, shape: Sequence[int], reduction: Sequence[int]
+) -> str | None:
+    """The batch norm that would normalize one value per channel by itself, to zero; None where there is none.
+
+    Norms that are frozen (in evaluation), replaced by another kind, or synchronized over several processes are not
+    meant: they have more than one value, or take none from the batch.
+
+    Args:
+        model: the network in training.
+        blueprint: of the model.
+        shape: (batch, channels, \\*size) of the input.
+        reduction: by how much the deepest map is smaller than the input, per axis.
+    """
+    batch, size = shape[0], tuple(int(side) for side in shape[2:])
+    if batch * math.prod(-(-side // step) for side, step in zip(size, reduction, strict=True)) > 1:
+        return None  # the deepest map is the smallest
+    sizes = {row.name: row.input_shape[2:] for top in blueprint.stages(size) for row in top.walk()}
+    for name, module in model.named_modules():
+        takes_batch = isinstance(module, _BatchNorm) and module.training and not _is_synchronized(module)
+        if takes_batch and name in sizes and batch * math.prod(sizes[name]) == 1:
+            return name
+    return None
+
+
+def _is_synchronized(norm: nn.Module) -> bool:
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return isinstance(norm, nn.SyncBatchNorm) and several
+
+
+def is_traced(x: object) -> bool:
+    """Whether a graph is made instead of numbers: sizes are unknown then."""
+    return isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling()
