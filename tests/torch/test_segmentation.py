@@ -80,6 +80,30 @@ def test_a_batch_of_one_value_per_channel_is_refused_in_training(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_one_is_taken_where_no_batch_norm_has_one_value(name):
+    image = torch.randn(1, 2, 32, 7)
+    frozen = small(name)
+    wanted = frozen.eval()(image)
+    frozen.train()
+    for each in frozen.modules():
+        if isinstance(each, torch.nn.BatchNorm2d):
+            each.eval()
+    assert torch.equal(frozen(image), wanted)
+    replaced = small(name).train()
+    for parent in list(replaced.modules()):
+        for key, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.BatchNorm2d):
+                setattr(parent, key, torch.nn.GroupNorm(1, child.num_features))
+    assert bool(replaced(image).isfinite().all())
+    half = small(name).train()
+    half.encoder.eval()  # the decoder's norms see larger maps
+    half(image)
+    half.encoder.layer4.train()
+    with pytest.raises(ValueError, match=r"the batch norm encoder\.layer4\.0\.bn1 has one value"):
+        half(image)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_encoder_that_is_there_brings_its_weights(name):
     encoder = resvox.create_model("resnet18v2", **THIN).eval()
     kind = {"unet": resvox.torch.UNet, "attention_unet": resvox.torch.AttentionUNet}.get(

@@ -33,7 +33,7 @@ class _Stages(nn.Module):
 class _PostActStages(_Stages):
     """Stem and residual layers under torchvision's names. Abstract: subclasses define forward."""
 
-    __constants__ = ("depth",)
+    __constants__: tuple[str, ...] = ("depth",)
 
     def __init__(self, node: net.ResNet, spatial_dims: int) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class ResNet(_PostActStages):
             return x
         x = self.fc(x)
         if self.activates:
-            x = self.activation(x)
+            x = self.activation(x)  # type: ignore[operator]
         return x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -250,7 +250,7 @@ class PreActResNet(_PreActStages):
         """From the last feature map to the output; ``pre_logits`` stops at the pooled features."""
         x = self.head(x, pre_logits)
         if self.activates and not pre_logits:
-            x = self.activation(x)
+            x = self.activation(x)  # type: ignore[operator]
         return x
 
     def forward(self, x: Tensor) -> Tensor:

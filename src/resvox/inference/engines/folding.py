@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from resvox.blueprint import Blueprint
 from resvox.torch.blocks import BasicBlock, BottleneckBlock, PreActBasicBlock, PreActBottleneckBlock
 from resvox.torch.dense import ResNet18_3D
-from resvox.torch.resnet import ResNet, ResNetBackbone
+from resvox.torch.resnet import PreActResNet, ResNet, ResNetBackbone
+from resvox.torch.segmentation import SegmentationModel
 from resvox.torch.unet import AttentionGate, UNetDecoder, UNetDecoderBlock
 
+NETWORKS = (SegmentationModel, ResNet, PreActResNet, ResNet18_3D)
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -50,7 +51,7 @@ def folded(module: nn.Module, *, roi_size: Sequence[int] | None = None) -> nn.Mo
     for (holder, first), (parent, second) in list(_foldable(network)):
         setattr(holder, first, _fused(getattr(holder, first), getattr(parent, second)))
         setattr(parent, second, nn.Identity())
-    if isinstance(getattr(network, "blueprint", None), Blueprint):  # other networks may need what goes in once more
+    if isinstance(network, NETWORKS):  # other networks may need what goes in once more
         _activate_in_place(network)
     for part in list(network.modules()):
         if isinstance(part, UNetDecoder) and roi_size and _divides(roi_size, len(part.blocks)):
