@@ -16,11 +16,25 @@ from resvox.cli import view  # isort: skip
 from resvox.cli import models  # isort: skip
 from resvox.cli import walkthrough  # isort: skip
 from resvox.cli import convert  # isort: skip
+from resvox.cli import convert_labels  # isort: skip
 from resvox.cli import export  # isort: skip
 from resvox.cli import demo  # isort: skip
 from resvox.cli.app import app
 
-__all__ = ["app", "convert", "demo", "evaluate", "export", "main", "models", "predict", "train", "view", "walkthrough"]
+__all__ = [
+    "app",
+    "convert",
+    "convert_labels",
+    "demo",
+    "evaluate",
+    "export",
+    "main",
+    "models",
+    "predict",
+    "train",
+    "view",
+    "walkthrough",
+]
 
 
 def main() -> None:

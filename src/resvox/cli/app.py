@@ -104,7 +104,7 @@ def verb(epilog: str) -> Callable[[Verb], Verb]:
 
         # Paragraphs as one line each: Typer keeps the source's line breaks, whatever the terminal's width.
         text = "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
-        app.command(function.__name__, cls=HintingCommand, help=text, epilog=epilog)(run)
+        app.command(function.__name__.replace("_", "-"), cls=HintingCommand, help=text, epilog=epilog)(run)
         return function
 
     return register

@@ -7,6 +7,7 @@ from resvox.prediction.outcomes import CaseOutcome, PredictResult
 from resvox.training.options import TrainOptions
 from resvox.training.plans.precision import Precision as TrainPrecision
 from resvox.workflow.convert import ConvertResult, convert
+from resvox.workflow.convert_labels import ConvertLabelsResult, convert_labels
 from resvox.workflow.demo.run import DemoResult, demo
 from resvox.workflow.evaluate import EvaluateResult, evaluate
 from resvox.workflow.export import ExportResult, export
@@ -16,6 +17,7 @@ from resvox.workflow.view import ViewResult, view
 
 __all__ = [
     "CaseOutcome",
+    "ConvertLabelsResult",
     "ConvertResult",
     "DemoResult",
     "EvaluateResult",
@@ -25,6 +27,7 @@ __all__ = [
     "TrainPrecision",
     "ViewResult",
     "convert",
+    "convert_labels",
     "demo",
     "evaluate",
     "export",

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from resvox.errors import VolumeError, WeightsError
+from resvox.errors import VolumeError
 
 if TYPE_CHECKING:
+    from resvox.prediction.label_names import LabelNames
     from resvox.volumes import Volume
-
-LOG = "predict.jsonl"  # written by `predict` beside its label maps; names the model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +23,6 @@ class ViewResult:
     path: Path
     notes: tuple[str, ...]
     opened: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelNames:
-    """``{name: value}`` and ``{name: "#rrggbb"}``; both empty where nothing names the labels."""
-
-    labels: Mapping[str, int]
-    colours: Mapping[str, str]
 
 
 def view(
@@ -63,6 +53,7 @@ def view(
     Raises:
         VolumeError: a file that cannot be read, or a label map that does not fit the scan.
     """
+    from resvox.prediction.label_names import find_names
     from resvox.viewer.interactive import View
     from resvox.viewer.scene import MAX_VOXELS, build_scene
     from resvox.volumes import read_volume
@@ -72,7 +63,7 @@ def view(
     files = [Path(labels)] if isinstance(labels, (str, os.PathLike)) else [Path(each) for each in labels]
     volume = read_volume(scan, series=series)
     maps = [read_volume(path) for path in files]
-    known = _known_names(names, [*files, *([Path(reference)] if reference is not None else [])])
+    known = find_names(names, [*files, *([Path(reference)] if reference is not None else [])])
     shown = maps[0] if len(maps) == 1 else None
     if len(maps) > 1:
         shown, known = _merged(files, maps)
@@ -97,6 +88,7 @@ def _merged(files: Sequence[Path], maps: Sequence[Volume]) -> tuple[Volume, Labe
     """Several label maps on one grid as one; where they overlap, the later one is shown."""
     import numpy as np
 
+    from resvox.prediction.label_names import LabelNames
     from resvox.volumes import resample
     from resvox.volumes.formats import stem_of
 
@@ -117,72 +109,4 @@ def _merged(files: Sequence[Path], maps: Sequence[Volume]) -> tuple[Volume, Labe
             name = stem if len(values) == 1 else f"{stem} {value}"
             labels[name] = len(labels) + 1
             array[placed == value] = labels[name]
-    return first.with_array(array), LabelNames(labels=labels, colours={})
-
-
-def _known_names(names: Mapping[str, int] | str | os.PathLike[str] | None, maps: Sequence[Path]) -> LabelNames:
-    if isinstance(names, Mapping):
-        return LabelNames(labels=dict(names), colours={})
-    if names is not None:
-        return names_in(Path(names))
-    for path in maps:
-        for source in _sources_beside(path):
-            return names_in(source)
-    return LabelNames(labels={}, colours={})
-
-
-def _sources_beside(label_map: Path) -> list[Path]:
-    """What may name the labels of a map, the nearest first; only what exists."""
-    from resvox.volumes.formats import stem_of
-
-    folder = label_map.resolve().parent
-    beside = [folder / f"{stem_of(label_map)}.json"]
-    described = [folder / "dataset.json", folder.parent / "dataset.json"]
-    return [path for path in (*beside, *_model_of(label_map), *described) if path.is_file()]
-
-
-def _model_of(label_map: Path) -> list[Path]:
-    """The model that `predict` noted for a label map, if its log is there."""
-    log = label_map.resolve().parent / LOG
-    found: list[Path] = []
-    if not log.is_file():
-        return found
-    for text in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-            if line["file"] == label_map.name:
-                found = [Path(line["model"]["path"])]
-        except (ValueError, TypeError, KeyError):
-            continue  # a line that was cut off, or of another kind
-    return found
-
-
-def names_in(path: Path) -> LabelNames:
-    """The label names and colours that a ``dataset.json``, a sidecar ``.json``, a model file or a run folder holds.
-
-    Raises:
-        VolumeError: a JSON file without labels. WeightsError: a model without labels.
-    """
-    if path.suffix.lower() == ".json":
-        try:
-            described = json.loads(path.read_text(encoding="utf-8"))
-            return LabelNames(labels=_by_name(described["labels"]), colours=dict(described.get("colours", {})))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise VolumeError(
-                f"no labels in it ({type(error).__name__}: {error})",
-                expected='"labels": {"background": 0, "liver": 1}',
-                path=path,
-            ) from error
-    from resvox.prediction.model_files import model_file
-    from resvox.weights import read_header
-
-    metadata = read_header(model_file(path)).metadata
-    if "labels" not in metadata:
-        raise WeightsError("a model without labels", expected="a segmentation made by resvox train", path=path)
-    return LabelNames(labels=dict(metadata["labels"]), colours=dict(metadata.get("colours", {})))
-
-
-def _by_name(labels: Mapping[str, Any]) -> dict[str, int]:
-    if all(str(name).isdigit() for name in labels):  # MSD writes {"1": "liver"}
-        labels = {str(name): value for value, name in labels.items()}
-    return {str(name): int(value) for name, value in labels.items()}
+    return first.with_array(array), LabelNames(labels=labels)
