@@ -55,10 +55,10 @@ def convert_labels(
     A DICOM result refers to the slices of its series and lies on its grid, whatever grid the label map has.
     """
     from resvox import workflow
-    from resvox.cli import output
+    from resvox.cli.printers.console import line
 
     result = workflow.convert_labels(labels, out, to=to, scan=scan, series=series, names=names, overwrite=overwrite)
     for remark in result.remarks:
-        output.line(remark, style="yellow", stderr=True)
+        line(remark, style="yellow", stderr=True)
     absent = f"; absent: {', '.join(result.absent)}" if result.absent else ""
-    output.line(f"Wrote {result.path} ({result.kind}, {len(result.labels)} labels{absent})")
+    line(f"Wrote {result.path} ({result.kind}, {len(result.labels)} labels{absent})")
