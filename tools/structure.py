@@ -33,7 +33,7 @@ LAYERS = (
     ("evaluation",),
     ("viewer", "inference"),
     ("training",),
-    ("prediction",),
+    ("prediction", "delivery"),
     ("workflow",),
     ("cli",),
     ("__main__",),
