@@ -250,7 +250,7 @@ def test_pydicoms_remarks_on_invalid_values_are_not_shown(tmp_path: Path) -> Non
 def test_our_decoder_leaves_pydicoms_own_alone() -> None:
     from pydicom.pixels import get_decoder
 
-    from resvox.volumes import dicom_codecs
+    from resvox.volumes.dicom import codecs as dicom_codecs
 
     for syntax in dicom_codecs.JPEG_FAMILY:
         assert dicom_codecs.PLUGIN not in get_decoder(syntax).available_plugins

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from resvox.delivery.source import DicomSource
     from resvox.volumes import Volume
-    from resvox.volumes.dicom_header import Plane
+    from resvox.volumes.dicom.header import Plane
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as planning systems expect it here

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from resvox.volumes import Grid, Volume
-    from resvox.volumes.dicom_header import Plane
+    from resvox.volumes.dicom.header import Plane
 
 # Type 2 attributes of patient and study: must be there, may be empty. Anonymised files often lack them.
 MAY_BE_EMPTY = (
@@ -91,8 +91,8 @@ def read_source(path: Path | Sequence[Path], *, series: str | int | None = None)
     import pydicom
 
     from resvox.volumes.dicom import choose_series
-    from resvox.volumes.dicom_geometry import stacked
-    from resvox.volumes.dicom_header import read_header
+    from resvox.volumes.dicom.geometry import stacked
+    from resvox.volumes.dicom.header import read_header
 
     if isinstance(path, Path):
         headers = choose_series(path, series).headers if path.is_dir() else (read_header(path),)

@@ -7,8 +7,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom_attributes import groups_of, read_dataset, shown
-from resvox.volumes.dicom_header import Plane
+from resvox.volumes.dicom.attributes import groups_of, read_dataset, shown
+from resvox.volumes.dicom.header import Plane
 
 # Attributes that number the volumes of a series, and what such volumes are.
 DISTINCTIONS = {

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom_header import Header, NoScanError, read_header
-from resvox.volumes.dicom_kinds import kind_of_sop_class
+from resvox.volumes.dicom.header import Header, NoScanError, read_header
+from resvox.volumes.dicom.kinds import kind_of_sop_class
 from resvox.volumes.formats import is_dicom_name
 
 META_START = b"\x02\x00\x00\x00"  # the first attribute after the preamble

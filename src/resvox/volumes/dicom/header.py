@@ -8,8 +8,8 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom_attributes import groups_of, integer, macro_of, numbers, read_dataset, shown, value_of
-from resvox.volumes.dicom_kinds import is_private_class, kind_of_sop_class
+from resvox.volumes.dicom.attributes import groups_of, integer, macro_of, numbers, read_dataset, shown, value_of
+from resvox.volumes.dicom.kinds import is_private_class, kind_of_sop_class
 
 HEADER_TAGS = (
     *(

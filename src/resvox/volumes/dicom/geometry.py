@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom_attributes import shown
-from resvox.volumes.dicom_duplicates import difference_between
-from resvox.volumes.dicom_header import Plane
+from resvox.volumes.dicom.attributes import shown
+from resvox.volumes.dicom.duplicates import difference_between
+from resvox.volumes.dicom.header import Plane
 from resvox.volumes.grid import Grid
 
 UNEVEN_TOLERANCE = 0.1  # of the slice spacing: scanners round positions, a missing slice is a whole one

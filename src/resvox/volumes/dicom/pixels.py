@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom_attributes import (
+from resvox.volumes.dicom.attributes import (
     damaged,
     groups_of,
     integer,
@@ -25,8 +25,8 @@ from resvox.volumes.dicom_attributes import (
     shown,
     value_of,
 )
-from resvox.volumes.dicom_codecs import JPEG_FAMILY, decoded_frames, transfer_syntax
-from resvox.volumes.dicom_header import Plane
+from resvox.volumes.dicom.codecs import JPEG_FAMILY, decoded_frames, transfer_syntax
+from resvox.volumes.dicom.header import Plane
 
 INTEGER_TYPES = (np.int8, np.int16, np.int32, np.int64)
 COUNTING_TYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
