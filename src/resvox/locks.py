@@ -3,6 +3,9 @@
 A claim is a small file made with O_EXCL, which exactly one process can win, on network file systems too. Its
 holder touches it now and then; a claim whose process is gone, or that nobody has touched for long, is stale and
 is taken over. Results are written atomically, so the worst that a lost race can cost is work done twice.
+
+A claim may hold a note of what its case is made from. Where a process is killed between a result and its line in the
+log, the note is left and completes the log.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ import sys
 import tempfile
 import threading
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0  # many beats: a holder that swaps or waits for a disk must not lose its case
@@ -63,11 +68,16 @@ class Claims:
         with contextlib.suppress(OSError):  # others may still hold claims in it
             self.folder.rmdir()
 
-    def take(self, case: str) -> bool:
-        """Claim a case; False where a live process has it."""
+    def take(self, case: str, note: Mapping[str, Any] | None = None) -> bool:
+        """Claim a case; False where a live process has it.
+
+        Args:
+            case: any name that is fit for a file.
+            note: a JSON object to be kept in the claim, see `left_note`.
+        """
         path = self._path(case)
         for _ in range(3):  # a stale claim is removed at most once or twice before somebody wins
-            if self._create(path, case):
+            if self._create(path, case, note):
                 return True
             found = _read(path)
             if not self._is_stale(path, found):
@@ -81,6 +91,13 @@ class Claims:
         path = self._path(case)
         if token is not None and _read(path).get("token") == token:
             path.unlink(missing_ok=True)
+
+    def left_note(self, case: str) -> dict[str, Any] | None:
+        """The note of a claim whose process is gone; None where there is no such claim or it has no note."""
+        path = self._path(case)
+        found = _read(path)
+        note = found.get("note")
+        return note if isinstance(note, dict) and self._is_stale(path, found) else None
 
     def holder(self, case: str) -> str:
         """Who has a case, in words: ``process 4711 on node3``."""
@@ -98,7 +115,7 @@ class Claims:
     def _path(self, case: str) -> Path:
         return self.folder / f"{case}.lock"
 
-    def _create(self, path: Path, case: str) -> bool:
+    def _create(self, path: Path, case: str, note: Mapping[str, Any] | None) -> bool:
         token = uuid.uuid4().hex
         self.folder.mkdir(parents=True, exist_ok=True)  # the last process to finish removes it
         try:
@@ -106,7 +123,8 @@ class Claims:
         except (FileExistsError, FileNotFoundError):
             return False
         with os.fdopen(handle, "w") as file:
-            json.dump({"token": token, "pid": os.getpid(), "host": _host(), "born": _born(os.getpid())}, file)
+            content = {"token": token, "pid": os.getpid(), "host": _host(), "born": _born(os.getpid())}
+            json.dump({**content, **({} if note is None else {"note": note})}, file)
         self._held[case] = token
         return True
 

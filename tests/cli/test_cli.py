@@ -187,8 +187,8 @@ def test_options_reach_the_workflow(call, monkeypatch):
 def test_prediction_options_reach_the_workflow(call, monkeypatch):
     seen = {}
 
-    def predict(model, inputs, out, **options):
-        seen.update(options, model=model, inputs=inputs, out=out)
+    def predict(*, options, **callbacks):
+        seen.update(vars(options))
         raise ResvoxError("enough")
 
     monkeypatch.setattr(workflow, "predict", predict)

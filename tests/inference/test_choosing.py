@@ -57,7 +57,7 @@ def test_float32_engines_answer_as_the_network(network, engine):
 
 def test_auto_takes_openvino_where_it_is_installed_and_torch_where_not(network, monkeypatch):
     assert engine_for(network)[0].name == "openvino"
-    monkeypatch.setattr(openvino_engine, "is_installed", lambda: False)
+    monkeypatch.setattr(choosing, "is_installed", lambda package: package != "openvino")
     assert engine_for(network)[0].name == "torch"
 
 
@@ -65,16 +65,17 @@ def test_bfloat16_comes_first_only_where_the_processor_has_it(network, monkeypat
     tried = []
     real = choosing._making
 
-    def watched(kind, precision, *rest):
-        tried.append((kind, precision))
-        return real(kind, precision, *rest)
+    def watched(row, request):
+        if not row.is_reference:
+            tried.append((row.name, request.precision))
+        return real(row, request)
 
     monkeypatch.setattr(choosing, "_making", watched)
-    monkeypatch.setattr(choosing, "_has_bfloat16", lambda kind, place: True)
+    monkeypatch.setattr(choosing, "_has_bfloat16", lambda row, place: True)
     engine_for(network, engine="torch")
     assert tried == [("torch", "bfloat16"), ("torch", "float32")]
     tried.clear()
-    monkeypatch.setattr(choosing, "_has_bfloat16", lambda kind, place: False)
+    monkeypatch.setattr(choosing, "_has_bfloat16", lambda row, place: False)
     engine_for(network)
     assert tried == [("openvino", "float32"), ("torch", "float32")]
 
@@ -149,7 +150,7 @@ def test_what_cannot_be_is_refused(network, monkeypatch):
         openvino_engine.OpenVinoEngine(
             lambda: openvino_engine.from_torch(network, ROI, 2), roi_size=ROI, in_channels=2
         )(np.zeros((1, 2, 8, 16, 16), np.float32))
-    monkeypatch.setattr(openvino_engine, "is_installed", lambda: False)
+    monkeypatch.setattr(choosing, "is_installed", lambda package: package != "openvino")
     with pytest.raises(InferenceError, match=r"not installed.*pip install openvino"):
         make(engine="openvino", device="cpu")
 

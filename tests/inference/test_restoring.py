@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from resvox.errors import InferenceError
 from resvox.inference import labels_from_logits, probabilities_from_logits, sliding_window_inference
+from resvox.inference.boxes import BoxWalk
 from resvox.inference.restoring import Restorer
 from resvox.inference.streaming import FinishedSlice, stream_sliding_window
 from resvox.preprocessing import Crop, Preprocessing
@@ -116,13 +117,13 @@ def test_only_classes_that_can_win_are_interpolated(monkeypatch):
     logits[0] = 1
     logits[7, 10:20, 10:20, 10:20] = 4
     asked = []
-    real = Restorer._interpolated
+    real = BoxWalk.interpolated
 
     def watched(self, box, span, targets):
         asked.append(len(box))
         return real(self, box, span, targets)
 
-    monkeypatch.setattr(Restorer, "_interpolated", watched)
+    monkeypatch.setattr(BoxWalk, "interpolated", watched)
     slices = [FinishedSlice(index=index, start=0, logits=logits[:, index]) for index in range(logits.shape[1])]
     labels, _ = Restorer(prepared, values={7: 200}).restore(slices)
     assert set(np.unique(labels.array)) == {0, 200}

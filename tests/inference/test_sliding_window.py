@@ -194,6 +194,8 @@ def test_arguments_that_cannot_be_are_refused(arguments, words):
     assert words in refused(**arguments)
 
 
-def test_a_plain_function_and_torch_engine_are_engines():
-    assert isinstance(TorchEngine(NETS[2]), Engine)
-    assert isinstance(lambda windows: windows, Engine)
+def test_an_engine_tells_its_name_device_and_precision():
+    engine = TorchEngine(NETS[2], device="cpu", precision="float32")
+    assert isinstance(engine, Engine)
+    assert (engine.name, str(engine.device), engine.precision) == ("torch", "cpu", "float32")
+    assert not isinstance(lambda windows: windows, Engine)

@@ -91,7 +91,7 @@ def test_a_network_that_answers_otherwise_is_not_written(model, tmp_path, monkey
 
 
 def test_what_cannot_be_exported_is_refused(model, tmp_path):
-    with pytest.raises(InferenceError, match=r"format='tensorrt'; expected 'torchscript' or"):
+    with pytest.raises(InferenceError, match=r"format='tensorrt'; expected 'openvino' or"):
         export(model, format="tensorrt")
     with pytest.raises(InferenceError, match=r"a file named 'net\.bin'; expected a name ending in \.onnx"):
         export(model, tmp_path / "net.bin", format="onnx")
@@ -103,3 +103,18 @@ def test_what_cannot_be_exported_is_refused(model, tmp_path):
     done.description.unlink()
     with pytest.raises(WeightsError, match=r"without a readable net\.json.*keep the files together"):
         Segmenter(done.path)
+
+
+def test_two_exports_of_one_name_keep_a_description_each(model, tmp_path):
+    scan = picture()
+    first = export(model, tmp_path / "net.pt", format="torchscript")
+    second = export(model, tmp_path / "net.onnx", format="onnx")
+    assert [first.description.name, second.description.name] == ["net.json", "net.onnx.json"]
+    for done in (first, second):
+        assert json.loads(done.description.read_text())["file"] == done.path.name
+        assert Segmenter(done.path).segment(scan).label_map.grid == scan.grid
+    again = export(model, tmp_path / "net.onnx", format="onnx", overwrite=True)
+    assert again.description == second.description
+    assert json.loads(first.description.read_text())["file"] == "net.pt"
+    with pytest.raises(InferenceError, match="there already"):
+        export(model, tmp_path / "net.pt", format="torchscript")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -94,6 +94,8 @@ class ModelCard(ABC):
 
     task: ClassVar[str]
     needed: ClassVar[tuple[str, ...]]  # fields that every file of the task has
+    output_meaning: ClassVar[str] = "logits"  # of the network's outputs, as an export describes them
+    names_labels: ClassVar[bool] = True  # whether the largest output names a label or class
 
     preprocessing: Mapping[str, Any]
     channel_names: tuple[str, ...]
@@ -120,6 +122,10 @@ class ModelCard(ABC):
         Raises:
             WeightsError: a field that is missing or of another type; the error names the file and the field.
         """
+
+    def output_axes(self, sizes: Sequence[Any]) -> list[Any]:
+        """The axes of the network's outputs, as an export describes them; ``sizes`` are the spatial ones."""
+        return ["batch", "classes", *sizes]
 
     @property
     def spatial_dims(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +34,10 @@ class ClassificationCard(ModelCard):
     def classes(self) -> tuple[str, ...]:
         """The names of the classes in the order of the network's outputs."""
         return tuple(sorted(self.labels, key=lambda name: self.labels[name]))
+
+    def output_axes(self, sizes: Sequence[Any]) -> list[Any]:
+        """One logit per class for the whole image."""
+        return ["batch", "classes"]
 
     def own_fields(self) -> dict[str, Any]:
         """Classes and image size."""

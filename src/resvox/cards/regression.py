@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +25,9 @@ class RegressionCard(ModelCard):
     task: ClassVar[str] = "regression"
     needed: ClassVar[tuple[str, ...]] = ("preprocessing", "target_mean", "target_std", "channel_names", "inference")
 
+    output_meaning: ClassVar[str] = "values, to be multiplied by target_std and added to target_mean"
+    names_labels: ClassVar[bool] = False
+
     target_mean: tuple[float, ...]
     target_std: tuple[float, ...]
     inference: Windows
@@ -34,6 +37,10 @@ class RegressionCard(ModelCard):
     def input_size(self) -> tuple[int, ...]:
         """The window."""
         return self.inference.input_size
+
+    def output_axes(self, sizes: Sequence[Any]) -> list[Any]:
+        """Values instead of classes."""
+        return ["batch", "values", *sizes]
 
     def own_fields(self) -> dict[str, Any]:
         """Names and units of the values, and windows."""

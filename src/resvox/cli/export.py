@@ -9,15 +9,12 @@ from typing import Annotated
 import typer
 
 from resvox.cli.app import OUTPUT, Debug, examples, verb
+from resvox.inference.engines.table import export_formats
 
-
-class ExportFormat(str, Enum):
-    """What to write."""
-
-    onnx = "onnx"
-    openvino = "openvino"
-    torchscript = "torchscript"
-    torch_export = "torch-export"
+ExportFormat = Enum(  # type: ignore[misc]
+    "ExportFormat", {name.replace("-", "_"): name for name in sorted(export_formats())}, type=str
+)
+ONNX = ExportFormat("onnx")
 
 
 @verb(
@@ -29,7 +26,7 @@ class ExportFormat(str, Enum):
 )
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors, or the folder of a run.")],
-    format: Annotated[ExportFormat, typer.Option(help="Of the file.")] = ExportFormat.onnx,
+    format: Annotated[ExportFormat, typer.Option(help="Of the file.")] = ONNX,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The file (default: beside the model).", rich_help_panel=OUTPUT),

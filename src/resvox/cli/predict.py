@@ -9,23 +9,13 @@ from typing import Annotated
 import typer
 
 from resvox.cli.app import DATA, OUTPUT, RUN, Debug, Device, DeviceOption, PredictPrecision, Split, examples, verb
+from resvox.inference.engines.table import engine_names
+from resvox.prediction.options import DEFAULTS, RESAMPLING, PredictOptions
 
-
-class Engine(str, Enum):
-    """What computes the network."""
-
-    auto = "auto"
-    openvino = "openvino"
-    torch = "torch"
-    torch_plain = "torch-plain"
-    onnxruntime = "onnxruntime"
-
-
-class Resample(str, Enum):
-    """What is brought to the scan's grid."""
-
-    logits = "logits"
-    labels = "labels"
+Engine = Enum("Engine", {name.replace("-", "_"): name for name in engine_names()}, type=str)  # type: ignore[misc]
+Resample = Enum("Resample", {name: name for name in RESAMPLING}, type=str)  # type: ignore[misc]
+ENGINE, RESAMPLE = Engine(DEFAULTS.engine), Resample(DEFAULTS.resample)
+DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision)
 
 
 @verb(
@@ -54,40 +44,38 @@ def predict(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for <case>.nii.gz.")],
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Average over mirrored copies: slower, a little better.")
-    ] = False,
+    ] = DEFAULTS.mirror,
     overlap: Annotated[
         float | None, typer.Option(min=0.0, max=0.95, help="Of neighbouring windows (default: the model's).")
-    ] = None,
+    ] = DEFAULTS.overlap,
     also: Annotated[
         list[Path] | None, typer.Option("--also", help="Another model to average with; may be repeated.")
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="What computes.", rich_help_panel=RUN)] = Engine.auto,
-    device: DeviceOption = Device.auto,
-    precision: Annotated[
-        PredictPrecision, typer.Option(help="Arithmetic.", rich_help_panel=RUN)
-    ] = PredictPrecision.auto,
+    engine: Annotated[Engine, typer.Option(help="What computes.", rich_help_panel=RUN)] = ENGINE,
+    device: DeviceOption = DEVICE,
+    precision: Annotated[PredictPrecision, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = PRECISION,
     processes: Annotated[
         int, typer.Option(min=1, help="That share the scans; with several GPUs one on each.", rich_help_panel=RUN)
-    ] = 1,
+    ] = DEFAULTS.processes,
     memory_gb: Annotated[
         float, typer.Option(min=0.01, help="For unfinished slices; beyond it a scan is tiled.", rich_help_panel=RUN)
-    ] = 2.5,
+    ] = DEFAULTS.memory_gb,
     skip_empty: Annotated[
         bool, typer.Option("--skip-empty", help="Pass over windows of air alone.", rich_help_panel=RUN)
-    ] = False,
+    ] = DEFAULTS.skip_empty,
     resample: Annotated[
         Resample, typer.Option(help="What goes back to the scan's grid.", rich_help_panel=OUTPUT)
-    ] = Resample.logits,
+    ] = RESAMPLE,
     series: Annotated[
         str | None, typer.Option(help="Of a DICOM folder with several: UID or number.", rich_help_panel=DATA)
-    ] = None,
+    ] = DEFAULTS.series,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities.", rich_help_panel=OUTPUT)
-    ] = False,
+    ] = DEFAULTS.probabilities,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do again what is there.", rich_help_panel=OUTPUT)
-    ] = False,
-    suffix: Annotated[str, typer.Option(help="Put behind a case's name.", rich_help_panel=OUTPUT)] = "",
+    ] = DEFAULTS.overwrite,
+    suffix: Annotated[str, typer.Option(help="Put behind a case's name.", rich_help_panel=OUTPUT)] = DEFAULTS.suffix,
     split: Annotated[
         Split | None,
         typer.Option(help="Of a .csv or .npz (default: test, where there is one).", rich_help_panel=DATA),
@@ -105,25 +93,28 @@ def predict(
     from resvox import workflow
     from resvox.cli.printers import predict as output
 
+    options = PredictOptions(
+        model=[model, *also] if also else model,
+        inputs=inputs,
+        out=out,
+        mirror=mirror,
+        overlap=overlap,
+        engine=engine.value,
+        device=device.value,
+        precision=precision.value,
+        resample=resample.value,
+        skip_empty=skip_empty,
+        memory_gb=memory_gb,
+        series=series,
+        processes=processes,
+        probabilities=probabilities,
+        overwrite=overwrite,
+        suffix=suffix,
+        split=split.value if split else None,
+    )
     with output.PredictDisplay(debug=debug) as display:
         result = workflow.predict(
-            [model, *also] if also else model,
-            inputs,
-            out,
-            mirror=mirror,
-            overlap=overlap,
-            engine=engine.value,
-            device=device.value,
-            precision=precision.value,
-            resample=resample.value,
-            skip_empty=skip_empty,
-            memory_gb=memory_gb,
-            series=series,
-            processes=processes,
-            probabilities=probabilities,
-            overwrite=overwrite,
-            suffix=suffix,
-            split=split.value if split else None,
+            options=options,
             on_start=display.start,
             on_windows=display.windows,
             on_case=display.case,

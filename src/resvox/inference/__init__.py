@@ -1,23 +1,24 @@
 """Inference: a volume of any size goes through a small window.
 
-The loop knows numpy only; torch is imported when :class:`TorchEngine` is first asked for.
+Everything here is imported when it is first asked for; torch only with :class:`TorchEngine` and `make_engine`.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
-from resvox.inference.engines import Engine
-from resvox.inference.ensemble import EnsembleEngine
-from resvox.inference.heads import LinearHead
-from resvox.inference.reduction import labels_from_logits, probabilities_from_logits
-from resvox.inference.restoring import Restorer, can_restore
-from resvox.inference.sliding_window import sliding_window_inference
-from resvox.inference.streaming import FinishedSlice, WindowCount, stream_sliding_window
-
 if TYPE_CHECKING:
+    from resvox.inference.engines import Engine
     from resvox.inference.engines.choosing import make_engine
     from resvox.inference.engines.torch_engine import TorchEngine
+    from resvox.inference.ensemble import EnsembleEngine
+    from resvox.inference.heads import LinearHead
+    from resvox.inference.reduction import labels_from_logits, probabilities_from_logits
+    from resvox.inference.restoring import Restorer, can_restore
+    from resvox.inference.restoring_values import ValueRestorer
+    from resvox.inference.sliding_window import sliding_window_inference
+    from resvox.inference.streaming import FinishedSlice, WindowCount, stream_sliding_window
 
 __all__ = [
     "Engine",
@@ -26,6 +27,7 @@ __all__ = [
     "LinearHead",
     "Restorer",
     "TorchEngine",
+    "ValueRestorer",
     "WindowCount",
     "can_restore",
     "labels_from_logits",
@@ -34,14 +36,25 @@ __all__ = [
     "sliding_window_inference",
     "stream_sliding_window",
 ]
+_MODULES = {
+    "engines.protocol": ("Engine",),
+    "engines.choosing": ("make_engine",),
+    "engines.torch_engine": ("TorchEngine",),
+    "ensemble": ("EnsembleEngine",),
+    "heads": ("LinearHead",),
+    "reduction": ("labels_from_logits", "probabilities_from_logits"),
+    "restoring": ("Restorer", "can_restore"),
+    "restoring_values": ("ValueRestorer",),
+    "sliding_window": ("sliding_window_inference",),
+    "streaming": ("FinishedSlice", "WindowCount", "stream_sliding_window"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name in ("TorchEngine", "make_engine"):
-        import resvox.inference.engines
-
-        return getattr(resvox.inference.engines, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

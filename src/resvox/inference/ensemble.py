@@ -1,4 +1,4 @@
-"""Several networks answer as one."""
+"""Several networks as one: the mean of their outputs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from resvox.inference.engines.protocol import Engine
 
 
 class EnsembleEngine:
-    """The mean of the logits of several engines: the folds of one dataset, usually.
+    """The mean of the outputs of several engines: the folds of one dataset, usually.
 
     Raises:
-        InferenceError: no engine; in a call: engines that answer with another number of classes.
+        InferenceError: no engine; in a call: engines whose outputs have another number of classes.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
@@ -25,30 +25,30 @@ class EnsembleEngine:
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
         total = np.array(self.engines[0](windows), np.float32)  # a copy: an engine may reuse its memory
         for engine in self.engines[1:]:
-            answer = engine(windows)
-            if answer.shape != total.shape:
+            output = engine(windows)
+            if output.shape != total.shape:
                 raise InferenceError(
-                    f"logits of shape {answer.shape} beside {total.shape}", expected="networks with the same classes"
+                    f"logits of shape {output.shape} beside {total.shape}", expected="networks with the same classes"
                 )
-            total += answer
+            total += output
         total /= len(self.engines)
         return total
 
     @property
     def name(self) -> str:
-        """Of its engines."""
-        return _words(self.engines, "name", "function")
+        """The different names of its engines, joined by " + "."""
+        return _joined([engine.name for engine in self.engines])
 
     @property
     def device(self) -> str:
-        """Of its engines."""
-        return _words(self.engines, "device", "cpu")
+        """The different devices of its engines."""
+        return _joined([str(engine.device) for engine in self.engines])
 
     @property
     def precision(self) -> str:
-        """Of its engines."""
-        return _words(self.engines, "precision", "float32")
+        """The different precisions of its engines."""
+        return _joined([engine.precision for engine in self.engines])
 
 
-def _words(engines: Sequence[Engine], name: str, default: str) -> str:
-    return " + ".join(dict.fromkeys(str(getattr(engine, name, default)) for engine in engines))
+def _joined(words: Sequence[str]) -> str:
+    return " + ".join(dict.fromkeys(words))

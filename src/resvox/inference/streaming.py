@@ -20,7 +20,6 @@ from resvox.inference.mirroring import Predictor
 from resvox.inference.sliding_window import WindowedScan
 
 BYTES = 4  # of a float32
-MEMORY_GB = 2.5  # that the sums of one tile may take, by default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ def stream_sliding_window(
     cval: float = 0.0,
     mirror_axes: Sequence[int] = (),
     skip_empty: float | None = None,
-    memory_gb: float = MEMORY_GB,
+    memory_gb: float | None = None,
     threads: int = 1,
     ahead: bool = False,
     progress: Callable[[int, int], object] | None = None,
@@ -72,7 +71,7 @@ def stream_sliding_window(
             volume's range above its lowest value (air), or are constant. Where no other window looks, class 0 wins.
         memory_gb: where the sums of all slices in work would take more, the volume is done in tiles along the second
             axis, one after the other; windows on a border between tiles are answered once for each. Tiles overlap by
-            one row, so that linear interpolation has both its neighbours.
+            one row, so that linear interpolation has both its neighbours. None sets no limit.
         threads: that add windows up.
         ahead: compute the next windows while the last ones are added up: for engines on another device, whose answers
             stay valid.
@@ -148,7 +147,7 @@ class _Stream:
         self,
         scan: WindowedScan,
         starts: list[tuple[int, ...]],
-        memory_gb: float,
+        memory_gb: float | None,
         share: Share,
         report: Callable[[int, int], object],
         count: WindowCount,
@@ -180,7 +179,7 @@ class _Stream:
         size = scan.padded.shape[1:]
         before, after = scan.pads[1]
         inner = size[1] - before - after
-        if len(size) < 3:
+        if len(size) < 3 or self.memory_gb is None:
             return [(0, inner)]
         row = classes * scan.roi[0] * size[2] * BYTES  # of a whole depth of slices
         rows = max(int(self.memory_gb * 1e9 // row), 2)

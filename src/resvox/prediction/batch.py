@@ -1,187 +1,329 @@
-"""Scans to label maps: a batch that does what it can, says what it could not, and can be run again."""
+"""A batch of cases of any task: it does what it can, reports what it could not, and can be run again."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any
 
-from resvox.errors import VolumeError
-from resvox.files import remove_leftovers
-from resvox.prediction.log import RunLog
-from resvox.prediction.model_files import Paths
+from resvox.errors import InferenceError, WeightsError
+from resvox.locks import Claims
+from resvox.prediction.inputs import Case
+from resvox.prediction.log import LOGGED, Line, RunLog
+from resvox.prediction.model_engine import describe
+from resvox.prediction.model_files import looks_like_model, model_files
+from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.outcomes import CaseOutcome, PredictResult, one_line
 from resvox.prediction.pipeline import Stages, run_stages, timed_call
+from resvox.prediction.predictor import Predictor, Written
+from resvox.prediction.results import Results
+from resvox.prediction.tasks import refuse_unused, row_of
 
-if TYPE_CHECKING:
-    from resvox.locks import Claims
-    from resvox.prediction.segmenter import Segmentation, Segmenter
-    from resvox.preprocessing import Prepared
-    from resvox.volumes import InputCase
-
-Inputs = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
-    """What `predict` was asked for, in a form that another process can be given; ``choices`` are the Segmenter's."""
-
-    model: Paths
-    inputs: Inputs
-    out: Path
-    choices: Mapping[str, Any]
-    series: str | None = None
-    probabilities: bool = False
-    overwrite: bool = False
-    suffix: str = ""
-    done_since: float | None = None  # of an overwriting run that several processes share
+OTHER_FILES = (".csv", ".json", ".jsonl", ".npz", ".zip", ".txt")  # endings that no folder of results has
+PATIENCE_SECONDS = 3600.0  # for a case of another process, as long as that one lives
+QUIET_SECONDS = 5.0  # of waiting, before it is mentioned
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """Who hears of what happens."""
+class Shared:
+    """What the processes of one call have in common.
 
-    on_start: Callable[[int], object] | None = None
-    on_windows: Callable[[str, int, int], object] | None = None
-    on_case: Callable[[CaseOutcome], object] | None = None
-    on_note: Callable[[str], object] | None = None
+    Args:
+        cases: found once: a process that looks later would find what the others have written.
+        since: what is older (seconds, the folder's clock) is to be done again.
+    """
+
+    cases: tuple[Case, ...]
+    since: float = 0.0
 
 
-def segment_cases(options: SegmentOptions, heard: Heard) -> PredictResult:
-    """The segmentation of every input, in this process."""
-    from resvox.locks import Claims
-    from resvox.prediction.segmenter import Segmenter
+def find_work(options: PredictOptions, callbacks: Callbacks) -> Shared:
+    """The cases of a batch; no network is loaded.
 
-    out = options.out
-    segmenter = Segmenter(options.model, notify=heard.on_note, **options.choices)
-    cases = _cases_outside(out, options.inputs, segmenter.channels, options.series)
-    if heard.on_start is not None:
-        heard.on_start(len(cases))
-    out.mkdir(parents=True, exist_ok=True)
-    outcomes: list[CaseOutcome] = []
-    with Claims(out) as claims:
-        # What a process beside this one has just done again is not done a third time.
-        since = options.done_since if options.done_since is not None else claims.clock() if options.overwrite else 0.0
-        log = RunLog(out, segmenter, done_since=since)
-        jobs = [
-            _Job(segmenter, case, out / output_name(case, options.suffix), options.probabilities, heard.on_windows)
-            for case in cases
-        ]
-        stages = Stages(
-            admit=lambda job: _admit(job, claims, log),
-            read=_Job.read,
-            compute=_Job.compute,
-            write=_Job.write,
-            fail=_failed,
-            close=lambda job: claims.release(job.target.name),
+    Raises:
+        WeightsError: a model that cannot be used. InferenceError: an option that cannot be.
+    """
+    _check_out(options.out)
+    _check_order(options)
+    card = model_files(options.model)[0].card
+    refuse_unused(options, card.task)
+    found = row_of(card.task).predictor_class().find(options, card, RunLog(options.out))
+    for text in found.notes:
+        callbacks.note(text)
+    if not options.overwrite:
+        return Shared(cases=found.cases)
+    return Shared(cases=found.cases, since=Claims(options.out).clock())
+
+
+def predict_cases(options: PredictOptions, callbacks: Callbacks, shared: Shared) -> PredictResult:
+    """Predict in this process what others that share the folder have not done yet."""
+    task = model_files(options.model)[0].card.task
+    predictor = row_of(task).predictor_class()(options, notify=callbacks.note)
+    callbacks.start(len(shared.cases))
+    options.out.mkdir(parents=True, exist_ok=True)
+    with Claims(options.out) as locks:
+        log = RunLog(options.out)
+        log.of(predictor)
+        log.clock_offset = locks.clock() - time.time()
+        results = predictor.results(log, locks, shared.cases, since=shared.since)
+        outcomes = _Batch(predictor, results, log, locks, callbacks).run(shared.cases)
+    return PredictResult(cases=tuple(outcomes), out=options.out, engine=describe(predictor.engine))
+
+
+def _check_out(out: Path) -> None:
+    from resvox.volumes.formats import ending_of
+
+    is_file = out.is_file() or bool(ending_of(out)) or out.suffix.lower() in OTHER_FILES
+    if is_file and not out.is_dir():
+        folder = out.parent if out.parent != Path() else Path("out")
+        raise InferenceError(
+            f"-o {out}, which is a file" + ("" if out.is_file() else " by its name"),
+            expected="a folder: results are named like their scans",
+            fix=f"-o {folder}",
         )
-        for case, outcome in zip(cases, run_stages(jobs, stages), strict=True):
-            log.add(case, outcome)
-            outcomes.append(outcome)
-            if heard.on_case is not None:
-                heard.on_case(outcome)
-    return PredictResult(cases=tuple(outcomes), out=out, engine=segmenter.engine_words)
 
 
-def output_name(case: InputCase, suffix: str) -> str:
-    """The file name of a case's label map: NIfTI, or PNG where the input is a 2-D picture."""
-    from resvox.volumes.reading import is_flat_picture
+def _check_order(options: PredictOptions) -> None:
+    """Refuse a model and scans that were given in the wrong order."""
+    from resvox.volumes.formats import ending_of
 
-    return f"{case.id}{suffix}{'.png' if is_flat_picture(case.paths[0]) else '.nii.gz'}"
-
-
-def _cases_outside(out: Path, inputs: Inputs, channels: int, series: str | None) -> list[InputCase]:
-    """The cases of the inputs, without the label maps of an earlier run that lie in a folder inside of them."""
-    from resvox.volumes import find_cases
-
-    named = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    cases = find_cases(named, channels=channels, series=series)
-    place = out.resolve()
-    if any(place == Path(each).resolve() or place in Path(each).resolve().parents for each in named):
-        return cases  # named themselves: predictions can be inputs on purpose
-    kept = [case for case in cases if place not in Path(case.paths[0]).resolve().parents]
-    if len(kept) == len(cases):
-        return cases
-    # Found anew, for a label map of the same name as a scan has made both names longer.
-    return find_cases(named, channels=channels, series=series, leave_out=place)
+    for model in map(Path, options.models):
+        is_scan = ending_of(model) != "" or (model.is_dir() and not looks_like_model(model))
+        models = [path for path in map(Path, options.input_paths) if looks_like_model(path)]
+        if is_scan and models:
+            raise WeightsError(
+                f"not a model, but {models[0]} among the inputs is one",
+                expected="the model first, then the scans",
+                fix=f"resvox predict {models[0]} {model} -o {options.out}",
+                path=model,
+            )
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Job:
-    segmenter: Segmenter
-    case: InputCase
-    target: Path
-    probabilities: bool
-    on_windows: Callable[[str, int, int], object] | None
+    """Cases that go through the network together, and what has become of them so far."""
 
-    def read(self) -> tuple[Prepared, dict[str, float]]:
-        """The scan as the network sees it, and the seconds of reading and preparing."""
-        from resvox.volumes import read_case
+    cases: tuple[Case, ...]
+    lock: str
+    todo: list[Case] = field(default_factory=list)
+    about: dict[str, Line] = field(default_factory=dict)  # by case, for the log
+    # by the case's place in `cases`
+    outcomes: dict[int, CaseOutcome] = field(default_factory=dict)
+    fields: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # of a written case, for the log
+    logged: set[int] = field(default_factory=set)
 
-        seconds: dict[str, float] = {}
-        volume = timed_call(seconds, "read", lambda: read_case(self.case))
-        prepared = timed_call(seconds, "preprocess", lambda: self.segmenter.prepare(volume))
-        return prepared, seconds
+    def settle(self, case: Case, outcome: CaseOutcome, fields: Mapping[str, Any] | None = None) -> None:
+        place = self._place(case)
+        self.outcomes[place], self.fields[place] = outcome, fields or {}
 
-    def compute(self, read: tuple[Prepared, dict[str, float]]) -> tuple[Segmentation, dict[str, float]]:
-        """The label map, and the seconds so far."""
-        prepared, seconds = read
-        watch = self.on_windows
-        progress = (lambda done, total: watch(self.case.id, done, total)) if watch else None
-        made = self.segmenter.segment_prepared(prepared, probabilities=self.probabilities, progress=progress)
-        return made, {**seconds, **made.seconds}
+    def is_settled(self, case: Case) -> bool:
+        return self._place(case) in self.outcomes
 
-    def write(self, made: tuple[Segmentation, dict[str, float]]) -> CaseOutcome:
-        """Files; the label map last, for its presence says that all is done."""
-        from resvox.volumes import write_label_map, write_volume
-        from resvox.volumes.formats import stem_of
+    def ordered(self) -> list[CaseOutcome]:
+        return [self.outcomes[place] for place in range(len(self.cases))]
 
-        done, seconds = made
-        start = time.perf_counter()
-        if done.probabilities is not None:
-            name = stem_of(self.target)
-            write_volume(done.probabilities, self.target.with_name(f"{name}_probabilities.nii.gz"))
-        write_label_map(done.label_map, self.target)
-        seconds["write"] = time.perf_counter() - start
-        return CaseOutcome(
-            id=self.case.id,
-            status="written",
-            path=self.target,
-            seconds=seconds,
-            windows=done.windows,
-            skipped=done.skipped,
+    def _place(self, case: Case) -> int:
+        return next(place for place, each in enumerate(self.cases) if each is case)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        return any(outcome.status == "elsewhere" for outcome in self.outcomes.values())
+
+
+@dataclass
+class _Read:
+    """Prepared cases, each with its seconds so far."""
+
+    cases: list[Case] = field(default_factory=list)
+    ready: list[Any] = field(default_factory=list)
+    seconds: list[dict[str, float]] = field(default_factory=list)
+
+
+Computed = list[tuple[Case, Any, dict[str, float]]]
+
+
+class _Batch:
+    """One predictor over many cases."""
+
+    def __init__(
+        self,
+        predictor: Predictor[Any, Any],
+        results: Results,
+        log: RunLog,
+        locks: Claims,
+        callbacks: Callbacks,
+    ) -> None:
+        self.predictor, self.results, self.log, self.locks = predictor, results, log, locks
+        self.callbacks = callbacks
+
+    def run(self, cases: Sequence[Case]) -> list[CaseOutcome]:
+        """The outcome of every case, in order."""
+        size = self.predictor.batch_size
+        # Of all cases, done or not: every process that shares the folder forms the same jobs.
+        chunks = [tuple(cases[first : first + size]) for first in range(0, len(cases), size)]
+        jobs = [_Job(cases=chunk, lock=self.results.lock_name(chunk)) for chunk in chunks]
+        outcomes: list[list[CaseOutcome]] = []
+        try:
+            for job, made in zip(jobs, self._run(jobs), strict=True):
+                outcomes.append(made)
+                if not job.is_elsewhere:
+                    self._report(made)
+                self.results.flush()
+            for place, job in enumerate(jobs):
+                if job.is_elsewhere:
+                    outcomes[place] = self._wait_for(job)
+                    self._report(outcomes[place])
+        finally:
+            self.results.flush(last=True)
+        return [outcome for made in outcomes for outcome in made]
+
+    def _run(self, jobs: Sequence[_Job]) -> Iterator[list[CaseOutcome]]:
+        stages = Stages(
+            admit=self._admit,
+            read=self._read,
+            compute=self._compute,
+            write=self._write,
+            fail=self._fail_all,
+            finish=self._log,
+            close=lambda job: self.locks.release(job.lock),
         )
+        return run_stages(jobs, stages)
 
+    def _report(self, outcomes: Sequence[CaseOutcome]) -> None:
+        for outcome in outcomes:
+            self.callbacks.case(outcome)
 
-def _admit(job: _Job, claims: Claims, log: RunLog) -> CaseOutcome | None:
-    """What there is to say of a case that is not to be done now; None where it is, and then it is claimed."""
-    name, target = job.case.id, job.target
-    _refuse_own_input(job)
-    if log.is_done(target):
-        return CaseOutcome(id=name, status="present", path=target, reason=log.remark(job.case, target))
-    if not claims.take(target.name):
-        return CaseOutcome(id=name, status="elsewhere", path=target, reason=claims.holder(target.name))
-    if log.is_done(target):  # finished by another process between the look and the claim
-        claims.release(target.name)
-        return CaseOutcome(id=name, status="present", path=target)
-    # What a killed process left half-written; this process holds the claim on the case.
-    probabilities = target.with_name(f"{target.name.removesuffix('.nii.gz')}_probabilities.nii.gz")
-    remove_leftovers(target.parent, of=(target, probabilities))
-    return None
+    # ------------------------------------------------------------------------------------------ the stages
 
+    def _admit(self, job: _Job) -> list[CaseOutcome] | None:
+        """The outcomes of cases that are not to be done now; None where some are, and then they are locked."""
+        self._settle_done(job)
+        if not job.todo:
+            return job.ordered()
+        note = None if self.results.line_is_result else self._about(job, job.todo[0])
+        if not self.locks.take(job.lock, note):
+            owner = self.locks.holder(job.lock)
+            for case in job.todo:
+                job.settle(case, CaseOutcome(id=case.id, status="elsewhere", reason=owner))
+            return job.ordered()
+        self.log.refresh()
+        self._settle_done(job)  # finished by another process between the look and the lock
+        if not job.todo:
+            self.locks.release(job.lock)
+            return job.ordered()
+        for case in job.todo:
+            self.results.prepare(case)
+        return None
 
-def _failed(job: _Job, error: Exception) -> CaseOutcome:
-    return CaseOutcome(id=job.case.id, status="failed", reason=one_line(error, job.case.paths[0]), error=error)
+    def _settle_done(self, job: _Job) -> None:
+        job.todo = []
+        for case in job.cases:
+            if job.is_settled(case):
+                continue
+            try:
+                outcome = self.results.outcome(case)
+            except Exception as error:  # the batch goes on; the error is kept in the outcome and shown
+                self._fail(job, case, error)
+                continue
+            if outcome is None:
+                job.todo.append(case)
+            else:
+                job.settle(case, outcome)
 
+    def _about(self, job: _Job, case: Case) -> Line:
+        if case.id not in job.about:
+            job.about[case.id] = self.log.describe(case)
+        return job.about[case.id]
 
-def _refuse_own_input(job: _Job) -> None:
-    if job.target.resolve() in [Path(path).resolve() for path in job.case.paths]:
-        raise VolumeError(
-            "the label map would replace the scan itself",
-            expected="another folder for the results",
-            fix="choose another -o, or a --suffix",
-            path=job.target,
-        )
+    def _read(self, job: _Job) -> _Read:
+        read = _Read()
+        for case in job.todo:
+            seconds: dict[str, float] = {}
+            try:
+                self._about(job, case)  # before it is read: a scan that changes meanwhile is noticed by the next run
+                volume = timed_call(seconds, "read", self.predictor.read, case)
+                ready = timed_call(seconds, "preprocess", self.predictor.prepare, volume)
+            except Exception as error:
+                self._fail(job, case, error)
+                continue
+            read.cases.append(case)
+            read.ready.append(ready)
+            read.seconds.append(seconds)
+        return read
+
+    def _compute(self, job: _Job, read: _Read) -> Computed:
+        if not read.ready:
+            return []
+        progress = self.callbacks.windows_of(read.cases[0].id)
+        made = self.predictor.compute(read.ready, progress=progress)
+        read.ready.clear()
+        return [
+            (case, each, {**spent, **each.seconds})
+            for case, each, spent in zip(read.cases, made, read.seconds, strict=True)
+        ]
+
+    def _write(self, job: _Job, computed: Computed) -> list[CaseOutcome]:
+        for case, made, seconds in computed:
+            try:
+                written: Written = timed_call(seconds, "write", self.predictor.write, case, made)
+            except Exception as error:
+                self._fail(job, case, error)
+                continue
+            outcome = CaseOutcome(
+                id=case.id,
+                status="written",
+                path=written.path,
+                seconds=seconds,
+                windows=made.windows,
+                skipped=made.skipped,
+                answer=written.answer,
+            )
+            job.settle(case, outcome, written.fields)
+        return job.ordered()
+
+    def _log(self, job: _Job, outcomes: list[CaseOutcome]) -> list[CaseOutcome]:
+        """Add the lines of a job, in the order of the cases; the job's lock is still held."""
+        new = [place for place, each in enumerate(outcomes) if each.status in LOGGED and place not in job.logged]
+        entries = [
+            (job.cases[place], outcomes[place], job.fields[place], job.about.get(job.cases[place].id, {}))
+            for place in new
+        ]
+        try:
+            self.log.add(entries)
+        except OSError as error:
+            # A file that is there counts, whatever the log says; where the line is the result, there is none.
+            if self.results.line_is_result:
+                for place in new:
+                    self._fail(job, job.cases[place], error)
+        job.logged.update(new)
+        return job.ordered()
+
+    def _fail(self, job: _Job, case: Case, error: Exception) -> None:
+        reason = one_line(error, case.inputs[0])
+        job.settle(case, CaseOutcome(id=case.id, status="failed", reason=reason, error=error))
+
+    def _fail_all(self, job: _Job, error: Exception) -> list[CaseOutcome]:
+        for case in job.cases:
+            if not job.is_settled(case):
+                self._fail(job, case, error)
+        return job.ordered()
+
+    # ------------------------------------------------------------------------------------------ other processes
+
+    def _wait_for(self, job: _Job) -> list[CaseOutcome]:
+        """Wait until another process has done its cases, or is gone; then they are done here."""
+        start, pause, mentioned = time.monotonic(), 0.05, False
+        while True:
+            job.outcomes = {place: each for place, each in job.outcomes.items() if each.status != "elsewhere"}
+            self.log.refresh()
+            (outcomes,) = self._run([job])
+            waited = time.monotonic() - start
+            if not job.is_elsewhere or waited > PATIENCE_SECONDS:
+                return outcomes
+            if waited > QUIET_SECONDS and not mentioned:
+                mentioned = True
+                self.callbacks.note(f"waiting for {job.cases[0].id}, which {self.locks.holder(job.lock)} is doing")
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)

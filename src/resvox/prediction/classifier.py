@@ -1,49 +1,105 @@
-"""One model, ready to say which class a whole image belongs to."""
+"""One model, ready to tell which class a whole image belongs to."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
-from resvox.errors import InferenceError
-from resvox.prediction.model_files import check_task, model_file, read_model_file
+from resvox.cards import ClassificationCard
+from resvox.prediction.model_engine import describe, engine_of
+from resvox.prediction.model_files import OWN_FORMAT, check_task, model_files
+from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
+from resvox.prediction.predictor import Progress, Written, check_scan
+from resvox.prediction.tasks import refuse_unused
 
 if TYPE_CHECKING:
     import numpy as np
+    from typing_extensions import Unpack
 
+    from resvox.cards import ModelCard
+    from resvox.locks import Claims
+    from resvox.prediction.inputs import Case, Found
+    from resvox.prediction.log import RunLog
+    from resvox.prediction.results import Results
     from resvox.volumes import Volume
+
+__all__ = ["ClassChances", "Classifier"]
+TABLE = "predictions.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassChances:
+    """The probability of each class of one image, in the order of the network's outputs; and seconds per stage."""
+
+    probabilities: Mapping[str, float]
+    seconds: Mapping[str, float]
+    windows: int = 0
+    skipped: int = 0
+
+    @property
+    def best(self) -> str:
+        """The most probable class; the first of equals."""
+        return max(self.probabilities, key=lambda name: self.probabilities[name])
 
 
 class Classifier:
-    """A model file with everything that is needed to use it: preprocessing, size, classes.
+    """A model for classification: preprocessing, image size, classes; a `Predictor`.
 
     Args:
-        model: a ``model.safetensors``, the folder of a training run that holds one, or an exported network.
-        device: "auto", "cpu", "cuda", ...
-        precision: "auto", "float32", "bfloat16" or "float16".
+        model: a ``model.safetensors``, the folder of a training run that holds one, an exported network, or several
+            of these (a sequence, or a folder of runs), whose logits are averaged; or all options at once.
+        notify: called with a line of text where an engine is given up or memory runs out.
+        choices: engine, device, precision: see :class:`resvox.prediction.options.PredictOptions`. With
+            ``precision="auto"`` an engine is used if it gives every image of the first batch the class that float32
+            gives and moves no probability by more than 0.01, see `resvox.inference.engines.agreement`.
 
     Raises:
         WeightsError: no model there, a damaged one, or one that is no classifier.
+        InferenceError: an engine, device or option that cannot be.
     """
 
-    def __init__(self, model: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto") -> None:
-        from resvox.prediction.file_engine import engine_for
-        from resvox.preprocessing import Preprocessing
+    def __init__(
+        self,
+        model: Paths | PredictOptions,
+        *,
+        notify: Callable[[str], object] | None = None,
+        **choices: Unpack[Choices],
+    ) -> None:
+        from resvox.inference.engines.agreement import ClassAgreement
 
-        file = read_model_file(model_file(model))
-        check_task(file, "classification")
-        self.path, self.metadata = file.path, file.metadata
-        self.preprocessing = Preprocessing.from_dict(self.metadata["preprocessing"])
-        ordered = sorted(self.metadata["labels"].items(), key=lambda item: item[1])
-        self.classes: tuple[str, ...] = tuple(name for name, _ in ordered)
-        self.channels = len(self.metadata["channel_names"])
-        told = self.metadata["inference"]
-        self.image_size = tuple(int(n) for n in told["image_size"])
+        self.options = options_of(model, **choices)
+        files = model_files(self.options.model)
+        check_task(files[0], "classification")
+        refuse_unused(self.options, "classification")
+        self.card = cast(ClassificationCard, files[0].card)
+        self.paths = tuple(each.path for each in files)
+        self.path, self.metadata = files[0].path, files[0].metadata
+        self.preprocessing = files[0].preprocessing()
         # An exported network may hold a batch of one alone.
-        self.batch_size = int(told.get("batch_size", 16)) if file.format == "resvox" else 1
-        self.fit = str(told["fit"])
-        self.engine = engine_for(file, roi_size=self.image_size, device=device, precision=precision)
+        self.batch_size = self.card.inference.batch_size if all(each.format == OWN_FORMAT for each in files) else 1
+        self.engine = engine_of(files, self.options, agreement=ClassAgreement(), notify=notify)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in the order of the network's outputs."""
+        return self.card.classes
+
+    @property
+    def channels(self) -> int:
+        """How many channels an image has."""
+        return self.card.in_channels
+
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        """The size in voxels of what the network sees."""
+        return self.card.input_size
+
+    @property
+    def engine_words(self) -> str:
+        """The engine in use, such as ``openvino, bfloat16, cpu``."""
+        return describe(self.engine)
 
     def prepare(self, volume: Volume) -> np.ndarray[Any, Any]:
         """What the network sees of an image: (channels, *image_size) float32.
@@ -53,14 +109,8 @@ class Classifier:
         """
         from resvox.preprocessing import prepare_whole
 
-        dims = len(self.image_size)
-        if volume.spatial_dims != dims or volume.channels != self.channels:
-            raise InferenceError(
-                f"{volume.spatial_dims} dimensions and {volume.channels} channels",
-                expected=f"{dims} dimensions and {self.channels} channels, "
-                f"which are {', '.join(self.metadata['channel_names'])}",
-            )
-        return prepare_whole(volume, self.preprocessing, self.image_size, self.fit)
+        check_scan(volume, self.card)
+        return prepare_whole(volume, self.preprocessing, self.image_size, self.card.inference.fit)
 
     def probabilities(self, images: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         """(images, classes) float32 of prepared images."""
@@ -69,7 +119,7 @@ class Classifier:
         from resvox.inference import probabilities_from_logits
 
         batches = range(0, len(images), self.batch_size)
-        # A copy, for an engine may write its next answer into the same place.
+        # A copy, for an engine may write its next output into the same memory.
         logits = [self.engine(np.stack(images[first : first + self.batch_size])).copy() for first in batches]
         made: np.ndarray[Any, Any] = probabilities_from_logits(np.concatenate(logits).T).T
         return made
@@ -80,5 +130,57 @@ class Classifier:
         Raises:
             InferenceError: another number of dimensions or channels than the model's.
         """
-        row = self.probabilities([self.prepare(volume)])[0]
-        return {name: float(chance) for name, chance in zip(self.classes, row, strict=True)}
+        (made,) = self.compute([self.prepare(volume)])
+        return dict(made.probabilities)
+
+    # ------------------------------------------------------------------------------------------ in a batch
+
+    @staticmethod
+    def find(options: PredictOptions, card: ModelCard, log: RunLog) -> Found:
+        """Images: files, and the rows of manifests and ``.npz`` files."""
+        from resvox.prediction.inputs import find_images
+
+        return find_images(options, card, log)
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing but the model changes a classification."""
+        return {}
+
+    def results(self, log: RunLog, locks: Claims, cases: Sequence[Case], *, since: float) -> Results:
+        """The lines of a table."""
+        from resvox.prediction.results import TableResults
+
+        return TableResults(
+            log, locks, cases, table=TABLE, columns=["predicted", *(f"p_{name}" for name in self.classes)],
+            row_of=self._row, since=since,
+        )  # fmt: skip
+
+    def _row(self, line: Mapping[str, Any]) -> list[str]:
+        return [line["predicted"], *(f"{line['probabilities'][name]:.6f}" for name in self.classes)]
+
+    def read(self, case: Case) -> Volume:
+        """The image."""
+        from resvox.prediction.inputs import read_labelled_image
+
+        return read_labelled_image(case, self.channels)
+
+    def compute(self, ready: Sequence[np.ndarray[Any, Any]], *, progress: Progress | None = None) -> list[ClassChances]:
+        """Probabilities."""
+        start = time.perf_counter()
+        table = self.probabilities(ready)
+        share = (time.perf_counter() - start) / len(ready)
+        return [
+            ClassChances(
+                probabilities={name: float(chance) for name, chance in zip(self.classes, row, strict=True)},
+                seconds={"network": share},
+            )
+            for row in table
+        ]
+
+    def write(self, case: Case, made: ClassChances) -> Written:
+        """Nothing: the line of the log is the result, and the table is made of the lines."""
+        return Written(
+            path=self.options.out / TABLE,
+            fields={"predicted": made.best, "probabilities": dict(made.probabilities)},
+            answer=f"{case.id}: {made.best} ({made.probabilities[made.best]:.3f})",
+        )

@@ -8,7 +8,7 @@ import numpy as np
 
 from resvox.blueprint import networks as net
 from resvox.blueprint.leaves import Activation, Conv
-from resvox.prediction.model_files import ModelFile
+from resvox.prediction.model_files import OWN_FORMAT, ModelFile
 
 if TYPE_CHECKING:
     from resvox.inference import LinearHead
@@ -24,7 +24,7 @@ def late_head(file: ModelFile) -> LinearHead | None:
     from resvox.inference import LinearHead
     from resvox.weights import read_header
 
-    if file.format != "resvox":
+    if file.format != OWN_FORMAT:
         return None
     network = read_header(file.path).blueprint.network
     # a head of one convolution reads a map of the image's size; other heads enlarge their logits, or are no maps

@@ -1,101 +1,170 @@
-"""What was done in a folder of predictions: one line of JSON a case, and what it tells a later run."""
+"""``predict.jsonl``: one line of JSON for each case that was predicted into a folder, for people and for later runs."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox._version import __version__
-from resvox.errors import VolumeError
+from resvox.prediction.inputs import Case, state_of
 
 if TYPE_CHECKING:
     from resvox.prediction.outcomes import CaseOutcome
-    from resvox.prediction.regressor import Regressor
-    from resvox.prediction.segmenter import Segmenter
-    from resvox.volumes import InputCase
+    from resvox.prediction.predictor import Predictor
 
 NAME = "predict.jsonl"
+TIME = "%Y-%m-%dT%H:%M:%S%z"
+LOGGED = ("written", "failed")  # the outcomes that get a line
+Line = dict[str, Any]
 
 
 class RunLog:
-    """``predict.jsonl`` of a folder: read when made, added to case by case.
+    """``predict.jsonl`` of a folder, shared by all processes that work there.
+
+    Lines are added, one write each, and never changed. Those of version 0.1 (with ``time`` for scans, with ``clock``
+    for images) are read and continued.
 
     Args:
-        folder: where the label maps are.
-        segmenter: what makes them now.
-        done_since: a label map older than this (seconds, the folder's clock) is to be done again.
+        folder: where results are written.
     """
 
-    def __init__(self, folder: Path, segmenter: Segmenter | Regressor, *, done_since: float = 0.0) -> None:
-        self.path = folder / NAME
-        self.segmenter = segmenter
-        self.done_since = done_since
-        self._made = _last_lines(self.path)
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / NAME
+        self.by_file: dict[str, Line] = {}  # newest line of each result file
+        self.by_case: dict[str, Line] = {}  # newest line of each case
+        self.clock_offset = 0.0  # of the folder's clock, which on a network file system is not this machine's
+        self._about: Mapping[str, Any] = {}
+        self._engine: Predictor[Any, Any] | None = None
+        self._read_to = 0
+        self._lock = threading.Lock()
+        self.refresh()
 
-    def is_done(self, target: Path) -> bool:
-        """Whether a label map is there; written at once or not at all, it is whole if it is there."""
-        return target.exists() and target.stat().st_mtime >= self.done_since
+    def of(self, predictor: Predictor[Any, Any]) -> None:
+        """From now on lines are added by this predictor."""
+        self._engine = predictor
+        first, *others = [describe_model(path) for path in predictor.paths]
+        self._about = {"model": first, "options": {**predictor.settings(), "also": others}}
 
-    def remark(self, case: InputCase, target: Path) -> str:
-        """What a reader should know of a label map that is kept; empty where there is nothing to say.
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Model and options of the lines that are added."""
+        return self._about
 
-        Raises:
-            VolumeError: it was made from another scan of the same name.
+    def refresh(self) -> None:
+        """Read what was added since the last look, by this process or another."""
+        with self._lock:
+            if not self.path.is_file():
+                return
+            with self.path.open("rb") as file:
+                file.seek(self._read_to)
+                added = file.read()
+            whole = added[: added.rfind(b"\n") + 1]  # a line that is being written is read next time
+            self._read_to += len(whole)
+            for text in whole.decode("utf-8", errors="replace").splitlines():
+                with contextlib.suppress(ValueError):  # a line that a kill cut off
+                    self._take(json.loads(text))
+
+    def _take(self, line: Any) -> None:
+        if isinstance(line, dict) and line.get("status") == "written":
+            self.by_file[str(line.get("file"))] = line
+            self.by_case[str(line.get("case"))] = line
+
+    def products(self) -> set[str]:
+        """Names of files that runs wrote into this folder, and of those that are being written."""
+        from resvox.volumes.formats import stem_of
+
+        names = set(self.by_file)
+        claims = self.folder / ".claims"
+        if claims.is_dir():
+            names |= {path.name.removesuffix(".lock") for path in claims.glob("*.lock")}
+        return names | {f"{stem_of(name)}_probabilities.nii.gz" for name in names}
+
+    def names_of_inputs(self) -> dict[str, str]:
+        """By resolved path of a case's first file, the name that the case had."""
+        names: dict[str, str] = {}
+        for line in self.by_case.values():
+            inputs = line.get("inputs")
+            if isinstance(inputs, list) and inputs and isinstance(inputs[0], str):
+                names[os.path.realpath(inputs[0])] = str(line["case"])
+        return names
+
+    def describe(self, case: Case) -> Line:
+        """What a later run must know of a case to tell whether its result is still right."""
+        return {
+            "inputs": list(case.inputs),
+            **({"series": case.series} if case.series is not None else {}),
+            "state": state_of(case.files),
+            **self._about,
+        }
+
+    def add(self, outcomes: Sequence[tuple[Case, CaseOutcome, Mapping[str, Any], Line]]) -> None:
+        """Append lines in one write, so that processes sharing a folder do not tear each other's lines.
+
+        Args:
+            outcomes: case, outcome, the task's own fields, what `describe` gave for the case.
         """
-        line = self._made.get(target.name, {})
-        source = [str(Path(path).resolve()) for path in case.paths]
-        if line.get("inputs", source) != source:
-            raise VolumeError(
-                f"a label map called {target.name} is there already, made from {', '.join(line['inputs'])}",
-                expected="one scan a name",
-                fix="predict into another folder, or use --suffix or --overwrite",
-                path=case.paths[0],
-            )
-        model = line.get("model")
-        if model is not None and model != self._model():
-            return f"kept, though made with another model ({model['path']}); --overwrite does it again"
-        return ""
+        lines = [self._line(*each) for each in outcomes]
+        if lines:
+            self._append(lines)
 
-    def add(self, case: InputCase, outcome: CaseOutcome) -> None:
-        """Append a line in one write, so that processes sharing a folder do not tear each other's lines."""
-        if outcome.status not in ("written", "failed"):
-            return
-        line = {
+    def recover(self, name: str, case: Case, about: Line) -> None:
+        """Add the line of a result whose process ended between the result and its line."""
+        line = {"case": case.id, "status": "written", "file": name, "reason": "", **about}
+        self._append([{**line, "seconds": {}, **self._stamp()}])
+
+    def _line(self, case: Case, outcome: CaseOutcome, fields: Mapping[str, Any], about: Line) -> Line:
+        engine = self._engine.engine if self._engine is not None else None
+        return {
             "case": outcome.id,
             "status": outcome.status,
             "file": outcome.path.name if outcome.path else None,
+            **fields,
             "reason": outcome.reason,
-            "inputs": [str(Path(path).resolve()) for path in case.paths],
+            **(about or {"inputs": list(case.inputs), **self._about}),
             "seconds": {stage: round(spent, 4) for stage, spent in outcome.seconds.items()},
-            "model": self._model(),
-            "engine": str(getattr(self.segmenter.engine, "name", "")),
-            "device": str(self.segmenter.engine.device),
-            "precision": self.segmenter.engine.precision,
+            "engine": engine.name if engine is not None else "",
+            "device": str(engine.device) if engine is not None else "",
+            "precision": engine.precision if engine is not None else "",
             "windows": outcome.windows,
             "skipped": outcome.skipped,
-            "resvox": __version__,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **self._stamp(),
         }
-        # The label map is what counts: a disk too full for a line of the log does not end the batch.
-        with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
 
-    def _model(self) -> dict[str, Any]:
-        path = self.segmenter.path.resolve()
-        return {"path": str(path), "bytes": path.stat().st_size, "modified": int(path.stat().st_mtime)}
+    def _stamp(self) -> Line:
+        return {
+            "resvox": __version__,
+            "time": time.strftime(TIME),
+            "clock": time.time() + self.clock_offset,
+        }
+
+    def _append(self, lines: Sequence[Line]) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        with self._lock, self.path.open("a+b") as file:
+            # What a kill cut off ends in no line break; ours must not be added to it.
+            torn = file.seek(0, os.SEEK_END) > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            file.write((b"\n" if torn else b"") + text)
+        for line in lines:
+            self._take(line)
 
 
-def _last_lines(path: Path) -> dict[str, dict[str, Any]]:
-    """The newest line of each label map; a line that a kill cut off is passed over."""
-    made: dict[str, dict[str, Any]] = {}
-    if not path.is_file():
-        return made
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError):
-            line = json.loads(text)
-            if isinstance(line, dict) and line.get("status") == "written":
-                made[str(line.get("file"))] = line
-    return made
+def moment_of(line: Mapping[str, Any]) -> float:
+    """When a line was added, in seconds; 0 where it does not say."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        return float(line["clock"])
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        from datetime import datetime
+
+        return datetime.strptime(line["time"], TIME).timestamp()
+    return 0.0
+
+
+def describe_model(path: Path) -> dict[str, Any]:
+    """What tells a model file from another."""
+    path = path.resolve()
+    return {"path": str(path), "bytes": path.stat().st_size, "modified": int(path.stat().st_mtime)}

@@ -1,53 +1,75 @@
-"""What can stand for MODEL: a file of ours, the folder of a run, an exported network, or a folder of several runs."""
+"""What can stand for MODEL: a model file, the folder of a run, an exported network, or a folder of several runs."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from resvox.errors import WeightsError
+from resvox.errors import PlanError, WeightsError
+from resvox.inference.engines.table import format_of_ending
+from resvox.prediction.options import Paths, as_paths
+from resvox.prediction.tasks import DEFAULT_TASK, row_of
+
+if TYPE_CHECKING:
+    from resvox.cards import ModelCard
+    from resvox.preprocessing import Preprocessing
 
 MODEL_NAME = "model.safetensors"
-FORMATS = {".safetensors": "resvox", ".pt": "torchscript", ".pt2": "torch-export", ".onnx": "onnx", ".xml": "openvino"}
-NEEDED = ("preprocessing", "labels", "channel_names", "inference")
-NEEDED_FOR_VALUES = ("preprocessing", "target_mean", "target_std", "channel_names", "inference")
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+OWN_FORMAT = "resvox"
+RUN_FILES = ("plan.yaml", "checkpoints")  # what a run has before it has a model
+MAY_DIFFER = ("training", "colours")  # between models that are averaged
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
     """One network with all that is needed to use it.
 
-    ``format``: "resvox", or that of an exported network. ``metadata``: preprocessing, labels, channel_names,
-    inference, task...
+    Args:
+        format: "resvox", or the format of an exported network.
+        card: what it says of itself.
+        metadata: the same as it stands in the file.
     """
 
     path: Path
     format: str
+    card: ModelCard
     metadata: Mapping[str, Any]
+
+    def preprocessing(self) -> Preprocessing:
+        """How scans are prepared.
+
+        Raises:
+            WeightsError: a description that cannot be.
+        """
+        from resvox.preprocessing import Preprocessing
+
+        try:
+            return Preprocessing.from_dict(self.card.preprocessing)
+        except PlanError as error:
+            raise WeightsError(
+                f"preprocessing: {error.got}", expected=error.expected, fix=error.fix, path=self.path
+            ) from error
 
 
 def model_files(model: Paths) -> list[ModelFile]:
-    """The segmentation networks that a model means; several (folds) are averaged.
+    """The networks that a model means; the outputs of several (folds) are averaged.
 
     Args:
         model: a ``model.safetensors``, the folder of a run that holds one, an exported network with its ``.json``
             beside it, a folder of such folders (``fold_0``, ``fold_1``, ...), or a sequence of any of these.
 
     Raises:
-        WeightsError: no model there, a damaged one, one without preprocessing and labels or for another task, or
-            several that do not prepare scans alike or name other labels.
+        WeightsError: no model there, a damaged one, a fold that is not finished, one without preprocessing and labels,
+            or several that differ in their task, in how they prepare scans or in their labels.
     """
-    named = [model] if isinstance(model, (str, os.PathLike)) else list(model)
+    named = as_paths(model)
     if not named:
         raise WeightsError("no model", expected="at least one")
     files = [read_model_file(path) for each in named for path in _paths_of(Path(each))]
-    for each in files:
-        check_task(each, "segmentation")
     for other in files[1:]:
         _check_alike(files[0], other)
     return files
@@ -73,41 +95,55 @@ def model_file(model: str | os.PathLike[str]) -> Path:
     return inside
 
 
+def looks_like_model(path: Path) -> bool:
+    """Whether a path could stand for MODEL, by its name or by what is in the folder."""
+    if path.is_dir():
+        return (path / MODEL_NAME).is_file() or any(path.glob(f"*/{MODEL_NAME}"))
+    return path.suffix.lower() == ".safetensors" or format_of_ending(path.suffix) is not None
+
+
 def _paths_of(path: Path) -> list[Path]:
-    if path.is_dir() and not (path / MODEL_NAME).is_file():
-        folds = sorted(path.glob(f"*/{MODEL_NAME}"))
-        if folds:
-            return folds
-    return [model_file(path)]
+    if not path.is_dir() or (path / MODEL_NAME).is_file():
+        return [model_file(path)]
+    folds = sorted(path.glob(f"*/{MODEL_NAME}"))
+    if not folds:
+        return [model_file(path)]
+    begun = {each.parent for name in RUN_FILES for each in path.glob(f"*/{name}")}
+    unfinished = sorted(begun - {each.parent for each in folds})
+    if unfinished:
+        raise WeightsError(
+            f"a folder of runs of which {', '.join(each.name for each in unfinished)} has no model.safetensors yet",
+            expected="finished runs",
+            fix=f"finish it with resvox train ... -o {unfinished[0]} --resume, or name the finished ones: "
+            f"{folds[0].parent} --also ...",
+            path=path,
+        )
+    return folds
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """A model file's format and metadata; no tensor is read.
+    """A model file's format and what it says of itself; no tensor is read.
 
     Raises:
         WeightsError: as in `model_files`.
     """
-    kind = FORMATS.get(path.suffix.lower(), "resvox")
     metadata = metadata_of(path)
-    wanted = NEEDED_FOR_VALUES if task_of(metadata) == "regression" else NEEDED
-    missing = [name for name in wanted if name not in metadata]
-    if missing:
-        raise WeightsError(
-            f"a model file without {', '.join(missing)}",
-            expected="a model made by resvox train, which knows how its scans were prepared",
-            fix="use resvox.load_model for the bare network",
-            path=path,
-        )
-    return ModelFile(path=path, format=kind, metadata=metadata)
+    card = row_of(task_of(metadata), path).card_class().from_dict(metadata, path=path)
+    return ModelFile(path=path, format=format_of(path), card=card, metadata=metadata)
+
+
+def format_of(path: Path) -> str:
+    """ "resvox", or the format of an exported network."""
+    return format_of_ending(path.suffix) or OWN_FORMAT
 
 
 def metadata_of(path: Path) -> Mapping[str, Any]:
-    """What a model file says of itself, or the ``.json`` beside an exported network.
+    """The metadata of a model file, or the ``.json`` beside an exported network.
 
     Raises:
         WeightsError: a damaged one.
     """
-    if FORMATS.get(path.suffix.lower(), "resvox") != "resvox":
+    if format_of(path) != OWN_FORMAT:
         return _exported_metadata(path)
     from resvox.weights import read_header
 
@@ -115,27 +151,45 @@ def metadata_of(path: Path) -> Mapping[str, Any]:
 
 
 def task_of(metadata: Mapping[str, Any]) -> str:
-    """What a model was trained for; "segmentation" where nothing says otherwise."""
-    return str(metadata.get("task", "segmentation"))
+    """What a model was trained for."""
+    return str(metadata.get("task", DEFAULT_TASK))
 
 
 def check_task(file: ModelFile, task: str) -> None:
     """Refuse a model that was trained for something else.
 
     Raises:
-        WeightsError
+        WeightsError: naming the file and both tasks.
     """
-    if task_of(file.metadata) != task:
+    if file.card.task != task:
         raise WeightsError(
-            f"a model for {task_of(file.metadata)}",
-            expected=f"a model made by resvox train --task {task}",
-            path=file.path,
+            f"a model for {file.card.task}", expected=f"a model made by resvox train --task {task}", path=file.path
         )
 
 
 def description_path(path: Path) -> Path:
-    """The ``.json`` that lies beside an exported network."""
-    return path.with_suffix(".json")
+    """The ``.json`` that describes an exported network: ``a.onnx.json`` where there is one, else ``a.json``."""
+    own = _own_description(path)
+    return own if own.exists() else path.with_suffix(".json")
+
+
+def new_description_path(path: Path) -> Path:
+    """The ``.json`` that is to be written for an exported network.
+
+    ``a.json``; ``a.onnx.json`` where ``a.json`` describes another file, so that two exports of one name are kept apart.
+    """
+    own, shared = _own_description(path), path.with_suffix(".json")
+    if own.exists():
+        return own
+    try:
+        described = json.loads(shared.read_text(encoding="utf-8"))["file"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return shared  # none there, or not a description: `resvox export` asks before it replaces a file
+    return own if described != path.name and (path.parent / str(described)).exists() else shared
+
+
+def _own_description(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
 
 
 def _exported_metadata(path: Path) -> Mapping[str, Any]:
@@ -155,13 +209,18 @@ def _exported_metadata(path: Path) -> Mapping[str, Any]:
 
 
 def _check_alike(first: ModelFile, other: ModelFile) -> None:
-    for name in ("labels", "preprocessing", "channel_names"):
-        if first.metadata[name] != other.metadata[name]:
+    if other.card.task != first.card.task:
+        raise WeightsError(
+            f"a model for {other.card.task} beside {first.path}, which is for {first.card.task}",
+            expected="models of one training plan",
+            path=other.path,
+        )
+    for each in fields(first.card):
+        if each.name not in MAY_DIFFER and getattr(first.card, each.name) != getattr(other.card, each.name):
+            what = "inference settings" if each.name == "inference" else each.name.replace("_", " ")
             raise WeightsError(
-                f"other {name.replace('_', ' ')} than {first.path}",
+                f"other {what} than {first.path}",
                 expected="models of one training plan, such as the folds of one dataset",
                 fix="predict with each into a folder of its own",
                 path=other.path,
             )
-    if first.metadata["inference"].get("roi_size") != other.metadata["inference"].get("roi_size"):
-        raise WeightsError(f"another window than {first.path}", expected="models of one plan", path=other.path)

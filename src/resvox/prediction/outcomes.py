@@ -14,8 +14,9 @@ from resvox.errors import ResvoxError
 class CaseOutcome:
     """What became of one input.
 
-    ``status``: "written", "present" (its label map was there already), "elsewhere" (another process is doing it)
-    or "failed". ``reason`` is one line and names the file. ``skipped`` of ``windows`` were empty.
+    ``status``: "written", "present" (its result was there already), "elsewhere" (left to another process, which did
+    not finish it in time) or "failed". ``reason`` is one line and names the file. ``skipped`` of ``windows`` were
+    empty.
     """
 
     id: str
@@ -25,7 +26,7 @@ class CaseOutcome:
     seconds: dict[str, float] = field(default_factory=dict)
     windows: int = 0
     skipped: int = 0
-    answer: str = ""  # what a classifier said, in words
+    answer: str = ""  # the result of a classifier in words
     error: Exception | None = field(default=None, repr=False)
 
 
@@ -43,8 +44,8 @@ class PredictResult:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed."""
-        return not self.with_status("failed")
+        """Whether every result is there: nothing failed, nothing was left to another process."""
+        return not self.with_status("failed") and not self.with_status("elsewhere")
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -64,7 +65,7 @@ class PredictResult:
         words = {
             "written": "written",
             "present": "already there",
-            "elsewhere": "being done by another process",
+            "elsewhere": "left to another process",
             "failed": "failed",
         }
         counts = [(len(self.with_status(status)), text) for status, text in words.items()]

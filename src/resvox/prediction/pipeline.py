@@ -7,47 +7,48 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from resvox.prediction.outcomes import CaseOutcome
+from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
 Read = TypeVar("Read")
 Made = TypeVar("Made")
+End = TypeVar("End")
 
 
 @dataclass(frozen=True)
-class Stages(Generic[Job, Read, Made]):
-    """What happens to a case, in order; each stage in a thread of its own, so each must be safe beside the others.
+class Stages(Generic[Job, Read, Made, End]):
+    """What happens to a job (a case, or several that go through the network together), in order.
+
+    Each stage runs in a thread of its own, so each must be safe beside the others.
 
     ``admit``: an outcome where there is nothing to do, else None. ``read``, ``compute`` (in the calling thread),
-    ``write``: hand on what they made. ``fail``: the outcome of an exception. ``close``: called once a case that was
-    admitted is over, however it ended.
+    ``write``: hand on what they made. ``fail``: the outcome of an exception. ``finish``: called with every job and its
+    outcome, one after the other and in order. ``close``: called once a job that was admitted is over, however it ended.
     """
 
-    admit: Callable[[Job], CaseOutcome | None]
+    admit: Callable[[Job], End | None]
     read: Callable[[Job], Read]
     compute: Callable[[Job, Read], Made]
-    write: Callable[[Job, Made], CaseOutcome]
-    fail: Callable[[Job, Exception], CaseOutcome]
+    write: Callable[[Job, Made], End]
+    fail: Callable[[Job, Exception], End]
     close: Callable[[Job], None]
+    finish: Callable[[Job, End], End] = lambda job, end: end
 
 
 @dataclass
-class _Begun(Generic[Read]):
-    outcome: CaseOutcome | None = None
+class _Begun(Generic[Read, End]):
+    outcome: End | None = None
     read: list[Read] = field(default_factory=list)  # taken out when it is used, so that nothing holds a scan longer
 
 
-def run_stages(jobs: Iterable[Job], stages: Stages[Job, Read, Made]) -> Iterator[CaseOutcome]:
+def run_stages(jobs: Iterable[Job], stages: Stages[Job, Read, Made, End]) -> Iterator[End]:
     """The outcome of every job, in order. A job that fails is an outcome; the others go on.
 
     No more than one case is read ahead and one is being written, so memory holds three cases at most.
     """
     waiting = iter(jobs)
-    ahead: deque[tuple[Job, Future[_Begun[Read]]]] = deque()
-    behind: deque[Future[CaseOutcome]] = deque()
+    ahead: deque[tuple[Job, Future[_Begun[Read, End]]]] = deque()
+    behind: deque[Future[End]] = deque()
     with ThreadPoolExecutor(1, "resvox-read") as reader, ThreadPoolExecutor(1, "resvox-write") as writer:
 
         def read_ahead() -> None:
@@ -67,7 +68,7 @@ def run_stages(jobs: Iterable[Job], stages: Stages[Job, Read, Made]) -> Iterator
             yield behind.popleft().result()
 
 
-def _begin(job: Job, stages: Stages[Job, Read, Made]) -> _Begun[Read]:
+def _begin(job: Job, stages: Stages[Job, Read, Made, End]) -> _Begun[Read, End]:
     try:
         outcome = stages.admit(job)
     except Exception as error:  # the batch goes on; the error is kept in the outcome and shown
@@ -82,36 +83,32 @@ def _begin(job: Job, stages: Stages[Job, Read, Made]) -> _Begun[Read]:
 
 
 def _compute(
-    job: Job, begun: _Begun[Read], stages: Stages[Job, Read, Made], writer: ThreadPoolExecutor
-) -> Future[CaseOutcome]:
+    job: Job, begun: _Begun[Read, End], stages: Stages[Job, Read, Made, End], writer: ThreadPoolExecutor
+) -> Future[End]:
     if begun.outcome is not None:
-        return _known(begun.outcome)
+        return writer.submit(stages.finish, job, begun.outcome)
     try:
         made = stages.compute(job, begun.read.pop())
     except Exception as error:
         stages.close(job)
-        return _known(stages.fail(job, error))
+        return writer.submit(stages.finish, job, stages.fail(job, error))
     return writer.submit(_end, job, made, stages)
 
 
-def _end(job: Job, made: Made, stages: Stages[Job, Read, Made]) -> CaseOutcome:
+def _end(job: Job, made: Made, stages: Stages[Job, Read, Made, End]) -> End:
     try:
-        return stages.write(job, made)
-    except Exception as error:
-        return stages.fail(job, error)
+        try:
+            end = stages.write(job, made)
+        except Exception as error:
+            end = stages.fail(job, error)
+        return stages.finish(job, end)
     finally:
         stages.close(job)
 
 
-def _known(outcome: CaseOutcome) -> Future[CaseOutcome]:
-    future: Future[CaseOutcome] = Future()
-    future.set_result(outcome)
-    return future
-
-
-def timed_call(seconds: dict[str, float], stage: str, work: Callable[[], Made]) -> Made:
-    """What ``work`` gives; its seconds are noted under a stage."""
+def timed_call(seconds: dict[str, float], stage: str, work: Callable[..., Made], *arguments: Any) -> Made:
+    """The result of ``work(*arguments)``; its seconds are noted under a stage."""
     start = time.perf_counter()
-    made = work()
+    made = work(*arguments)
     seconds[stage] = time.perf_counter() - start
     return made

@@ -1,4 +1,4 @@
-"""Several processes over the same inputs; claims keep them from doing a case twice."""
+"""Several processes over the same inputs; locks keep them from doing a case twice."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError
-from resvox.locks import Claims
-from resvox.prediction.batch import Heard, SegmentOptions, segment_cases
+from resvox.prediction.batch import Shared, predict_cases
+from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-RANK = {"written": 0, "failed": 1, "present": 2, "elsewhere": 3}  # of a case's outcomes the first is told
+RANK = {"written": 0, "failed": 1, "present": 2, "elsewhere": 3}  # of a case's outcomes the first is reported
 
 
-def predict_in_processes(options: SegmentOptions, heard: Heard, processes: int) -> PredictResult:
-    """`predict` by this process and ``processes - 1`` others, each with its share of the cores and, of several GPUs,
-    the next one.
+def predict_in_processes(options: PredictOptions, callbacks: Callbacks, shared: Shared) -> PredictResult:
+    """Predict by this process and ``options.processes - 1`` others, each with its share of the cores and, of several
+    GPUs, the next one.
 
     Raises:
-        InferenceError: a process that ended without a word (killed, usually for memory).
+        InferenceError: a process that ended without a result (killed, usually for memory).
     """
-    if options.overwrite and options.done_since is None:
-        with Claims(options.out) as claims:
-            options = replace(options, done_since=claims.clock())
+    processes = options.processes
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     cores = max((os.cpu_count() or 1) // processes, 1)
     started: list[tuple[BaseProcess, Connection]] = []
     for rank in range(1, processes):
         here, there = context.Pipe(duplex=False)
-        child: BaseProcess = context.Process(target=_work, args=(_placed(options, rank), cores, there), daemon=True)
+        child: BaseProcess = context.Process(
+            target=_work, args=(_placed(options, rank), shared, cores, there), daemon=True
+        )
         child.start()
         there.close()
         started.append((child, here))
     try:
-        results = [segment_cases(_placed(options, 0), heard)]
+        results = [predict_cases(_placed(options, 0), callbacks, shared)]
         results += [_result_of(child, pipe) for child, pipe in started]
     finally:
         for child, _ in started:
@@ -50,28 +50,28 @@ def predict_in_processes(options: SegmentOptions, heard: Heard, processes: int) 
             child.join()
     merged = _merged(results)
     for outcome, own in zip(merged, results[0].cases, strict=True):
-        if heard.on_case is not None and outcome is not own:
-            heard.on_case(outcome)
+        if outcome is not own:
+            callbacks.case(outcome)
     return PredictResult(cases=merged, out=options.out, engine=results[0].engine)
 
 
-def _placed(options: SegmentOptions, rank: int) -> SegmentOptions:
+def _placed(options: PredictOptions, rank: int) -> PredictOptions:
     """On the GPU of a rank, where there are several and none was named."""
-    if options.choices.get("device") not in ("auto", "cuda"):
+    if options.device not in ("auto", "cuda"):
         return options
     import resvox.inference.engines.devices as devices
 
     count = devices.gpu_count()
     if count < 2:
         return options
-    return replace(options, choices={**options.choices, "device": f"cuda:{rank % count}"})
+    return replace(options, device=f"cuda:{rank % count}")
 
 
-def _work(options: SegmentOptions, cores: int, pipe: Connection) -> None:
+def _work(options: PredictOptions, shared: Shared, cores: int, pipe: Connection) -> None:
     os.environ["OMP_NUM_THREADS"] = str(cores)  # before torch is imported, in a fresh interpreter
     try:
-        result = segment_cases(options, Heard())
-        # An outcome's exception stays here: not every one survives the way.
+        result = predict_cases(options, Callbacks(on_note=lambda text: None), shared)
+        # An outcome's exception stays here: not every one survives being sent.
         message: Any = replace(result, cases=tuple(replace(case, error=None) for case in result.cases))
     except Exception as error:
         message = _portable(error)
@@ -93,7 +93,7 @@ def _result_of(child: BaseProcess, pipe: Connection) -> PredictResult:
     except EOFError:
         child.join()
         raise InferenceError(
-            f"a process that ended with exit code {child.exitcode} and no word",
+            f"a process that ended with exit code {child.exitcode} without a result",
             expected="a result from every process",
             fix="fewer --processes: memory may not suffice for all; what is written is whole",
         ) from None
@@ -104,6 +104,6 @@ def _result_of(child: BaseProcess, pipe: Connection) -> PredictResult:
 
 
 def _merged(results: list[PredictResult]) -> tuple[CaseOutcome, ...]:
-    """Of every case what the process that did it says."""
+    """Of every case the outcome in the process that did it."""
     rows = zip(*(result.cases for result in results), strict=True)
     return tuple(min(row, key=lambda outcome: RANK[outcome.status]) for row in rows)

@@ -2,106 +2,169 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
-from resvox.errors import InferenceError
-from resvox.prediction.model_files import check_task, model_file, read_model_file
+from resvox.cards import RegressionCard
+from resvox.prediction.model_engine import describe, engine_of
+from resvox.prediction.model_files import check_task, model_files
+from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
+from resvox.prediction.pipeline import timed_call
+from resvox.prediction.predictor import Progress, Written, check_scan
+from resvox.prediction.tasks import refuse_unused
+from resvox.prediction.windows import check_mirroring, overlap_of, stream
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from resvox.cards import ModelCard
+    from resvox.locks import Claims
+    from resvox.prediction.inputs import Case, Found
+    from resvox.prediction.log import RunLog
+    from resvox.prediction.results import Results
+    from resvox.preprocessing import Prepared
     from resvox.volumes import Volume
+
+__all__ = ["Regressor", "Values"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """(*spatial), or (values, *spatial) where there are several, float32 on the scan's grid; and seconds a stage."""
+    """(*spatial), or (values, *spatial) where there are several, float32 on the scan's grid; and seconds per stage."""
 
     volume: Volume
     seconds: Mapping[str, float]
+    windows: int = 0
+    skipped: int = 0
 
 
 class Regressor:
-    """A model file with everything that is needed to use it: preprocessing, window, units of the values.
+    """A model for dense regression: preprocessing, windows, units of the values; a `Predictor`.
 
     Args:
-        model: a ``model.safetensors``, the folder of a training run that holds one, or an exported network.
-        device: "auto", "cpu", "cuda", ...
-        precision: "auto", "float32", "bfloat16" or "float16".
-        mirror: average over mirrored copies (the axes that training mirrored), 2 to 8 times the work.
-        overlap: of neighbouring windows; None takes the model's own.
+        model: a ``model.safetensors``, the folder of a training run that holds one, an exported network, or several
+            of these (a sequence, or a folder of runs), whose values are averaged; or all options at once.
+        notify: called with a line of text where an engine is given up or memory runs out.
+        choices: mirror, overlap, engine, device, precision, memory_gb: see
+            :class:`resvox.prediction.options.PredictOptions`. ``precision="auto"`` is float32, and an engine is
+            used if its values differ from those of plain torch by at most 0.1 % of their standard deviation in
+            training, see `resvox.inference.engines.agreement`.
 
     Raises:
         WeightsError: no model there, a damaged one, or one that is no regressor.
-        InferenceError: mirroring with a model that was trained without.
+        InferenceError: an engine, device or option that cannot be; mirroring with a model that was trained without.
     """
+
+    batch_size = 1
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: Paths | PredictOptions,
         *,
-        device: str = "auto",
-        precision: str = "auto",
-        mirror: bool = False,
-        overlap: float | None = None,
+        notify: Callable[[str], object] | None = None,
+        **choices: Unpack[Choices],
     ) -> None:
-        from resvox.prediction.file_engine import engine_for
-        from resvox.preprocessing import Preprocessing
+        from resvox.inference.engines.agreement import ValueAgreement
 
-        file = read_model_file(model_file(model))
-        check_task(file, "regression")
-        self.path, self.metadata = file.path, file.metadata
-        told = self.metadata["inference"]
-        if mirror and not told["mirror_axes"]:
-            raise InferenceError(
-                "mirroring, with a model that was trained without it",
-                expected="a model whose training mirrored some axes",
-                fix="leave --mirror out",
-                path=self.path,
-            )
-        self.preprocessing = Preprocessing.from_dict(self.metadata["preprocessing"])
-        self.channels = len(self.metadata["channel_names"])
-        self.roi_size = tuple(int(n) for n in told["roi_size"])
-        self.engine = engine_for(file, roi_size=self.roi_size, device=device, precision=precision)
-        self.overlap = float(told["overlap"] if overlap is None else overlap)
-        self.mirror_axes = tuple(told["mirror_axes"]) if mirror else ()
+        self.options = options_of(model, **choices)
+        files = model_files(self.options.model)
+        check_task(files[0], "regression")
+        refuse_unused(self.options, "regression")
+        self.card = cast(RegressionCard, files[0].card)
+        self.paths = tuple(each.path for each in files)
+        self.path, self.metadata = files[0].path, files[0].metadata
+        check_mirroring(self.card.inference, self.options, self.path)
+        self.preprocessing = files[0].preprocessing()
+        self.engine = engine_of(files, self.options, agreement=ValueAgreement(), notify=notify)
 
-    def predict(self, volume: Volume, *, progress: Callable[[int, int], object] | None = None) -> Values:
+    @property
+    def channels(self) -> int:
+        """How many channels a scan has."""
+        return self.card.in_channels
+
+    @property
+    def engine_words(self) -> str:
+        """The engine in use, such as ``openvino, bfloat16, cpu``."""
+        return describe(self.engine)
+
+    def predict(self, volume: Volume, *, progress: Progress | None = None) -> Values:
         """The values of a scan, (*spatial) or (channels, *spatial), on exactly the scan's grid.
 
         Raises:
             InferenceError: another number of dimensions or channels than the model's.
         """
-        import numpy as np
+        seconds: dict[str, float] = {}
+        prepared = timed_call(seconds, "preprocess", self.prepare, volume)
+        (made,) = self.compute([prepared], progress=progress)
+        return replace(made, seconds={**seconds, **made.seconds})
 
-        from resvox.inference import sliding_window_inference
+    def prepare(self, volume: Volume) -> Prepared:
+        """What the network sees of a scan.
 
-        if volume.spatial_dims != len(self.roi_size) or volume.channels != self.channels:
-            raise InferenceError(
-                f"{volume.spatial_dims} dimensions and {volume.channels} channels",
-                expected=f"{len(self.roi_size)} dimensions and {self.channels} channels "
-                f"({', '.join(self.metadata['channel_names'])})",
-            )
-        moments = [time.perf_counter()]
-        prepared = self.preprocessing.apply(volume)
-        moments.append(time.perf_counter())
-        values = sliding_window_inference(
-            prepared.array,
-            self.engine,
-            roi_size=self.roi_size,
-            overlap=self.overlap,
-            mirror_axes=self.mirror_axes,
-            progress=progress,
+        Raises:
+            InferenceError: another number of dimensions or channels than the model's.
+        """
+        check_scan(volume, self.card)
+        return self.preprocessing.apply(volume)
+
+    def _predict_prepared(self, prepared: Prepared, progress: Progress | None) -> Values:
+        """Network and the way back, slice by slice; never all outputs of the network's grid at once."""
+        from resvox.inference import ValueRestorer, WindowCount
+        from resvox.machine import usable_threads
+
+        count, start = WindowCount(), time.perf_counter()
+        slices = stream(prepared, self.engine, self.card.inference, self.options, count=count, progress=progress)
+        restorer = ValueRestorer(
+            prepared, std=self.card.target_std, mean=self.card.target_mean, threads=usable_threads()
         )
-        column = (-1, *[1] * volume.spatial_dims)
-        values *= np.asarray(self.metadata["target_std"], np.float32).reshape(column)
-        values += np.asarray(self.metadata["target_mean"], np.float32).reshape(column)
-        moments.append(time.perf_counter())
-        restored = prepared.restore_scores(values)
+        restored = restorer.restore(slices)
         if len(restored.array) == 1:
             restored = restored.with_array(restored.array[0])
-        moments.append(time.perf_counter())
-        spent = zip(("preprocess", "network", "restore"), moments, moments[1:], strict=False)
-        return Values(volume=restored, seconds={stage: end - start for stage, start, end in spent})
+        whole = time.perf_counter() - start
+        seconds = {"network": round(whole - restorer.seconds, 4), "restore": round(restorer.seconds, 4)}
+        return Values(volume=restored, seconds=seconds, windows=count.windows)
+
+    # ------------------------------------------------------------------------------------------ in a batch
+
+    @staticmethod
+    def find(options: PredictOptions, card: ModelCard, log: RunLog) -> Found:
+        """Scans."""
+        from resvox.prediction.inputs import find_scans
+
+        return find_scans(options, card, log)
+
+    def settings(self) -> dict[str, Any]:
+        """What changes the values."""
+        mirror_axes = self.card.inference.mirror_axes if self.options.mirror else ()
+        return {"mirror_axes": list(mirror_axes), "overlap": overlap_of(self.card.inference, self.options)}
+
+    def results(self, log: RunLog, locks: Claims, cases: Sequence[Case], *, since: float) -> Results:
+        """Files."""
+        from resvox.prediction.results import FileResults
+
+        return FileResults(log, locks, cases, self.files_of, since=since, what="volume of values")
+
+    def files_of(self, case: Case) -> tuple[str, ...]:
+        """The name of a case's file: TIFF where the input is a picture, for PNG holds no fractions."""
+        is_picture = case.is_picture and self.card.spatial_dims == 2
+        return (f"{case.id}{self.options.suffix}{'.tif' if is_picture else '.nii.gz'}",)
+
+    def read(self, case: Case) -> Volume:
+        """The scan."""
+        from resvox.prediction.inputs import read_scan
+
+        return read_scan(case)
+
+    def compute(self, ready: Sequence[Prepared], *, progress: Progress | None = None) -> list[Values]:
+        """Volumes of values."""
+        return [self._predict_prepared(each, progress) for each in ready]
+
+    def write(self, case: Case, made: Values) -> Written:
+        """The volume."""
+        from resvox.volumes import write_volume
+
+        (name,) = self.files_of(case)
+        write_volume(made.volume, self.options.out / name)
+        return Written(path=self.options.out / name)

@@ -1,82 +1,101 @@
-"""Prediction with models of other tasks than segmentation: which one a model is for, and what it has no use for."""
+"""The table of tasks in prediction: which model card and which predictor each has, and the options it uses."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from resvox.errors import InferenceError
+from resvox.errors import InferenceError, WeightsError
 
 if TYPE_CHECKING:
-    from resvox.prediction.outcomes import CaseOutcome, PredictResult
+    import os
 
-DEFAULTS: dict[str, Any] = {
-    "mirror": False, "overlap": None, "engine": "auto", "resample": "logits", "skip_empty": False, "series": None,
-    "processes": 1, "probabilities": False, "suffix": "", "split": None,
-}  # fmt: skip
-USED = {"classification": ("split",), "regression": ("mirror", "overlap", "suffix")}
+    from resvox.cards import ModelCard
+    from resvox.prediction.options import PredictOptions
+    from resvox.prediction.predictor import Predictor
 
-
-def task_of_model(model: Any) -> str:
-    """What a model was trained for; "segmentation" where nothing says otherwise, and for several.
-
-    Raises:
-        WeightsError: no model there, or a damaged one.
-    """
-    from resvox.prediction.model_files import metadata_of, model_file, task_of
-
-    if not isinstance(model, (str, os.PathLike)):
-        return "segmentation"
-    path = Path(model)
-    if path.is_dir() and not (path / "model.safetensors").is_file():
-        return "segmentation"  # folds, or nothing: the segmenter tells
-    return task_of(metadata_of(model_file(path)))
+ALWAYS_USED = frozenset({"engine", "device", "precision", "processes", "overwrite", "series"})
 
 
-def predict_other(
-    task: str,
-    model: str | os.PathLike[str],
-    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
-    choices: Mapping[str, Any],
-    *,
-    device: str,
-    precision: str,
-    overwrite: bool,
-    on_start: Callable[[int], object] | None,
-    on_windows: Callable[[str, int, int], object] | None,
-    on_case: Callable[[CaseOutcome], object] | None,
-) -> PredictResult:
-    """Predict with a classifier or a regressor.
+@dataclass(frozen=True, kw_only=True)
+class TaskRow:
+    """A task in prediction.
 
     Args:
-        choices: `predict`'s other arguments by name; those that the task has no use for must be left alone.
+        card: ``module:class`` of its `ModelCard`.
+        predictor: ``module:class`` of its `Predictor`, which takes `PredictOptions`.
+        uses: the options that it uses beside those that every task does; others are refused.
+    """
+
+    card: str
+    predictor: str
+    uses: frozenset[str]
+
+    def card_class(self) -> type[ModelCard]:
+        """The class of its model cards."""
+        return cast("type[ModelCard]", _resolve(self.card))
+
+    def predictor_class(self) -> type[Predictor[Any, Any]]:
+        """The class of its predictors."""
+        return cast("type[Predictor[Any, Any]]", _resolve(self.predictor))
+
+
+TASKS: dict[str, TaskRow] = {
+    "segmentation": TaskRow(
+        card="resvox.cards.segmentation:SegmentationCard",
+        predictor="resvox.prediction.segmenter:Segmenter",
+        uses=frozenset({"mirror", "overlap", "resample", "skip_empty", "memory_gb", "probabilities", "suffix"}),
+    ),
+    "classification": TaskRow(
+        card="resvox.cards.classification:ClassificationCard",
+        predictor="resvox.prediction.classifier:Classifier",
+        uses=frozenset({"split"}),
+    ),
+    "regression": TaskRow(
+        card="resvox.cards.regression:RegressionCard",
+        predictor="resvox.prediction.regressor:Regressor",
+        uses=frozenset({"mirror", "overlap", "memory_gb", "suffix"}),
+    ),
+}
+DEFAULT_TASK = "segmentation"  # of model files that do not say
+
+
+def row_of(task: str, path: str | os.PathLike[str] | None = None) -> TaskRow:
+    """The row of a task.
 
     Raises:
-        InferenceError: an option that the task has no use for.
+        WeightsError: a task that this version does not know; ``path`` is the model file.
     """
-    named = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    for name, default in DEFAULTS.items():
-        if name not in USED[task] and choices.get(name, default) != default:
+    if task not in TASKS:
+        raise WeightsError(
+            f"a model for {task}",
+            expected=f"a model for {', '.join(TASKS)}",
+            fix="use the version of resvox that trained it, or a newer one",
+            path=path,
+        )
+    return TASKS[task]
+
+
+def refuse_unused(options: PredictOptions, task: str) -> None:
+    """Refuse an option that a task has no use for.
+
+    Raises:
+        InferenceError: naming the option.
+    """
+    uses = TASKS[task].uses
+    for name, value in options.changed().items():
+        if name not in uses | ALWAYS_USED:
             raise InferenceError(
-                f"{name}={choices[name]!r} with a model for {task}",
-                expected=f"of such options only {', '.join(USED[task])}",
+                f"{name}={value!r} with a model for {task}",
+                expected=f"of such options only {', '.join(sorted(uses))}",
                 fix=f"leave --{name.replace('_', '-')} out",
-                path=model,
+                path=Path(options.models[0]) if options.models else None,
             )
-    if task == "classification":
-        from resvox.prediction.classes import predict_classes
 
-        return predict_classes(
-            model, named, out, split=choices.get("split"), device=device, precision=precision, overwrite=overwrite,
-            on_start=on_start, on_case=on_case,
-        )  # fmt: skip
-    from resvox.prediction.values import predict_values
 
-    return predict_values(
-        model, named, out, mirror=choices.get("mirror", False), overlap=choices.get("overlap"),
-        suffix=choices.get("suffix", ""), device=device, precision=precision, overwrite=overwrite,
-        on_start=on_start, on_windows=on_windows, on_case=on_case,
-    )  # fmt: skip
+def _resolve(text: str) -> object:
+    module, _, name = text.partition(":")
+    found: object = getattr(importlib.import_module(module), name)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +46,8 @@ def find_cases(
     channels: int | None = 1,
     series: str | int | None = None,
     leave_out: str | os.PathLike[str] | None = None,
+    skip: Callable[[Path], bool] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> list[InputCase]:
     """The cases in files, folders of files, and DICOM folders, in the order given, sorted within a folder.
 
@@ -65,7 +67,10 @@ def find_cases(
         channels: how many channels a case must have; None for any number.
         series: UID or number of the series, for DICOM folders with several.
         leave_out: a folder whose files are not cases, such as one with results inside of an input folder.
+        skip: files for which it returns True are not cases either, wherever they are.
+        names: by the resolved path of a case's first file, the name that it has whatever other cases are called.
     """
+    skip = skip or (lambda path: False)
     if isinstance(inputs, (str, os.PathLike)):
         inputs = [inputs]
     found: dict[tuple[Path, ...], tuple[InputCase, Path | None]] = {}
@@ -73,11 +78,11 @@ def find_cases(
     for entry in inputs:
         path = Path(entry)
         if path.is_dir():
-            inside = list(_cases_in_folder(path, channels, series, (), leave_out))
+            inside = list(_cases_in_folder(path, channels, series, (), leave_out, skip))
             nothing = InputCase(id=_folder_name(path), paths=(path,), problem=_no_images(path))
             for case in inside or [nothing]:
                 found.setdefault(_key(case), (case, path))
-        else:
+        elif not skip(path):
             files.append(path)
             if channels in (None, 1):
                 # as in a folder, so that a scan has one name however it is named
@@ -87,7 +92,7 @@ def find_cases(
     if channels not in (None, 1):
         for case in _grouped(files, channels, series):
             found.setdefault(_key(case), (case, None))
-    return _with_own_names(list(found.values()))
+    return _with_own_names(list(found.values()), names or {})
 
 
 def read_case(case: InputCase) -> Volume:
@@ -101,6 +106,8 @@ def read_case(case: InputCase) -> Volume:
     if case.problem is not None:
         raise case.problem
     alone = len(case.paths) == 1
+    if alone and case.channels not in (None, 1):
+        return _read_all_channels(case)
     volumes = [read_volume(path, series=case.series, channels=case.channels if alone else 1) for path in case.paths]
     first = volumes[0]
     for path, volume in zip(case.paths[1:], volumes[1:], strict=True):
@@ -109,18 +116,44 @@ def read_case(case: InputCase) -> Volume:
     return first.with_array(planes[0] if alone else np.concatenate(planes))
 
 
+def _read_all_channels(case: InputCase) -> Volume:
+    """One file that must hold several channels; where it holds one, the others are missing."""
+    path = case.paths[0]
+    try:
+        volume = read_volume(path, series=case.series, channels=case.channels)
+    except VolumeError as error:
+        if error.got != "1 channel":
+            raise
+        raise _lone_channel(path, case.channels or 1) from None
+    return volume.with_array(volume.with_channel_axis().astype(np.float32, copy=False))
+
+
+def _lone_channel(path: Path, channels: int) -> VolumeError:
+    ending = path.name[len(stem_of(path)) :]
+    match = CHANNEL_SUFFIX.match(stem_of(path))
+    name = match["case"] if match else stem_of(path)
+    lost = 1 if match is None or int(match["channel"]) == 0 else 0
+    return VolumeError(
+        "1 channel",
+        expected=f"{channels}" + (f"; {name}_{lost:04d}{ending} is missing beside it" if match else ""),
+        fix=f"one file per channel: {name}_0000{ending}, {name}_0001{ending}, ...",
+        path=path,
+    )
+
+
 def _cases_in_folder(
     folder: Path,
     channels: int | None,
     series: str | int | None,
     above: tuple[Path, ...],
     leave_out: str | os.PathLike[str] | None,
+    skip: Callable[[Path], bool],
 ) -> Iterator[InputCase]:
     place = folder.resolve()
     if place in above or (leave_out is not None and place == Path(leave_out).resolve()):
         return  # a link back to a folder above
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not skip(entry))
         files = [entry for entry in entries if entry.is_file()]
         images = [path for path in files if is_image(path)]
         has_dicom = any(_is_scan(path) for path in files if path not in set(images))
@@ -138,7 +171,7 @@ def _cases_in_folder(
         return  # what lies below belongs to it
     for sub in entries:
         if sub.is_dir():
-            found = list(_cases_in_folder(sub, channels, series, (*above, place), leave_out))
+            found = list(_cases_in_folder(sub, channels, series, (*above, place), leave_out, skip))
             yield from found
             if not found and not any(sub.iterdir()):
                 yield InputCase(id=sub.name, paths=(sub,), problem=_no_images(sub))
@@ -210,13 +243,19 @@ def _odd_channels(name: str, numbers: list[int], paths: tuple[Path, ...]) -> Vol
     )
 
 
-def _wrong_number(paths: tuple[Path, ...], channels: int | None) -> VolumeError:
+def _wrong_number(paths: tuple[Path, ...], channels: int) -> VolumeError:
+    is_short = len(paths) < channels
     return VolumeError(
         f"{len(paths)} channel files ({', '.join(path.name for path in paths)})",
-        expected=f"{channels}",
+        expected=f"{channels}" + (f"; {_channel_name(paths[0], len(paths))} is missing" if is_short else ""),
         fix="name the files to use one by one, or without _0000 endings where they are no channels",
         path=paths[0],
     )
+
+
+def _channel_name(path: Path, number: int) -> str:
+    stem = stem_of(path)
+    return f"{stem[:-4]}{number:04d}{path.name[len(stem) :]}"
 
 
 def _folder_name(folder: Path) -> str:
@@ -229,24 +268,25 @@ def _key(case: InputCase) -> tuple[Path, ...]:
     return tuple(Path(os.path.abspath(path if pair is None else pair[0])) for path, pair in pairs)
 
 
-def _with_own_names(found: list[tuple[InputCase, Path | None]]) -> list[InputCase]:
+def _with_own_names(found: list[tuple[InputCase, Path | None]], names: Mapping[str, str]) -> list[InputCase]:
     """Every id once, A and a taken for one: folders in front, then more of them, then a number behind."""
-    cases = [case for case, _ in found]
+    fixed = [names.get(os.path.realpath(case.paths[0])) for case, _ in found]
+    ids = [name or case.id for name, (case, _) in zip(fixed, found, strict=True)]
     for folders_of in (_folders_inside, _folders_above):
-        shared = Counter(case.id.casefold() for case in cases)
-        cases = [
-            replace(case, id="_".join([*folders_of(original, root), original.id]))
-            if shared[case.id.casefold()] > 1
-            else case
-            for case, (original, root) in zip(cases, found, strict=True)
+        shared = Counter(each.casefold() for each in ids)
+        ids = [
+            "_".join([*folders_of(case, root), case.id]) if shared[name.casefold()] > 1 and not known else name
+            for name, known, (case, root) in zip(ids, fixed, found, strict=True)
         ]
-    taken: set[str] = set()
-    for at, case in enumerate(cases):
-        name, number = case.id, 2
-        while name.casefold() in taken:
-            name, number = f"{case.id}_{number}", number + 1
-        taken.add(name.casefold())
-        cases[at] = replace(case, id=name)
+    taken = {name.casefold() for name in fixed if name}
+    used: set[str] = set()
+    cases = []
+    for (case, _), known, longest in zip(found, fixed, ids, strict=True):
+        name, number = longest, 2
+        while name.casefold() in used or (not known and name.casefold() in taken):
+            name, number = f"{longest}_{number}", number + 1
+        used.add(name.casefold())
+        cases.append(replace(case, id=name))
     return cases
 
 

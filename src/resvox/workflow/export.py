@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from resvox._version import __version__
 from resvox.errors import InferenceError, WeightsError
 from resvox.files import replacing_all, sha256_of, write_atomically
-from resvox.prediction.model_files import ModelFile, description_path, model_file, read_model_file, task_of
+from resvox.inference.engines.table import export_formats
+from resvox.prediction.model_files import OWN_FORMAT, ModelFile, model_file, new_description_path, read_model_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,24 +74,24 @@ def export(
         WeightsError: no model, or one without preprocessing and labels. InferenceError: a format that is unknown, not
             installed, or that does not hold this network; a file that is there; one that answers otherwise.
     """
-    from resvox.inference.engines.exporting import ENDINGS
-
     start = time.perf_counter()
-    if format not in ENDINGS:
-        raise InferenceError(f"format={format!r}", expected=" or ".join(map(repr, ENDINGS)))
+    formats = export_formats()
+    if format not in formats:
+        raise InferenceError(f"format={format!r}", expected=" or ".join(map(repr, formats)))
     file = read_model_file(model_file(model))
-    if file.format != "resvox":
+    if file.format != OWN_FORMAT:
         raise WeightsError(
             f"a model that is exported already ({file.format})", expected="a model.safetensors", path=file.path
         )
-    target = Path(out) if out is not None else file.path.with_suffix(ENDINGS[format])
-    _check_target(target, ENDINGS[format], overwrite)
+    target = Path(out) if out is not None else file.path.with_suffix(formats[format].ending)
+    beside = new_description_path(target)
+    _check_target(target, beside, formats[format].ending, overwrite)
     try:
         with replacing_all(target) as folder:
             written = folder / target.name
             check, any_size = _write_checked(file, written, format)
             description = _description(file, written, format, check, any_size)
-            write_atomically(description_path(written), json.dumps(description, indent=2) + "\n")
+            write_atomically(folder / beside.name, json.dumps(description, indent=2) + "\n")
     except OSError as error:
         raise InferenceError(
             f"could not be written ({error.strerror or error})",
@@ -100,7 +101,7 @@ def export(
     seconds = time.perf_counter() - start
     return ExportResult(
         path=target,
-        description=description_path(target),
+        description=beside,
         format=format,
         check=check,
         any_size=any_size,
@@ -108,12 +109,12 @@ def export(
     )
 
 
-def _check_target(target: Path, ending: str, overwrite: bool) -> None:
+def _check_target(target: Path, description: Path, ending: str, overwrite: bool) -> None:
     if target.suffix.lower() != ending:
         raise InferenceError(
             f"a file named {target.name!r}", expected=f"a name ending in {ending}", fix=f"-o {target.stem}{ending}"
         )
-    there = [path for path in (target, description_path(target)) if path.exists()]
+    there = [path for path in (target, description) if path.exists()]
     if there and not overwrite:
         raise InferenceError("there already", expected="a new file", fix="another -o, or --overwrite", path=there[0])
 
@@ -124,23 +125,17 @@ def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck,
     from resvox.weights import load_model
 
     network = load_model(file.path)
-    roi, channels = _window(file), len(file.metadata["channel_names"])
+    roi, channels = file.card.input_size, file.card.in_channels
     problem: InferenceError | None = None
     for any_size in (True, False):
         try:
             write_network(network, path, kind, in_channels=channels, roi_size=roi, any_size=any_size)
-            check = _check(network, path, kind, roi, channels, names_labels=task_of(file.metadata) != "regression")
+            check = _check(network, path, kind, roi, channels, names_labels=file.card.names_labels)
             return check, any_size
         except InferenceError as error:
             problem = problem or error
     assert problem is not None
     raise problem
-
-
-def _window(file: ModelFile) -> tuple[int, ...]:
-    """The size of what the network sees: a window, or a classifier's whole image."""
-    told = file.metadata["inference"]
-    return tuple(int(side) for side in told["image_size" if task_of(file.metadata) == "classification" else "roi_size"])
 
 
 def _check(
@@ -184,19 +179,15 @@ def _labels(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, any_size: bool) -> dict[str, Any]:
-    roi, task = list(_window(file)), task_of(file.metadata)
-    sizes: list[Any] = ["any"] * len(roi) if any_size else roi
-    meaning, answer = {
-        "classification": ("logits", ["batch", "classes"]),
-        "regression": ("values, to be multiplied by target_std and added to target_mean", ["batch", "values", *sizes]),
-    }.get(task, ("logits", ["batch", "classes", *sizes]))
+    card = file.card
+    sizes: list[Any] = ["any"] * card.spatial_dims if any_size else list(card.input_size)
     return {
         "resvox_export": 1,
         "format": kind,
         "file": path.name,
         "sha256": sha256_of(path),
-        "input": {"shape": ["any" if any_size else 1, len(file.metadata["channel_names"]), *sizes], "type": "float32"},
-        "output": {"meaning": meaning, "shape": answer, "type": "float32"},
+        "input": {"shape": ["any" if any_size else 1, card.in_channels, *sizes], "type": "float32"},
+        "output": {"meaning": card.output_meaning, "shape": card.output_axes(sizes), "type": "float32"},
         "checked": asdict(check),
         "source": {"name": file.path.name, "sha256": sha256_of(file.path)},
         "resvox": __version__,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from resvox.errors import InferenceError
+from resvox.inference.engines.table import ExportFormat, export_formats, is_installed, resolve
 
-ENDINGS = {"torchscript": ".pt", "torch-export": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
-PACKAGES = {"onnx": ("onnx", "onnxscript"), "openvino": ("openvino",)}
 # Larger than 32 voxels and uneven: torch.export holds an axis that is one voxel deep down for another program.
 EXAMPLE = (37, 46, 41)
 
@@ -33,16 +32,17 @@ def write_network(
     Raises:
         InferenceError: an unknown kind, a package that is not installed, a network that does not export.
     """
-    if kind not in ENDINGS:
-        raise InferenceError(f"format={kind!r}", expected=" or ".join(map(repr, ENDINGS)))
-    _check_packages(kind)
+    formats = export_formats()
+    if kind not in formats:
+        raise InferenceError(f"format={kind!r}", expected=" or ".join(map(repr, formats)))
+    _check_packages(formats[kind])
     dims = len(roi_size)
     sides = EXAMPLE[:dims] if any_size else tuple(roi_size)
     example = torch.zeros(1, in_channels, *sides)
     sizes = ({axis: torch.export.Dim.DYNAMIC for axis in range(dims + 2) if axis != 1},) if any_size else None
     with _quiet(), torch.no_grad():
         try:
-            _WRITERS[kind](module.cpu().eval(), path, example, sizes)
+            resolve(formats[kind].writer)(module.cpu().eval(), path, example, sizes)
         except Exception as error:  # exporters raise errors of every kind
             text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise InferenceError(
@@ -52,13 +52,11 @@ def write_network(
             ) from error
 
 
-def _check_packages(kind: str) -> None:
-    import importlib.util
-
-    missing = [name for name in PACKAGES.get(kind, ()) if importlib.util.find_spec(name) is None]
+def _check_packages(format: ExportFormat) -> None:
+    missing = [name for name in format.packages if not is_installed(name)]
     if missing:
         raise InferenceError(
-            f"format={kind!r} without {' and '.join(missing)}",
+            f"format={format.name!r} without {' and '.join(missing)}",
             expected="what writes it, installed",
             fix=f"pip install {' '.join(missing)}",
         )
@@ -75,41 +73,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _torchscript(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
-    torch.jit.script(module).save(str(path))
-
-
-def _torch_export(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
-    torch.export.save(torch.export.export(module, (example,), dynamic_shapes=sizes), str(path))  # type: ignore[arg-type]
-
-
-def _onnx(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
-    program = torch.onnx.export(
-        module,
-        (example,),
-        dynamo=True,
-        dynamic_shapes=sizes,  # type: ignore[arg-type]
-        input_names=["image"],
-        output_names=["logits"],
-        verbose=False,
-    )
-    assert program is not None
-    program.save(str(path), external_data=False)
-
-
-def _openvino(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
-    import openvino
-
-    from resvox.inference.engines.openvino_engine import converted
-
-    openvino.save_model(converted(module, example), path, compress_to_fp16=False)
-
-
-_WRITERS: dict[str, Callable[[torch.nn.Module, Path, torch.Tensor, object], None]] = {
-    "torchscript": _torchscript,
-    "torch-export": _torch_export,
-    "onnx": _onnx,
-    "openvino": _openvino,
-}

@@ -1,47 +1,40 @@
-"""The accuracy guard: the fastest engine whose labels are those of float32."""
+"""The accuracy guard: the fastest engine that agrees with plain torch in float32."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from resvox.errors import InferenceError
+from resvox.inference.engines.agreement import Agreement, LabelAgreement
 from resvox.inference.engines.protocol import Engine
 
-TOLERANCE = 1e-3  # share of a window's voxels that may get another label
 Making = Callable[[], Engine]
-
-
-@runtime_checkable
-class LabelsAlone(Protocol):
-    """An engine that can tell labels without handing out logits."""
-
-    def labels(self, windows: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison came to: the engine's place among the candidates, and the share of labels it changed."""
+    """The result of a comparison: the engine's index among the candidates, and how far it was from the reference."""
 
     index: int
     changed: float
 
 
 class GuardedEngine:
-    """Tries candidates from the fastest on, and compares with a reference on the first window that holds foreground.
+    """Tries candidates from the fastest on, and compares each with a reference on the first windows that can tell.
 
-    A candidate that changes more than `TOLERANCE` of that window's labels is not used: the next one answers the same
-    window. Until such a window is met, the first candidate answers, and every answer so far was background alone.
+    A candidate whose difference is larger than the tolerance is not used: the next one computes the same windows.
+    Which windows can tell and what the difference is depends on the kind of output, see
+    `resvox.inference.engines.agreement`. Until such windows are met, the first candidate is used.
 
     Args:
-        candidates: (words for it, what makes it), fastest first. One that cannot be made is passed over, and said.
+        candidates: (description, what makes it), fastest first. One that cannot be made is passed over with a note.
         reference: makes the engine that is trusted, plain float32 torch; it is also the last resort.
+        agreement: the measure; by default that of label maps.
         verdict: of an earlier comparison of the same network on this machine; then nothing is compared.
-        labels_of: the classes (batch, *roi) of an answer; by default of its largest logits.
-        on_verdict: called with what the comparison came to.
+        on_verdict: called with the result of the comparison.
         notify: called with a line of text where a candidate is given up.
     """
 
@@ -50,14 +43,14 @@ class GuardedEngine:
         candidates: Sequence[tuple[str, Making]],
         reference: Making,
         *,
-        labels_of: Callable[[np.ndarray], np.ndarray] | None = None,
+        agreement: Agreement | None = None,
         verdict: Verdict | None = None,
         on_verdict: Callable[[Verdict], object] | None = None,
         notify: Callable[[str], object],
     ) -> None:
         self._candidates = [*candidates, ("plain torch in float32", reference)]
         self._reference = reference
-        self._own_labels = labels_of
+        self._agreement = agreement or LabelAgreement()
         self._on_verdict = on_verdict or (lambda verdict: None)
         self._notify = notify
         self._index = verdict.index if verdict else 0
@@ -68,58 +61,48 @@ class GuardedEngine:
 
     @property
     def name(self) -> str:
-        """Of the engine in use."""
-        return str(getattr(self._made, "name", type(self._made).__name__))
+        """The name of the engine in use; empty where the next one could not be made yet."""
+        return self._made.name if self._made is not None else ""
 
     @property
-    def device(self) -> str:
-        """Of the engine in use."""
-        return str(getattr(self._made, "device", "cpu"))
+    def device(self) -> object:
+        """The device of the engine in use."""
+        return self._made.device if self._made is not None else ""
 
     @property
     def precision(self) -> str:
-        """Of the engine in use."""
-        return str(getattr(self._made, "precision", "float32"))
+        """The precision of the engine in use."""
+        return self._made.precision if self._made is not None else ""
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
         expected: np.ndarray | None = None
         while True:
             if self._made is None:  # given up, here or in a call in which the next one found no memory
                 self._made = self._next()
-            answer = self._made(windows)
+            output = self._made(windows)
             if self.changed is not None:
-                return answer
-            labels = self._labels(answer)
-            if expected is None and not labels.any():
-                return answer
+                return output
+            if expected is None and not self._agreement.can_tell(windows, output):
+                return output
             if self._index == len(self._candidates) - 1:
-                return self._settled(answer, 0.0)
-            if expected is None:  # labels alone: with many classes two answers are gigabytes
-                expected = self._trusted_labels(windows)
-            changed = float(np.mean(labels != expected))
-            if changed <= TOLERANCE:
-                return self._settled(answer, changed)
+                return self._settled(output, 0.0)
+            if expected is None:
+                expected = self._agreement.expected(self._reference(), windows)
+            changed = self._agreement.difference(output, expected)
+            if changed <= self._agreement.tolerance:
+                return self._settled(output, changed)
             words = self._candidates[self._index][0]
-            self._notify(f"{words} would change {100 * changed:.2f} % of the labels of a window; not used")
+            self._notify(f"{words} {self._agreement.describe(changed)}; not used")
             self._index += 1
-            # Its memory is for the next one, and an answer may be a part of it.
-            del answer, labels
+            # Its memory is for the next one, and an output may be a part of it.
+            del output
             self._made = None
 
-    def _labels(self, answer: np.ndarray) -> np.ndarray:
-        return _labels(answer) if self._own_labels is None else self._own_labels(answer)
-
-    def _trusted_labels(self, windows: np.ndarray) -> np.ndarray:
-        engine = self._reference()
-        if self._own_labels is None and isinstance(engine, LabelsAlone):
-            return engine.labels(windows)
-        return self._labels(engine(windows))
-
-    def _settled(self, answer: np.ndarray, changed: float) -> np.ndarray:
+    def _settled(self, output: np.ndarray, changed: float) -> np.ndarray:
         self.changed = changed
         self._on_verdict(Verdict(self._index, changed))
         self._forget()
-        return answer
+        return output
 
     def _forget(self) -> None:
         """Let go of what is not needed once it is settled: the closures hold a whole network."""
@@ -136,11 +119,3 @@ class GuardedEngine:
                 self._notify(f"no {words}: {error}")
                 self._index += 1
         return self._candidates[-1][1]()
-
-
-def _labels(logits: np.ndarray) -> np.ndarray:
-    """(batch, *roi): the class of each voxel, as `labels_from_logits` decides."""
-    if logits.shape[1] == 1:
-        positive: np.ndarray = logits[:, 0] > 0
-        return positive
-    return logits.argmax(axis=1)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resvox.errors import InferenceError
+from resvox.inference.engines.protocol import Engine, FileRequest
 from resvox.machine import usable_threads
+
+if TYPE_CHECKING:
+    import torch
 
 
 class OnnxEngine:
@@ -54,3 +60,35 @@ class OnnxEngine:
         windows = np.ascontiguousarray(windows, np.float32)
         answer: np.ndarray = self._session.run([self._output], {self._input: windows})[0]
         return answer
+
+
+def engine_of_file(request: FileRequest) -> Engine:
+    """The exported network as an engine.
+
+    Raises:
+        InferenceError: another precision than float32.
+    """
+    if request.precision != "float32":
+        raise InferenceError(
+            f"precision={request.precision!r} with ONNX Runtime",
+            expected="'float32', as it was exported",
+            fix="engine='openvino'",
+        )
+    return OnnxEngine(request.path, device=request.device)
+
+
+def write_onnx(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
+    """Write an ONNX program, with its weights inside."""
+    import torch
+
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        dynamic_shapes=sizes,  # type: ignore[arg-type]
+        input_names=["image"],
+        output_names=["logits"],
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path), external_data=False)

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resvox.errors import InferenceError
+from resvox.files import sha256_of
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
+from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
 from resvox.machine import usable_threads
 
 if TYPE_CHECKING:
@@ -154,11 +156,44 @@ def from_file(path: str | os.PathLike[str]) -> Any:
     return the_core().read_model(Path(path))
 
 
-def is_installed() -> bool:
-    """Whether OpenVINO can be imported."""
-    import importlib.util
+def engine_of_network(request: NetworkRequest) -> Engine:
+    """The engine for a network in torch."""
+    return OpenVinoEngine(
+        lambda: from_torch(request.module(), request.roi_size, request.in_channels),
+        roi_size=request.roi_size,
+        in_channels=request.in_channels,
+        precision=request.precision,
+        fingerprint=request.fingerprint,
+    )
 
-    return importlib.util.find_spec("openvino") is not None
+
+def engine_of_file(request: FileRequest) -> Engine:
+    """The engine for an ``.xml`` or ``.onnx`` file."""
+    return OpenVinoEngine(
+        lambda: from_file(request.path),
+        roi_size=request.roi_size,
+        in_channels=request.in_channels,
+        precision=request.precision,
+        fingerprint=fingerprint_of_model(request.path),
+    )
+
+
+def fingerprint_of_model(path: str | os.PathLike[str]) -> str:
+    """A digest of a network in one file, or in two: OpenVINO's ``.xml`` describes it, its weights are in ``.bin``."""
+    weights = Path(path).with_suffix(".bin")
+    return sha256_of(path) + (sha256_of(weights) if weights.exists() else "")
+
+
+def write_openvino(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
+    """Write an ``.xml`` with its weights beside it, in ``.bin``."""
+    import openvino
+
+    openvino.save_model(converted(module, example), path, compress_to_fp16=False)
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a type of device multiplies bfloat16 itself, as OpenVINO sees it."""
+    return device == "cpu" and computes_in_bfloat16()
 
 
 def computes_in_bfloat16() -> bool:

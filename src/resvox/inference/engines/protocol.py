@@ -1,18 +1,78 @@
-"""What an engine is."""
+"""What an engine is, and what it is made from."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Anything that answers a batch of windows; a plain function will do.
+    """Computes the outputs of a network for a batch of windows or images.
 
-    ``(batch, channels, *roi)`` float32 in, ``(batch, classes, *roi)`` float32 logits out, both numpy. Those of this
-    package also say what they are: ``name``, ``device``, ``precision``.
+    ``(batch, channels, *roi)`` float32 in; ``(batch, classes, *roi)`` float32 out, or ``(batch, classes)`` of a
+    classifier; both NumPy. An output may be overwritten by the next call.
     """
 
+    @property
+    def name(self) -> str:
+        """As in the table of engines, such as "openvino"."""
+
+    @property
+    def device(self) -> object:
+        """Where it computes; its text is such as "cpu" or "cuda:0"."""
+
+    @property
+    def precision(self) -> str:
+        """ "float32", "bfloat16" or "float16"."""
+
     def __call__(self, windows: np.ndarray, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRequest:
+    """From what an engine for a network in torch is made.
+
+    Args:
+        module: loads the network; called only where nothing compiled is in the cache.
+        roi_size: the spatial size that every call will have.
+        in_channels: channels of a window.
+        device: where to compute.
+        precision: "float32", "bfloat16" or "float16"; also "auto" for the reference engine.
+        fingerprint: identifies the network, so that its compiled form can be kept; None keeps nothing.
+        notify: called with a line of text where the engine goes on in another way, such as with smaller batches.
+    """
+
+    module: Callable[[], torch.nn.Module]
+    roi_size: tuple[int, ...]
+    in_channels: int
+    device: torch.device
+    precision: str
+    fingerprint: str | None
+    notify: Callable[[str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRequest:
+    """From what an engine for an exported network is made; other fields as in `NetworkRequest`.
+
+    Args:
+        path: the exported network.
+        format: its export format, as in the table of engines.
+        device: "auto", or the name of a device.
+    """
+
+    path: str | os.PathLike[str]
+    format: str
+    roi_size: tuple[int, ...]
+    in_channels: int
+    device: str
+    precision: str
+    notify: Callable[[str], object] | None

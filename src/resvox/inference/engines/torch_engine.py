@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from resvox.errors import InferenceError
+from resvox.inference.engines.cuda_graph import CudaGraph, is_out_of_memory
+from resvox.inference.engines.protocol import Engine, NetworkRequest
+from resvox.inference.engines.table import PRECISIONS
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 # By number of axes, of (batch, channels, *roi) and of a convolution's (out, in, *kernel) alike.
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -147,7 +149,7 @@ class TorchEngine:
             logits = _first_output(self._graph(self.module, moved) if self._graph else self.module(moved))
             return np.ascontiguousarray(logits.to(device="cpu", dtype=torch.float32).numpy())
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         # Outside of the except block: there, the traceback would keep every activation alive.
         return None
@@ -168,85 +170,33 @@ class TorchEngine:
         )
 
 
-class ExportedModule(torch.nn.Module):
-    """A network of `torch.export.load`, which itself refuses `eval`: it was exported for prediction."""
-
-    def __init__(self, exported: torch.nn.Module) -> None:
-        super().__init__()
-        self._call = [exported]  # in a list, so that it is no sub-module: its modes cannot be set
-
-    def forward(self, windows: torch.Tensor) -> object:
-        return self._call[0](windows)
-
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ExportedModule:
-        self._call[0]._apply(fn, recurse)  # moved to the device that this is moved to
-        return self
+def engine_of_network(request: NetworkRequest) -> Engine:
+    """An engine made for one window: folded, its weights in the precision, on CUDA recorded as a graph."""
+    return TorchEngine(
+        request.module(),
+        device=request.device,
+        precision=request.precision,
+        roi_size=request.roi_size,
+        notify=request.notify,
+    )
 
 
-def load_exported(path: str | os.PathLike[str], kind: str) -> torch.nn.Module:
-    """The network of a TorchScript (``.pt``) or ``torch.export`` (``.pt2``) file, in eval mode.
+def reference_engine(request: NetworkRequest) -> Engine:
+    """The module as it is."""
+    return TorchEngine(request.module(), device=request.device, precision=request.precision, notify=request.notify)
 
-    Raises:
-        InferenceError: a file that torch does not read.
-    """
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a type of device ("cpu", "cuda") multiplies bfloat16 itself; older cards emulate it, slowly."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch announces the end of TorchScript at every load
-            if kind == "torchscript":
-                module: torch.nn.Module = torch.jit.load(os.fspath(path), map_location="cpu").eval()
-                return module
-            return ExportedModule(torch.export.load(os.fspath(path)).module()).eval()
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise InferenceError(
-            f"not read as {kind} ({str(error).splitlines()[0]})",
-            expected="a network that resvox export wrote",
-            fix="export it again with the torch of this machine",
-            path=path,
-        ) from error
-
-
-class CudaGraph:
-    """A pass recorded once a shape and replayed: its inputs and outputs stay in one place on the card.
-
-    Where recording fails (an operation that waits for the card, memory) the passes run as usual, and that is said.
-    """
-
-    def __init__(self, *, notify: Callable[[str], object]) -> None:
-        self._notify = notify
-        self._shape: torch.Size | None = None
-        self._off = False
-
-    def __call__(self, module: torch.nn.Module, windows: torch.Tensor) -> object:
-        if self._off:
-            return module(windows)
-        if windows.shape != self._shape:
-            if self._shape is not None:  # the last, smaller batch of a scan is not worth a second recording
-                return module(windows)
-            try:
-                self._record(module, windows)
-            except RuntimeError as error:
-                self._shape = None
-                if _is_out_of_memory(error):
-                    raise  # the engine goes on with smaller batches, which may be recorded
-                self._off = True
-                self._notify(f"no CUDA graph ({str(error).splitlines()[0]}); going on without")
-                return module(windows)
-        self._input.copy_(windows)
-        self._recorded.replay()
-        return self._output
-
-    def _record(self, module: torch.nn.Module, windows: torch.Tensor) -> None:
-        self._input = windows.clone(memory_format=torch.preserve_format)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # the libraries choose their algorithms before anything is recorded
-            for _ in range(3):
-                module(self._input)
-        torch.cuda.current_stream().wait_stream(side)
-        self._recorded = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._recorded):
-            self._output = module(self._input)
-        self._shape = windows.shape
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return bool(set(text.split()) & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def _lay_channels_last(module: torch.nn.Module) -> None:
@@ -314,13 +264,6 @@ def _choose_precision(precision: str, device: torch.device) -> str:
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # The CPU's allocator, cuDNN and Apple's backend raise a bare RuntimeError; only their words tell.
-    text = str(error).lower()
-    words = ("out of memory", "not enough memory", "can't allocate memory", "cudnn_status_alloc_failed")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in text for word in words)
-
-
 def warn(line: str) -> None:
-    """A ``RuntimeWarning``, for who gave no ``notify``."""
+    """The default notify: emit a ``RuntimeWarning``."""
     warnings.warn(line, RuntimeWarning, stacklevel=2)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 import resvox
 from resvox import workflow
 from resvox.errors import EvaluationError, InferenceError, WeightsError
 from resvox.prediction.regressor import Regressor
 from resvox.volumes import Volume, read_volume, write_volume
+from resvox.weights import read_header
 
 
 class DoubleEngine:
     """Instead of a network: twice what it sees."""
 
-    device, precision = "cpu", "float32"
+    name, device, precision = "double", "cpu", "float32"
 
     def __init__(self, module, **options):
         pass
@@ -66,18 +67,26 @@ def test_an_exported_network_gives_the_values_of_the_model(regressor_file, write
     np.testing.assert_allclose(made[1], made[0], rtol=1e-4, atol=1e-4)
 
 
-def test_models_for_values_are_not_averaged_as_labels(regressor_file, tmp_path):
-    for fold in ("fold_0", "fold_1"):
-        (tmp_path / "folds" / fold).mkdir(parents=True)
-        shutil.copy(regressor_file, tmp_path / "folds" / fold / "model.safetensors")
-    for model in (tmp_path / "folds", [regressor_file], [regressor_file, regressor_file]):
-        with pytest.raises(WeightsError, match=r"model\.safetensors: a model for regression; expected .*segmentation"):
-            workflow.predict(model, tmp_path, tmp_path / "out")
+def test_the_values_of_several_models_are_averaged(regressor_file, write_scan, tmp_path):
+    scan, folds = write_scan(tmp_path / "a.nii.gz"), []
+    metadata = read_header(regressor_file).metadata
+    for fold in range(2):
+        network = resvox.load_model(regressor_file)
+        with torch.no_grad():
+            next(p for name, p in network.named_parameters() if name.endswith("bias")).add_(fold + 1)
+        folds.append(tmp_path / "folds" / f"fold_{fold}" / "model.safetensors")
+        resvox.save_model(network, folds[-1], metadata=metadata)
+    alone = [Regressor([fold], engine="torch").predict(read_volume(scan)).volume.array for fold in folds]
+    assert np.abs(alone[0] - alone[1]).max() > 0.01
+    both = Regressor(tmp_path / "folds", engine="torch").predict(read_volume(scan)).volume.array
+    np.testing.assert_allclose(both, (alone[0] + alone[1]) / 2, atol=1e-4)
+    result = workflow.predict(folds, scan, tmp_path / "out", engine="torch")
+    np.testing.assert_allclose(read_volume(result.cases[0].path).array, both, atol=1e-4)
 
 
 @pytest.fixture
 def doubled(monkeypatch):
-    monkeypatch.setattr("resvox.inference.TorchEngine", DoubleEngine, raising=False)
+    monkeypatch.setattr("resvox.inference.engines.make_engine", DoubleEngine, raising=False)
 
 
 def test_values_lie_on_the_grid_of_the_scan_in_their_units(regressor_file, doubled, write_scan, tmp_path):

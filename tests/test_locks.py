@@ -1,4 +1,4 @@
-"""Claims: one winner, stale ones taken over, nothing left behind."""
+"""Locks on cases: one owner, stale ones taken over, nothing left behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from resvox import locks as claims_module
+import resvox.locks as claims_module
 from resvox.locks import Claims
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,8 @@ import numpy as np
 import pytest
 
 from resvox.errors import InferenceError
+from resvox.locks import Claims
+from resvox.prediction import batch
 from resvox.workflow import predict
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -105,18 +109,45 @@ def test_two_processes_share_a_folder_and_do_each_case_once(start_python, make_m
     assert not (tmp_path / "out" / ".claims").exists()
 
 
-def test_a_case_that_another_process_is_doing_is_left_to_it(make_model, write_scan, tmp_path):
-    from resvox.locks import Claims
-
+def test_a_case_that_another_process_does_not_finish_is_reported(make_model, write_scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "PATIENCE_SECONDS", 0)
     scan = write_scan(tmp_path / "a.nii.gz")
     with Claims(tmp_path / "out") as other:
         assert other.take("a.nii.gz")
         result = predict(make_model(), scan, tmp_path / "out")
     assert [case.status for case in result.cases] == ["elsewhere"]
-    assert result.ok
-    assert str(result) == "1 being done by another process"
+    assert not result.ok
+    assert str(result) == "1 left to another process"
     assert f"process {os.getpid()}" in result.cases[0].reason
     assert not (tmp_path / "out" / "a.nii.gz").exists()
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_a_case_of_another_process_is_waited_for_and_done_where_that_one_ends(
+    make_model, write_scan, tmp_path, monkeypatch, finishes
+):
+    monkeypatch.setattr(batch, "QUIET_SECONDS", 0.0)
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in "ab"]
+    done = tmp_path / "done"
+    predict(make_model(), scans, done)
+    notes, seen = [], []
+
+    def other_process(text):  # it ends while this one waits
+        notes.append(text)
+        if finishes:
+            shutil.copy(done / "a.nii.gz", tmp_path / "out" / "a.nii.gz")
+            line = (done / "predict.jsonl").read_text().splitlines()[0]
+            with (tmp_path / "out" / "predict.jsonl").open("a") as log:
+                log.write(line + "\n")
+        other.release("a.nii.gz")
+
+    with Claims(tmp_path / "out") as other:
+        assert other.take("a.nii.gz")
+        result = predict(make_model(), scans, tmp_path / "out", on_note=other_process, on_case=seen.append)
+    assert [case.status for case in result.cases] == ["present" if finishes else "written", "written"]
+    assert result.ok
+    assert [case.id for case in seen] == ["b", "a"]
+    assert re.fullmatch(rf"waiting for a, which process {os.getpid()} on \S+ is doing", notes[0])
 
 
 def test_overwriting_does_not_redo_what_a_process_beside_has_just_redone(make_model, write_scan, tmp_path):
@@ -159,7 +190,7 @@ def test_a_process_that_is_killed_is_told(make_model, write_scan, tmp_path, monk
     import resvox.prediction.processes as processes
 
     monkeypatch.setattr(processes, "_work", _die)
-    with pytest.raises(InferenceError, match=r"exit code 9 and no word.*fewer --processes"):
+    with pytest.raises(InferenceError, match=r"exit code 9 without a result.*fewer --processes"):
         predict(make_model(), write_scan(tmp_path / "a.nii.gz"), tmp_path / "out", processes=2, engine="torch")
     assert (tmp_path / "out" / "a.nii.gz").exists()
 

@@ -13,7 +13,6 @@ import resvox
 from resvox import workflow
 from resvox.errors import EvaluationError, InferenceError, PlanError, WeightsError
 from resvox.locks import Claims
-from resvox.prediction.classes import find_images
 from resvox.prediction.classifier import Classifier
 from resvox.volumes import Volume
 
@@ -131,11 +130,14 @@ def test_an_image_that_cannot_be_used_is_told_and_the_others_are_done(classifier
     assert len(table_of(tmp_path / "out")) == 5
 
 
-def test_a_chunk_of_another_process_is_left_to_it(classifier_file, pictures, tmp_path):
-    with Claims(tmp_path / "out") as claims:
-        claims.take("images-0")
+def test_a_chunk_of_another_process_that_does_not_finish_is_reported(classifier_file, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("resvox.prediction.batch.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("resvox.prediction.results.TableResults.lock_name", lambda self, cases: f"x-{cases[0].id}")
+    with Claims(tmp_path / "out") as locks:
+        assert locks.take("x-3")
         result = workflow.predict(classifier_file, pictures, tmp_path / "out")
     assert statuses(result) == ["elsewhere"] * 2 + ["written"] * 3
+    assert not result.ok
     assert len(table_of(tmp_path / "out")) == 3
 
 
@@ -153,10 +155,10 @@ def test_what_a_classifier_has_no_use_for_is_refused(classifier_file, pictures, 
         workflow.predict(classifier_file, pictures, tmp_path / "out", mirror=True)
     with pytest.raises(WeightsError, match=r"a model for segmentation; expected .* --task classification"):
         Classifier(make_model())
-    with pytest.raises(InferenceError, match="3 dimensions and 1 channels; expected 2 dimensions and 1 channels"):
+    with pytest.raises(InferenceError, match="a 3D image; expected a 2D image"):
         Classifier(classifier_file).classify(Volume(np.zeros((4, 4, 4)), spacing_mm=(1, 1, 1)))
     with pytest.raises(InferenceError, match="no images"):
-        find_images([], 1, None)
+        workflow.predict(classifier_file, [], tmp_path / "out")
     with pytest.raises(PlanError, match=r"encoder='resnet18' for a classification.*--model resnet18"):
         workflow.train(write_npz(tmp_path / "s.npz"), tmp_path / "run", task="classification", encoder="resnet18")
 

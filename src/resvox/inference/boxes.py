@@ -1,0 +1,180 @@
+"""The walk of finished slices over the scan's grid, box by box, on the way back from the network's grid.
+
+The two grids are aligned, so linear interpolation is one axis after the other, and a box of voxels needs only the
+slices that touch it. What is done with a box (labels, probabilities, values) is for the caller to say.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from resvox.errors import InferenceError
+from resvox.inference.streaming import FinishedSlice
+from resvox.preprocessing import Crop, Pad, Prepared, Reorient, Respace
+
+BOX = (8, 24, 24)  # intervals between voxels of the network's grid that are restored together
+Array = np.ndarray[Any, Any]
+Span = tuple[tuple[int, int], ...]  # start and stop of a box along each axis of the unpadded volume
+Targets = tuple[slice, ...]  # its voxels on the scan's grid, reoriented and cropped
+
+
+@dataclass(frozen=True)
+class AxisWeights:
+    """Linear interpolation along one axis: target ``t`` is ``first * array[low[t]] + second * array[low[t] + 1]``.
+
+    ``low`` never falls; beyond the outermost voxels the edge is repeated.
+    """
+
+    low: Array
+    first: Array
+    second: Array
+
+    @staticmethod
+    def of(source: int, target: int, *, spacing: float, start: float) -> AxisWeights:
+        """Targets at ``start + spacing * t`` in voxels of an axis of ``source`` voxels."""
+        place = np.clip(start + spacing * np.arange(target), 0, source - 1)
+        near = np.rint(place)
+        place = np.where(np.abs(place - near) < 1e-6, near, place)  # a grid read from a file is off by rounding
+        low = np.clip(np.floor(place).astype(np.intp), 0, max(source - 2, 0))
+        second = (place - low).astype(np.float32)
+        return AxisWeights(low, np.float32(1) - second, second)
+
+    def targets(self, start: int, stop: int) -> slice:
+        """The targets whose lower neighbour lies in ``[start, stop)``."""
+        return slice(int(np.searchsorted(self.low, start)), int(np.searchsorted(self.low, stop)))
+
+
+class BoxWalk:
+    """Cuts finished slices into boxes.
+
+    Args:
+        prepared: how the scan became what the network saw.
+        threads: that work on boxes.
+
+    Raises:
+        InferenceError: steps that are not known to keep the axes apart (`can_restore` tells).
+    """
+
+    def __init__(self, prepared: Prepared, *, threads: int) -> None:
+        if not can_restore(prepared):
+            raise InferenceError(
+                "preprocessing whose steps are not known here",
+                expected="reorient, crop, respace and pad, each at most once and in this order",
+                fix="Prepared.restore_labels",
+            )
+        self.prepared, self.threads = prepared, threads
+        self.box, self.axes = _geometry(prepared)
+        self.seconds = 0.0  # spent on boxes; the waiting for slices is not counted
+
+    def run(self, slices: Iterable[FinishedSlice], work: Callable[[Array, Span, Targets], None]) -> None:
+        """Call ``work`` with (channels, *box), its span and its targets, for every box, from several threads."""
+        inner = self.box[0]
+        with ThreadPoolExecutor(self.threads) as pool:
+            held: list[FinishedSlice] = []  # what boxes still need
+            for each in slices:
+                if held and each.start != held[0].start:  # the next tile begins
+                    held = []
+                if inner.start <= each.index < inner.stop:
+                    held.append(each)
+                    if len(held) == BOX[0] + 1 or each.index == inner.stop - 1:
+                        start = time.perf_counter()
+                        self._slab(held, work, pool)
+                        self.seconds += time.perf_counter() - start
+                        held = held[-1:]
+
+    def _slab(
+        self,
+        slices: list[FinishedSlice],
+        work: Callable[[Array, Span, Targets], None],
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        """All boxes between slices that follow each other."""
+        starts = (slices[0].index, slices[0].start, 0)
+        sizes = (len(slices), *slices[0].logits.shape[1:])
+        spans = []
+        for inner, start, size, step in zip(self.box, starts, sizes, BOX, strict=False):
+            begin = max(start, inner.start) - inner.start
+            # Between voxels there is one interval less; an axis of one voxel has one all the same.
+            end = min(start + size, inner.stop) - inner.start - (inner.stop - inner.start > 1)
+            spans.append([(at, min(at + step, end)) for at in range(begin, end, step)])
+        list(pool.map(lambda span: self._cut(slices, span, work), itertools.product(*spans)))
+
+    def _cut(self, slices: list[FinishedSlice], span: Span, work: Callable[[Array, Span, Targets], None]) -> None:
+        """One box: the voxels of the network's grid around a span, and the targets whose lower neighbours lie in it."""
+        targets = tuple(axis.targets(low, high) for axis, (low, high) in zip(self.axes, span, strict=True))
+        if any(each.stop <= each.start for each in targets):
+            return
+        starts = (slices[0].index, slices[0].start, 0)
+        first, *rest = (
+            slice(low + inner.start - start, min(high + 1 + inner.start, inner.stop) - start)
+            for (low, high), inner, start in zip(span, self.box, starts, strict=False)
+        )
+        work(np.stack([each.logits[(slice(None), *rest)] for each in slices[first]], axis=1), span, targets)
+
+    def interpolated(self, box: Array, span: Span, targets: Targets) -> Array:
+        """(k, *box) on the targets: last axis first, while there is least to do."""
+        for axis in reversed(range(len(span))):
+            weights, place = self.axes[axis], targets[axis]
+            low = weights.low[place] - span[axis][0]
+            high = np.minimum(low + 1, box.shape[1 + axis] - 1)
+            shape = (-1, *(1 for _ in range(box.ndim - 2 - axis)))
+            first, second = weights.first[place].reshape(shape), weights.second[place].reshape(shape)
+            upper = box.take(high, axis=1 + axis)
+            upper *= second
+            box = box.take(low, axis=1 + axis)
+            box *= first
+            box += upper
+        return box
+
+    def inner(self, array: Array) -> Array:
+        """A view of the scan's array: reoriented, and cropped as the network's volume was."""
+        view = array[np.newaxis]
+        for step in self.prepared.steps:
+            if isinstance(step, (Reorient, Crop)):
+                view = step.forward(view, "labels")
+        return view[0]
+
+    def whole(self, scores: Array) -> Array:
+        """(channels, *inner) brought back to the scan's axes and size.
+
+        Where the scan was cropped, channel 0 has its highest value and the others their lowest, as
+        `Prepared.restore_scores` fills: class 0 wins there.
+        """
+        for step in reversed(self.prepared.steps):
+            if isinstance(step, (Reorient, Crop)):
+                scores = step.inverse(scores, "scores")
+        return np.ascontiguousarray(scores)
+
+
+def can_restore(prepared: Prepared) -> bool:
+    """Whether the steps are reorient, crop, respace, pad, each at most once, in this order."""
+    kinds = [type(step) for step in prepared.steps]
+    order = [kind for kind in (Reorient, Crop, Respace, Pad) if kind in kinds]
+    return kinds == order
+
+
+def _geometry(prepared: Prepared) -> tuple[tuple[slice, ...], tuple[AxisWeights, ...]]:
+    """Where the unpadded volume lies in the network's, and how each of its axes is interpolated."""
+    dims = prepared.grid.spatial_dims
+    inner = tuple(slice(0, size) for size in prepared.grid.shape)
+    source = target = prepared.grid
+    for step in prepared.steps:
+        if isinstance(step, Pad):
+            inner, source = step.box[1:], step.source
+            target = source
+    for step in prepared.steps:
+        if isinstance(step, Respace):
+            source, target = step.target, step.source
+    start = source.index(target.world_mm([0] * dims))
+    axes = []
+    for axis in range(dims):
+        spacing = target.spacing_mm[axis] / source.spacing_mm[axis]
+        axes.append(AxisWeights.of(source.shape[axis], target.shape[axis], spacing=spacing, start=float(start[axis])))
+    return inner, tuple(axes)

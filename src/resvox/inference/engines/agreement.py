@@ -1,0 +1,160 @@
+"""When two engines agree: the measure of the accuracy guard, one per kind of output.
+
+With ``precision="auto"`` an engine is used only if it agrees with plain torch in float32:
+
+- segmentation: at most 0.1 % of the voxels of a window that holds foreground get another label. bfloat16 is tried.
+- classification: every image of the first batch gets the same class, and no probability moves by more than 0.01.
+  bfloat16 is tried on CUDA alone: on a processor whole images are fast enough, and probabilities keep their digits.
+- regression: in the first window that is not uniform, values differ by at most 0.1 % of their standard deviation in
+  training (root mean square), and none by more than 1 % of it. bfloat16, which holds two to three digits, is not tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from resvox.inference.engines.protocol import Engine
+from resvox.inference.reduction import probabilities_from_logits
+
+LABELS_CHANGED = 1e-3  # share of a window's voxels
+PROBABILITY_MOVED = 0.01
+VALUES_RMS = 1e-3  # in standard deviations of the training values, which is the unit of the network's outputs
+VALUES_LARGEST = 1e-2
+
+
+class Agreement(Protocol):
+    """Compares the outputs of an engine with those of a reference.
+
+    ``bfloat16_on``: types of devices on which bfloat16 is tried with ``precision="auto"``.
+    """
+
+    bfloat16_on: tuple[str, ...]
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference with which an engine is used."""
+
+    def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
+        """Whether these windows tell a good engine from a bad one."""
+
+    def expected(self, reference: Engine, windows: np.ndarray) -> np.ndarray:
+        """What is kept of the reference's output for the comparison."""
+
+    def difference(self, output: np.ndarray, expected: np.ndarray) -> float:
+        """How far an engine's output is from what was expected; at least 0."""
+
+    def describe(self, difference: float) -> str:
+        """What an engine with this difference would do, for a message."""
+
+
+@runtime_checkable
+class LabelsAlone(Protocol):
+    """An engine that can compute labels without handing out logits."""
+
+    def labels(self, windows: np.ndarray, /) -> np.ndarray: ...
+
+
+class LabelAgreement:
+    """Of label maps: the share of a window's voxels with another label.
+
+    Args:
+        labels_of: the classes (batch, *roi) of an output; by default those of the largest logits.
+    """
+
+    tolerance = LABELS_CHANGED
+    bfloat16_on: tuple[str, ...] = ("cpu", "cuda")
+
+    def __init__(self, labels_of: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self._labels_of = labels_of or labels_of_logits
+        self._is_plain = labels_of is None
+
+    def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
+        """Whether there is foreground."""
+        return bool(self._labels_of(output).any())
+
+    def expected(self, reference: Engine, windows: np.ndarray) -> np.ndarray:
+        """Labels alone: with many classes two outputs are gigabytes."""
+        if self._is_plain and isinstance(reference, LabelsAlone):
+            return reference.labels(windows)
+        return self._labels_of(reference(windows))
+
+    def difference(self, output: np.ndarray, expected: np.ndarray) -> float:
+        """The share of voxels with another label."""
+        return float(np.mean(self._labels_of(output) != expected))
+
+    def describe(self, difference: float) -> str:
+        """In percent."""
+        return f"would change {100 * difference:.2f} % of the labels of a window"
+
+
+class ClassAgreement:
+    """Of whole images: the largest change of a probability; 1 where an image gets another class."""
+
+    tolerance = PROBABILITY_MOVED
+    bfloat16_on: tuple[str, ...] = ("cuda",)
+
+    def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
+        """Every batch does."""
+        return True
+
+    def expected(self, reference: Engine, windows: np.ndarray) -> np.ndarray:
+        """(batch, classes) probabilities."""
+        return _chances(reference(windows))
+
+    def difference(self, output: np.ndarray, expected: np.ndarray) -> float:
+        """Between 0 and 1."""
+        found = _chances(output)
+        if (_classes(found) != _classes(expected)).any():
+            return 1.0
+        return float(np.abs(found - expected).max())
+
+    def describe(self, difference: float) -> str:
+        """Another class, or how far a probability moves."""
+        if difference >= 1:
+            return "would give an image another class"
+        return f"would move a probability by {difference:.3f}"
+
+
+class ValueAgreement:
+    """Of values: the root mean square difference, in standard deviations of the training values."""
+
+    tolerance = VALUES_RMS
+    bfloat16_on: tuple[str, ...] = ()
+
+    def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
+        """Whether the windows are not uniform."""
+        return bool(windows.min() != windows.max())
+
+    def expected(self, reference: Engine, windows: np.ndarray) -> np.ndarray:
+        """A copy of the values."""
+        return np.array(reference(windows), np.float32)
+
+    def difference(self, output: np.ndarray, expected: np.ndarray) -> float:
+        """The root mean square, or a tenth of the largest difference where that is more."""
+        off = np.abs(output - expected)
+        return max(float(np.sqrt(np.mean(np.square(off)))), float(off.max()) * VALUES_RMS / VALUES_LARGEST)
+
+    def describe(self, difference: float) -> str:
+        """In percent of the standard deviation."""
+        return f"would change values by {100 * difference:.2f} % of their standard deviation"
+
+
+def labels_of_logits(logits: np.ndarray) -> np.ndarray:
+    """(batch, *roi): the class of each voxel, as `resvox.inference.labels_from_logits` decides."""
+    if logits.shape[1] == 1:
+        positive: np.ndarray = logits[:, 0] > 0
+        return positive
+    return logits.argmax(axis=1)
+
+
+def _chances(logits: np.ndarray) -> np.ndarray:
+    return probabilities_from_logits(logits.T).T
+
+
+def _classes(chances: np.ndarray) -> np.ndarray:
+    """(batch,): the most probable class; of a single one whether it is more probable than not."""
+    found: np.ndarray = chances.argmax(axis=1) if chances.shape[1] > 1 else chances[:, 0] > 0.5
+    return found

@@ -1,0 +1,59 @@
+"""A pass of a network recorded once on a CUDA card and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+
+class CudaGraph:
+    """A pass recorded once a shape and replayed: its inputs and outputs stay in one place on the card.
+
+    Where recording fails (an operation that waits for the card, memory) the passes run as usual, and that is said.
+    """
+
+    def __init__(self, *, notify: Callable[[str], object]) -> None:
+        self._notify = notify
+        self._shape: torch.Size | None = None
+        self._off = False
+
+    def __call__(self, module: torch.nn.Module, windows: torch.Tensor) -> object:
+        if self._off:
+            return module(windows)
+        if windows.shape != self._shape:
+            if self._shape is not None:  # the last, smaller batch of a scan is not worth a second recording
+                return module(windows)
+            try:
+                self._record(module, windows)
+            except RuntimeError as error:
+                self._shape = None
+                if is_out_of_memory(error):
+                    raise  # the engine goes on with smaller batches, which may be recorded
+                self._off = True
+                self._notify(f"no CUDA graph ({str(error).splitlines()[0]}); going on without")
+                return module(windows)
+        self._input.copy_(windows)
+        self._recorded.replay()
+        return self._output
+
+    def _record(self, module: torch.nn.Module, windows: torch.Tensor) -> None:
+        self._input = windows.clone(memory_format=torch.preserve_format)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # the libraries choose their algorithms before anything is recorded
+            for _ in range(3):
+                module(self._input)
+        torch.cuda.current_stream().wait_stream(side)
+        self._recorded = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._recorded):
+            self._output = module(self._input)
+        self._shape = windows.shape
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch says that the device's memory did not suffice."""
+    # The CPU's allocator, cuDNN and Apple's backend raise a bare RuntimeError; only their words tell.
+    text = str(error).lower()
+    words = ("out of memory", "not enough memory", "can't allocate memory", "cudnn_status_alloc_failed")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in text for word in words)

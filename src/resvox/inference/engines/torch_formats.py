@@ -1,0 +1,67 @@
+"""Networks that torch itself exports and runs: TorchScript and torch.export."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from resvox.errors import InferenceError
+from resvox.inference.engines.protocol import Engine, FileRequest
+from resvox.inference.engines.torch_engine import TorchEngine
+
+
+class ExportedModule(torch.nn.Module):
+    """A network of `torch.export.load`, which itself refuses `eval`: it was exported for prediction."""
+
+    def __init__(self, exported: torch.nn.Module) -> None:
+        super().__init__()
+        self._call = [exported]  # in a list, so that it is no sub-module: its modes cannot be set
+
+    def forward(self, windows: torch.Tensor) -> object:
+        return self._call[0](windows)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ExportedModule:
+        self._call[0]._apply(fn, recurse)  # moved to the device that this is moved to
+        return self
+
+
+def engine_of_file(request: FileRequest) -> Engine:
+    """The exported network as an engine."""
+    module = load_exported(request.path, request.format)
+    return TorchEngine(module, device=request.device, precision=request.precision, notify=request.notify)
+
+
+def load_exported(path: str | os.PathLike[str], kind: str) -> torch.nn.Module:
+    """The network of a TorchScript (``.pt``) or ``torch.export`` (``.pt2``) file, in eval mode.
+
+    Raises:
+        InferenceError: a file that torch does not read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch announces the end of TorchScript at every load
+            if kind == "torchscript":
+                module: torch.nn.Module = torch.jit.load(os.fspath(path), map_location="cpu").eval()
+                return module
+            return ExportedModule(torch.export.load(os.fspath(path)).module()).eval()
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        raise InferenceError(
+            f"not read as {kind} ({str(error).splitlines()[0]})",
+            expected="a network that resvox export wrote",
+            fix="export it again with the torch of this machine",
+            path=path,
+        ) from error
+
+
+def write_torchscript(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
+    """Write a scripted module."""
+    torch.jit.script(module).save(str(path))
+
+
+def write_torch_export(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
+    """Write an exported program."""
+    torch.export.save(torch.export.export(module, (example,), dynamic_shapes=sizes), str(path))  # type: ignore[arg-type]

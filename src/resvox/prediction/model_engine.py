@@ -1,0 +1,79 @@
+"""The engine of a model: of one network or the mean of several, each trained or exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from resvox.prediction.model_files import OWN_FORMAT, ModelFile
+
+if TYPE_CHECKING:
+    from resvox.inference import Engine, LinearHead
+    from resvox.inference.engines.agreement import Agreement
+    from resvox.prediction.options import PredictOptions
+
+
+def engine_of(
+    files: Sequence[ModelFile],
+    options: PredictOptions,
+    *,
+    agreement: Agreement | None = None,
+    head: LinearHead | None = None,
+    notify: Callable[[str], object] | None = None,
+) -> Engine:
+    """The engine that computes a model's outputs.
+
+    Args:
+        files: one, or several whose outputs are averaged.
+        agreement: the measure of the accuracy guard; None is that of label maps.
+        head: the last layer, where it is applied after blending.
+        notify: called with a line of text where an engine is given up or memory runs out.
+
+    Raises:
+        InferenceError: an engine, device or precision that cannot be.
+    """
+    from resvox.inference import EnsembleEngine
+
+    engines = [_engine_of_one(each, options, agreement, head, notify) for each in files]
+    return engines[0] if len(engines) == 1 else EnsembleEngine(engines)
+
+
+def _engine_of_one(
+    file: ModelFile,
+    options: PredictOptions,
+    agreement: Agreement | None,
+    head: LinearHead | None,
+    notify: Callable[[str], object] | None,
+) -> Engine:
+    from resvox.files import sha256_of
+    from resvox.inference.engines import engine_of_file, make_engine
+    from resvox.weights import load_model
+
+    if file.format == OWN_FORMAT:
+        return make_engine(
+            lambda: load_model(file.path),
+            roi_size=file.card.input_size,
+            in_channels=file.card.in_channels,
+            engine=options.engine,
+            device=options.device,
+            precision=options.precision,
+            fingerprint=sha256_of(file.path),
+            head=head,
+            agreement=agreement,
+            notify=notify,
+        )
+    return engine_of_file(
+        file.path,
+        file.format,
+        roi_size=file.card.input_size,
+        in_channels=file.card.in_channels,
+        engine=options.engine,
+        device=options.device,
+        precision=options.precision,
+        notify=notify,
+    )
+
+
+def describe(engine: Engine) -> str:
+    """An engine in words, such as ``openvino, bfloat16, cpu``."""
+    return f"{engine.name}, {engine.precision}, {engine.device}"
