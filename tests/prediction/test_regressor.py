@@ -149,5 +149,5 @@ def test_values_are_scored_by_case(tmp_path):
     assert result.scores.scores["a"]["value"].mae == pytest.approx(1, abs=1e-4)
     assert (tmp_path / "s.json").is_file()
     assert (tmp_path / "s.csv").read_text().startswith("case,value,mae,rmse,psnr_db,ssim\na,value,")
-    with pytest.raises(EvaluationError, match=r"not a label map .*--task regression"):
+    with pytest.raises(EvaluationError, match=r"true/a\.nii\.gz: values .* not whole numbers; expected a label map"):
         workflow.evaluate(tmp_path / "made", tmp_path / "true")

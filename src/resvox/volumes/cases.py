@@ -106,39 +106,12 @@ def read_case(case: InputCase) -> Volume:
     if case.problem is not None:
         raise case.problem
     alone = len(case.paths) == 1
-    if alone and case.channels not in (None, 1):
-        return _read_all_channels(case)
     volumes = [read_volume(path, series=case.series, channels=case.channels if alone else 1) for path in case.paths]
     first = volumes[0]
     for path, volume in zip(case.paths[1:], volumes[1:], strict=True):
         _check_grid(first, volume, case.paths[0], path)
     planes = [volume.with_channel_axis().astype(np.float32, copy=False) for volume in volumes]
     return first.with_array(planes[0] if alone else np.concatenate(planes))
-
-
-def _read_all_channels(case: InputCase) -> Volume:
-    """One file that must hold several channels; where it holds one, the others are missing."""
-    path = case.paths[0]
-    try:
-        volume = read_volume(path, series=case.series, channels=case.channels)
-    except VolumeError as error:
-        if error.got != "1 channel":
-            raise
-        raise _lone_channel(path, case.channels or 1) from None
-    return volume.with_array(volume.with_channel_axis().astype(np.float32, copy=False))
-
-
-def _lone_channel(path: Path, channels: int) -> VolumeError:
-    ending = path.name[len(stem_of(path)) :]
-    match = CHANNEL_SUFFIX.match(stem_of(path))
-    name = match["case"] if match else stem_of(path)
-    lost = 1 if match is None or int(match["channel"]) == 0 else 0
-    return VolumeError(
-        "1 channel",
-        expected=f"{channels}" + (f"; {name}_{lost:04d}{ending} is missing beside it" if match else ""),
-        fix=f"one file per channel: {name}_0000{ending}, {name}_0001{ending}, ...",
-        path=path,
-    )
 
 
 def _cases_in_folder(
