@@ -1,4 +1,4 @@
-"""A walk asked for in words: ``norm=group`` and ``1,3,214,214`` as a shell hands them over."""
+"""Options and shapes as text, such as ``norm=group`` and ``1,3,214,214`` from a command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
     """``"1,3,214,214"`` or ``"1x3x214x214"`` as numbers.
 
     Raises:
-        BlueprintError: something that is no list of whole numbers.
+        BlueprintError: something that is not a list of whole numbers.
     """
     try:
         return tuple(int(part) for part in text.replace("x", ",").split(","))
@@ -29,7 +29,7 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     """``["norm=group", "strides=1,2,2,2,2"]`` as arguments: numbers, tuples, true, false and none; else the text.
 
     Raises:
-        BlueprintError: a word without ``=``, or a name said twice.
+        BlueprintError: a word without ``=``, or a name given twice.
     """
     options: dict[str, Any] = {}
     for text in texts:

@@ -32,10 +32,13 @@ def convert(
         typer.Argument(metavar="[OPTION=VALUE]...", help="Of the network, where the file leaves them open."),
     ] = None,
     to: Annotated[
-        str, typer.Option(help="torch, keras, or the peer that shall read it (torchvision, timm, monai, ...).")
+        str,
+        typer.Option(
+            help="torch, keras, or the library that is to read it, such as torchvision or smp; another word lists them."
+        ),
     ] = "torch",
     peer: Annotated[
-        str | None, typer.Option(help="Whose weights FILE holds, where names do not say.", rich_help_panel=MODEL)
+        str | None, typer.Option(help="The library that wrote FILE, where names do not show it.", rich_help_panel=MODEL)
     ] = None,
     first_conv: Annotated[
         str, typer.Option(help="Other input channels: sum, repeat or first.", rich_help_panel=ADAPT)

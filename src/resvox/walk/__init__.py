@@ -1,6 +1,6 @@
-"""A network told step by step, from its blueprint alone.
+"""A step-by-step table of a network, from its blueprint alone.
 
-The room is called ``walk`` so that ``resvox.walkthrough`` is the function and never this folder.
+The package is called ``walk`` so that ``resvox.walkthrough`` is always the function and never this package.
 """
 
 from resvox.catalog.text_options import parse_options, parse_shape

@@ -1,4 +1,4 @@
-"""A walk shown: for a terminal, as Markdown, as HTML, as plain data."""
+"""A walkthrough for a terminal, as Markdown, as HTML, and as plain data."""
 
 from __future__ import annotations
 
@@ -6,19 +6,44 @@ import html
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
 
-from resvox.blueprint import Stage
-
-if TYPE_CHECKING:
-    from resvox.walk.walkthrough import Walkthrough
+from resvox.blueprint import Blueprint, Stage
 
 FLOAT32_BYTES = 4
 COLUMNS = ("Step", "Operation", "Input", "Output", "Parameters", "FLOPs", "Memory", "Field", "Stride")
 TEXT_COLUMNS = 4  # the others are figures and stand to the right
+
+
+class Walk(Protocol):
+    """A network's steps for one input, with their sums: what `resvox.walk.Walkthrough` is."""
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """The network."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(batch, channels, \\*size)."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The steps."""
+
+    @property
+    def parameters(self) -> int:
+        """Learned values of all steps."""
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the whole batch."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of everything that the operations write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +54,7 @@ class Line:
     cells: tuple[str, ...]
 
 
-def lines(walk: Walkthrough, depth: int | None) -> list[Line]:
+def lines(walk: Walk, depth: int | None) -> list[Line]:
     """The rows down to that depth; ``None``: the stages, and in them what consists of several operations."""
     found: list[Line] = []
     for number, stage in enumerate(walk.stages, start=1):
@@ -68,7 +93,7 @@ def _operation(stage: Stage) -> str:
     return stage.operation
 
 
-def totals(walk: Walkthrough) -> tuple[str, ...]:
+def totals(walk: Walk) -> tuple[str, ...]:
     """The cells of the last row."""
     figures = (f"{walk.parameters:,}", count(walk.flops), binary(walk.memory_bytes))
     return ("Total", "", str(walk.input_shape), str(walk.stages[-1].output_shape), *figures, "", "")
@@ -106,7 +131,7 @@ def per_axis(sizes: tuple[int, ...]) -> str:
     return str(sizes[0]) if len(set(sizes)) == 1 else "x".join(map(str, sizes))
 
 
-def summary(walk: Walkthrough) -> str:
+def summary(walk: Walk) -> str:
     """One line: name, shapes, sums."""
     return (
         f"{walk.blueprint.name}, {walk.input_shape} -> {walk.stages[-1].output_shape}, {len(walk.stages)} stages, "
@@ -114,11 +139,11 @@ def summary(walk: Walkthrough) -> str:
     )
 
 
-def _title(walk: Walkthrough) -> str:
+def _title(walk: Walk) -> str:
     return f"{walk.blueprint.name}, input {walk.input_shape}"
 
 
-def table(walk: Walkthrough, depth: int | None) -> Table:
+def table(walk: Walk, depth: int | None) -> Table:
     """The walk as a Rich table: nested rows indented, sums in the last."""
     made = Table(title=_title(walk), show_footer=True)
     for index, (name, total) in enumerate(zip(COLUMNS, totals(walk), strict=True)):
@@ -129,7 +154,7 @@ def table(walk: Walkthrough, depth: int | None) -> Table:
     return made
 
 
-def show(walk: Walkthrough, depth: int | None) -> None:
+def show(walk: Walk, depth: int | None) -> None:
     """Print the table; away from a terminal as wide as it needs to be."""
     console = Console(file=sys.stdout)
     if console.is_terminal:
@@ -138,7 +163,7 @@ def show(walk: Walkthrough, depth: int | None) -> None:
         print(text(walk, depth, None))
 
 
-def text(walk: Walkthrough, depth: int | None, width: int | None) -> str:
+def text(walk: Walk, depth: int | None, width: int | None) -> str:
     """The table without colour."""
     made = table(walk, depth)
     needed = Console(width=10_000).measure(made).maximum
@@ -148,7 +173,7 @@ def text(walk: Walkthrough, depth: int | None, width: int | None) -> str:
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 
 
-def markdown(walk: Walkthrough, depth: int | None) -> str:
+def markdown(walk: Walk, depth: int | None) -> str:
     """A Markdown table under a heading; nested rows are indented."""
     sides = ["---" if index < TEXT_COLUMNS else "---:" for index in range(len(COLUMNS))]
     rows = [COLUMNS, sides]
@@ -159,7 +184,7 @@ def markdown(walk: Walkthrough, depth: int | None) -> str:
     return f"# {_title(walk)}\n\n{body}\n"
 
 
-def html_table(walk: Walkthrough, depth: int | None) -> str:
+def html_table(walk: Walk, depth: int | None) -> str:
     """An HTML table for notebooks."""
     head = "".join(f"<th>{html.escape(column)}</th>" for column in COLUMNS)
     body = "".join(_html_row(line.cells, line.level, "td") for line in lines(walk, depth))
@@ -175,7 +200,7 @@ def _html_row(cells: tuple[str, ...], level: int, tag: str) -> str:
     return f"<tr>{shown}</tr>"
 
 
-def as_data(walk: Walkthrough) -> dict[str, Any]:
+def as_data(walk: Walk) -> dict[str, Any]:
     """The walk as plain dictionaries, lists and numbers."""
     return {
         "name": walk.blueprint.name,

@@ -31,7 +31,7 @@ def convert_weights(source: Any, out: str | os.PathLike[str], *, to: str, **argu
         The model, and the path.
 
     Raises:
-        WeightsError: weights that cannot be read, that belong to no network of ours, or that ``to`` does not have.
+        WeightsError: weights that cannot be read, that belong to no known network, or that ``to`` does not have.
     """
     target = Path(out)
     framework = "keras" if to == "keras" else "torch"

@@ -85,7 +85,7 @@ def create_model_from(
             ``num_classes``, ``spatial_dims=3``).
 
     Raises:
-        WeightsError: a source that cannot be read, or whose tensors are those of no network of ours.
+        WeightsError: a source that cannot be read, or whose tensors are not those of a known network.
         BlueprintError: options that are not valid.
 
     Example:
@@ -99,7 +99,7 @@ def create_model_from(
     named = name_source(read, peer, None)
     if not named.blueprints:
         raise WeightsError(
-            f"tensors of no network of ours ({named.unclear})",
+            f"tensors of no known network ({named.unclear})",
             expected="a residual network, or a U-Net on one",
             fix="build the model with resvox.create_model and load the weights into it",
             path=read.where,

@@ -1,4 +1,4 @@
-"""One short function a verb; the command line calls these and nothing else.
+"""One function per command; the command line calls these and nothing else.
 
 Importing this is cheap: what a verb needs is loaded when it is called.
 """
@@ -8,7 +8,8 @@ from resvox.training.options import TrainOptions
 from resvox.training.plans.precision import Precision as TrainPrecision
 from resvox.workflow.convert import ConvertResult, convert
 from resvox.workflow.convert_labels import ConvertLabelsResult, convert_labels
-from resvox.workflow.demo.run import DemoResult, demo
+from resvox.workflow.demo.result import DemoResult
+from resvox.workflow.demo.run import demo
 from resvox.workflow.evaluate import EvaluateResult, evaluate
 from resvox.workflow.export import ExportResult, export
 from resvox.workflow.predict import predict

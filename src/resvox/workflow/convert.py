@@ -1,4 +1,4 @@
-"""Weights from one home to another: read, build, write."""
+"""Convert weights between frameworks and libraries: read, build, write."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def convert(
     Args:
         source: a file of a peer's weights or of ours, or a folder of the Hugging Face cache.
         out: where to; its ending says what is written.
-        to: "torch", "keras", or the peer whose code shall read it.
-        peer: whose weights ``source`` holds, where names and shapes do not say.
+        to: "torch", "keras", or the peer whose code is to read it, one of ``resvox.weights.PEERS``.
+        peer: whose weights ``source`` holds, where names and shapes do not determine it.
         first_conv, classifier, inflate, inflate_axis: as of `resvox.load_weights`.
         options: of the network, where the file leaves them open or the weights are adapted to them.
         overwrite: write over a file that is there.
 
     Raises:
-        WeightsError: weights that cannot be read, are those of no network of ours, or that ``to`` does not have.
+        WeightsError: weights that cannot be read, belong to no known network, or that ``to`` does not have.
     """
     from resvox.weights import convert_weights, origin_of
 

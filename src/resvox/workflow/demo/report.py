@@ -10,7 +10,7 @@ from resvox._version import __version__
 
 if TYPE_CHECKING:
     from resvox.evaluation import LabelScore
-    from resvox.workflow.demo.run import DemoRun
+    from resvox.workflow.demo.result import DemoRun
 
 # Hounsfield units: from air, so that lungs and ribs show in one picture; from fat, where there is bone alone.
 CHEST_WINDOW, SPINE_WINDOW = (-1000.0, 600.0), (-200.0, 700.0)

@@ -6,45 +6,16 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from resvox.workflow.demo.result import DemoResult, DemoRun
 
 if TYPE_CHECKING:
     from resvox.evaluation import ScoreTable
     from resvox.training import FitResult, Plan
     from resvox.workflow.demo.data import DemoData
     from resvox.prediction.outcomes import PredictResult
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoResult:
-    """Files of a demo, its scores, what they mean, and seconds a part."""
-
-    out: Path
-    model: Path
-    prediction: Path
-    metrics: Path
-    report: Path
-    scores: ScoreTable
-    meaning: tuple[str, ...]
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoRun:
-    """All that the report tells of."""
-
-    data: DemoData
-    plan: Plan
-    fit: FitResult
-    predicted: PredictResult
-    prediction: Path
-    scores: ScoreTable
-    meaning: tuple[str, ...]
-    seconds: dict[str, float]
-    commands: tuple[str, ...]
-    page: Path | None = None  # the interactive page, where it could be made
 
 
 def demo(
