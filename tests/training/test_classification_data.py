@@ -13,6 +13,7 @@ from PIL import Image
 from training.classified import shape_arrays, write_npz
 
 from resvox.datasets.classification import ImageCase
+from resvox.datasets.labelled import read_image
 from resvox.errors import DatasetError, PlanError
 from resvox.training import (
     ClassificationDataset,
@@ -21,7 +22,7 @@ from resvox.training import (
     read_dataset,
     take_classification_facts,
 )
-from resvox.training.classification.cache import prepare_images, read_image
+from resvox.training.classification.cache import prepare_images
 from resvox.training.classification.samples import ImageSamples
 
 
@@ -122,7 +123,7 @@ def test_colour_groups_and_a_missing_validation_part(tmp_path):
     ("arrays", "words"),
     [
         ({"images": np.zeros((2, 4, 4))}, "arrays images; expected train_images and train_labels"),
-        ({"train_images": np.zeros((2, 4, 4)), "train_labels": np.zeros((2, 14), int)}, "several labels an image"),
+        ({"train_images": np.zeros((2, 4, 4)), "train_labels": np.zeros((2, 14), int)}, "several labels per image"),
         ({"train_images": np.zeros((2, 4, 4)), "train_labels": np.array([0, 1, 2])}, "2 train_images and 3 train_"),
         ({"train_images": np.zeros((2, 4, 4)), "train_labels": np.array([0, 0])}, "1 class: 0; expected at least two"),
         ({"train_images": np.zeros((2, 4)), "train_labels": np.array([0, 1])}, r"train_images of shape \(2, 4\)"),

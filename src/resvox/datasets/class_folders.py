@@ -1,58 +1,94 @@
-"""Reading classified images from folders, one a class, and from a CSV manifest."""
+"""Reading classified images: folders, one per class, and a CSV manifest."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from resvox.datasets.channel_files import channel_name
 from resvox.datasets.classification import ClassificationDataset, ImageCase
-from resvox.datasets.folders import case_id
+from resvox.datasets.manifest import read_manifest
+from resvox.datasets.splits import NAMED, split_meaning
 from resvox.errors import DatasetError
-from resvox.volumes import find_cases, read_volume
+from resvox.volumes import InputCase, find_cases, read_volume
 from resvox.volumes.formats import is_picture
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
+# Folders of one dataset for another task: never two classes.
+_OTHER_TASKS = (
+    (
+        "segmentation",
+        re.compile(r"images?|imgs?|scans?|imagestr", re.IGNORECASE),
+        re.compile(r"labels?|masks?|segs?|segmentations?|annotations?|labelstr|ground_?truths?", re.IGNORECASE),
+    ),
+    ("regression", re.compile(r"images?|imagestr|inputs?", re.IGNORECASE), re.compile(r"targets?(tr)?", re.IGNORECASE)),
+)
 
 
 def read_class_folders(root: Path) -> ClassificationDataset:
-    """One sub-folder a class, or that below sub-folders for the splits."""
+    """One sub-folder per class, or that below sub-folders for the splits."""
     folders = _folders(root)
-    parts = {SPLIT_NAMES[folder.name.lower()]: folder for folder in folders if folder.name.lower() in SPLIT_NAMES}
+    _refuse_other_tasks(root, folders)
+    meanings = {folder: split_meaning(folder.name) for folder in folders}
+    parts = {folder: meaning for folder, meaning in meanings.items() if meaning is not None}
     if parts and len(parts) < len(folders):
-        odd = next(folder for folder in folders if folder.name.lower() not in SPLIT_NAMES)
+        odd = next(folder for folder in folders if folder not in parts)
         raise DatasetError(
-            f"a folder {odd.name!r} beside {', '.join(folder.name for folder in parts.values())}",
+            f"a folder {odd.name!r} beside {', '.join(folder.name for folder in parts)}",
             expected="either classes, or train, val and test with the classes inside",
             path=root,
         )
     cases: list[ImageCase] = []
-    searched: list[tuple[str | None, Path]] = [*parts.items()] or [(None, root)]
+    searched: list[tuple[str | None, Path]] = [(part, folder) for folder, part in parts.items()] or [(None, root)]
     for split, folder in searched:
         cases += _cases_in_classes(folder, split)
-    taken = sorted({case.id for case in cases})
-    if len(taken) < len(cases):  # the same name in two splits
-        cases = [_renamed(case, f"{case.split}_{case.id}") for case in cases]
-    return _dataset(root, root.resolve().name, cases)
+    if len({case.id for case in cases}) < len(cases):  # the same name in two splits
+        cases = [replace(case, id=f"{case.split}_{case.id}") for case in cases]
+    return _dataset(root, root.resolve().name, cases, NAMED)
+
+
+def read_class_manifest(path: Path) -> ClassificationDataset:
+    """Columns image (or image_0, image_1, ...), class, and optionally split, id and group."""
+    manifest = read_manifest(path, files=("image",), words=("class",))
+    cases = [
+        ImageCase(
+            id=row.id, images=row.files["image"], label=row.words["class"] or None, split=row.split, group=row.group
+        )
+        for row in manifest.rows
+    ]
+    return _dataset(path, path.stem, cases, manifest.named)
+
+
+def _refuse_other_tasks(root: Path, folders: list[Path]) -> None:
+    names = [folder.name for folder in folders]
+    for task, inputs, answers in _OTHER_TASKS:
+        images = next((name for name in names if inputs.fullmatch(name)), None)
+        others = next((name for name in names if answers.fullmatch(name)), None)
+        if images is not None and others is not None:
+            raise DatasetError(
+                f"folders {images!r} and {others!r}: a dataset for {task}",
+                expected="a folder for each class, with the images of that class",
+                fix=f"--task {task}, or rename the folders where they are classes",
+                path=root,
+            )
 
 
 def _cases_in_classes(folder: Path, split: str | None) -> list[ImageCase]:
     # All in one call, so that `resvox predict FOLDER` gives every case the name that it has here.
     found = find_cases([folder], channels=None)
+    _warn_of_frames(found)
     cases = []
     for case in found:
-        inside = case.paths[0].relative_to(folder).parts
         if case.problem is not None:
-            raise DatasetError(case.problem.text, expected="images in a folder for each class", path=folder)
+            raise DatasetError(
+                case.problem.got,
+                expected=case.problem.expected or "images in a folder for each class",
+                fix=case.problem.fix,
+                path=case.problem.path or folder,
+            )
+        inside = case.paths[0].relative_to(folder).parts
         if len(inside) < 2:
             raise DatasetError(
                 "an image beside the folders of the classes",
@@ -60,53 +96,46 @@ def _cases_in_classes(folder: Path, split: str | None) -> list[ImageCase]:
                 fix="move it, or write a CSV manifest with the columns image,class",
                 path=case.paths[0],
             )
-        group = inside[1] if len(inside) > 2 else None  # class/patient/image
+        group = "/".join(inside[1:-1]) or None  # class/patient/image
         cases.append(ImageCase(id=case.id, images=case.paths, label=inside[0], split=split, group=group))
     return cases
 
 
-def read_class_manifest(path: Path) -> ClassificationDataset:
-    """Columns image (or image_0, image_1, ...), class, and optionally split, id and group."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        rows = [{(k or "").strip(): (v or "").strip() for k, v in row.items() if k} for row in reader]
-    image_columns = ["image"] if "image" in columns else sorted(c for c in columns if re.fullmatch(r"image_\d+", c))
-    if not image_columns or "class" not in columns:
-        raise DatasetError(
-            f"columns {', '.join(columns) or '(none)'}",
-            expected="image (or image_0, image_1, ...), class and optionally split, id and group",
-            path=path,
+def _warn_of_frames(cases: Sequence[InputCase]) -> None:
+    """Say that numbered pictures (``frame_0000.png``, ``frame_0001.png``) are images of their own, not channels."""
+    films: dict[tuple[Path, str], list[str]] = {}
+    for case in cases:
+        name = channel_name(case.paths[0])
+        if name.channel is not None and len(case.paths) == 1 and is_picture(case.paths[0]):
+            films.setdefault((case.paths[0].parent, name.case), []).append(case.paths[0].name)
+    films = {
+        film: names for film, names in films.items() if len(names) > 1 and channel_name(Path(names[0])).channel == 0
+    }
+    if films:
+        (place, _), names = next(iter(films.items()))
+        more = f" and {len(films) - 1} more such series" if len(films) > 1 else ""
+        warnings.warn(
+            f"{place}: {names[0]} to {names[-1]}{more}: numbered pictures are images of their own, not channels; "
+            "put those of one patient or film into a folder of their own inside the class, so that they stay together",
+            UserWarning,
+            stacklevel=2,
         )
-    if not rows:
-        raise DatasetError("no rows", expected="one row a case", path=path)
-    cases = [_manifest_case(row, image_columns, path, line) for line, row in enumerate(rows, start=2)]
-    return _dataset(path, path.stem, cases)
 
 
-def _manifest_case(row: Mapping[str, str], image_columns: list[str], path: Path, line: int) -> ImageCase:
-    joined = ";".join(row.get(column, "") for column in image_columns)
-    images = tuple(path.parent / name.strip() for name in joined.split(";") if name.strip())
-    if not images:
-        raise DatasetError(f"line {line} names no image", expected="a path in the image column", path=path)
-    for image in images:
-        if not image.exists():
-            raise DatasetError(f"no image file (line {line} of {path.name})", expected="an image", path=image)
-    split = row.get("split", "").lower()
-    return ImageCase(
-        id=row.get("id") or case_id(images[0]),
-        images=images,
-        label=row["class"] or None,
-        split=SPLIT_NAMES.get(split, split) or None,
-        group=row.get("group") or None,
-    )
-
-
-def _dataset(source: Path, name: str, cases: list[ImageCase]) -> ClassificationDataset:
+def _dataset(source: Path, name: str, cases: list[ImageCase], named: str) -> ClassificationDataset:
     if not cases:
         raise DatasetError("no images", expected="a folder with a sub-folder for each class", path=source)
     first = cases[0]
     alone = len(first.images) == 1
+    odd = next((case for case in cases if len(case.images) != len(first.images)), None)
+    if odd is not None:
+        raise DatasetError(
+            f"{len(odd.images)} channel files ({', '.join(path.name for path in odd.images[:4])}), where "
+            f"{first.images[0].name} has {len(first.images)}",
+            expected="as many channels in every case",
+            fix="names that end with _0000, _0001 are channels of one image; name single images otherwise",
+            path=odd.images[0],
+        )
     volume = read_volume(first.images[0], channels=None if alone else 1)
     channels = volume.channels if alone else len(first.images)
     return ClassificationDataset(
@@ -117,6 +146,7 @@ def _dataset(source: Path, name: str, cases: list[ImageCase]) -> ClassificationD
         spatial_dims=volume.spatial_dims,
         is_picture=all(is_picture(case.images[0]) for case in cases),
         source=source,
+        named=named,
     )
 
 
@@ -128,14 +158,14 @@ def channel_names(channels: int, spatial_dims: int) -> tuple[str, ...]:
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Classes sorted as people would: 2 before 10."""
-    return tuple(sorted(names, key=lambda name: [(not p.isdigit(), int(p) if p.isdigit() else 0, p)
-                                                 for p in re.split(r"(\d+)", name) if p]))  # fmt: skip
+    """Classes in natural order: 2 before 10."""
+    return tuple(sorted(names, key=_natural))
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    parts = (part for part in re.split(r"([0-9]+)", name) if part)
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _renamed(case: ImageCase, name: str) -> ImageCase:
-    return ImageCase(id=name, images=case.images, label=case.label, split=case.split, group=case.group)

@@ -1,234 +1,182 @@
-"""Reading the two spellings of a dataset: a folder with `dataset.json`, and a CSV manifest."""
+"""Reading labelled scans: a folder with `dataset.json`, and a CSV manifest."""
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections.abc import Mapping
+import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from resvox.datasets.channel_files import cases_of_files, channel_name, images_in
+from resvox.datasets.datalist import listed_cases, lists_cases
+from resvox.datasets.description import (
+    read_channel_names,
+    read_ending,
+    read_json,
+    read_labels,
+    read_title,
+    warn_of_counts,
+)
+from resvox.datasets.manifest import read_manifest
 from resvox.datasets.segmentation import Case, Dataset
+from resvox.datasets.splits import NAMED
 from resvox.errors import DatasetError
 from resvox.volumes import read_label_map, read_volume
-from resvox.volumes.formats import READ_ENDINGS, is_image, stem_of
+from resvox.volumes.formats import is_dicom_name, is_label_map, stem_of
+
+MOST_LABELS = 1000  # in label maps without a dataset.json; more are intensities, or instances
 
 
-def read_folder(folder: Path) -> Dataset:
-    """Read a folder with `dataset.json` in MSD's or nnU-Net v2's dialect."""
+def read_label_folder(folder: Path) -> Dataset:
+    """Read a folder with `dataset.json` in the dialect of MSD, nnU-Net or MONAI's datalists."""
     source = folder / "dataset.json"
     described = read_json(source)
-    channel_names = read_channel_names(described, source)
-    labels = _labels(described, source)
-    if "training" in described:
-        train = _listed_cases(described["training"], folder, len(channel_names), source)
-    elif "dataset" in described:
-        train = _tabled_cases(described["dataset"], folder)
+    channels, labels = read_channel_names(described, source), read_labels(described, source)
+    ending, named = read_ending(described, source), NAMED
+    if lists_cases(described):
+        entries, named = listed_cases(described, folder, len(channels), source)
+        cases = [_case(e.id, e.images, e.answers[0] if e.answers else None, e.split, e.group, source) for e in entries]
     else:
-        train = _found_cases(folder, "imagesTr", "labelsTr", described.get("file_ending"), len(channel_names))
-    test = _found_cases(folder, "imagesTs", "labelsTs", described.get("file_ending"), len(channel_names))
+        cases = _found_cases(folder, "imagesTr", "labelsTr", ending, len(channels), numbered=False)
+    train = [case for case in cases if case.split != "test"]
     if not train:
         raise DatasetError("no training cases", expected="images in imagesTr and label maps in labelsTr", path=folder)
-    known = {case.id for case in train}
+    numbered = any(
+        channel_name(case.images[0]).channel is not None and case.id == stem_of(case.images[0]) for case in train
+    )
+    known = {case.id for case in cases}
+    test = _found_cases(folder, "imagesTs", "labelsTs", ending, len(channels), numbered=numbered)
+    warn_of_counts(described, training=len(train), source=source)
     return Dataset(
-        name=str(described.get("name", folder.resolve().name)),
-        cases=(*train, *(case for case in test if case.id not in known)),
+        name=read_title(described, folder),
+        cases=(*cases, *(case for case in test if case.id not in known)),
         labels=labels,
-        channel_names=channel_names,
-        spatial_dims=_first_look(train[0], len(channel_names))[0],
+        channel_names=channels,
+        spatial_dims=first_look(train[0].images, len(channels))[0],
         source=source,
+        named=named,
     )
 
 
-def read_manifest(path: Path) -> Dataset:
-    """Read a CSV manifest; label and channel names from a `dataset.json` beside it, else from the data."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        rows = [{(k or "").strip(): (v or "").strip() for k, v in row.items() if k} for row in reader]
-    image_columns = ["image"] if "image" in columns else sorted(c for c in columns if re.fullmatch(r"image_\d+", c))
-    if not image_columns or "label" not in columns:
-        raise DatasetError(
-            f"columns {', '.join(columns) or '(none)'}",
-            expected="image (or image_0, image_1, ...), label and optionally split and id",
-            path=path,
-        )
-    if not rows:
-        raise DatasetError("no rows", expected="one row a case", path=path)
-    cases = tuple(_manifest_case(row, image_columns, path, line) for line, row in enumerate(rows, start=2))
+def read_label_manifest(path: Path) -> Dataset:
+    """Read a CSV manifest; label and channel names from a `dataset.json` beside it, otherwise from the data."""
+    manifest = read_manifest(path, files=("image", "label"), optional=("label",))
     beside = path.with_name("dataset.json")
     described = read_json(beside) if beside.is_file() else {}
+    cases = tuple(
+        _case(row.id, row.files["image"], _one_label(row.files["label"], row.line, path), row.split, row.group, path)
+        for row in manifest.rows
+    )
     names = read_channel_names(described, beside) if described else None
-    spatial_dims, count = _first_look(cases[0], len(names) if names else None)
+    spatial_dims, count = first_look(cases[0].images, len(names) if names else None)
     return Dataset(
         name=path.stem,
         cases=cases,
-        labels=_labels(described, beside) if described else _labels_in_data(cases),
+        labels=read_labels(described, beside) if described else _labels_in_data(cases, path),
         channel_names=names or tuple(f"channel_{index}" for index in range(count)),
         spatial_dims=spatial_dims,
         source=path,
+        named=manifest.named,
     )
 
 
-def case_id(path: Path) -> str:
-    """The name of a case from one of its files: without the ending and without ``_0000``."""
-    return re.sub(r"_\d{4}$", "", stem_of(path))
+def first_look(images: tuple[Path, ...], channels: int | None) -> tuple[int, int]:
+    """(spatial dimensions, channels) of a dataset by the files of one case; one file may hold all channels."""
+    alone = len(images) == 1
+    volume = read_volume(images[0], channels=channels if alone else 1)
+    return volume.spatial_dims, volume.channels if alone else len(images)
 
 
-def read_json(source: Path) -> dict[str, Any]:
-    """The object in a `dataset.json`.
+def _one_label(files: tuple[Path, ...], line: int, path: Path) -> Path | None:
+    if len(files) > 1:
+        raise DatasetError(f"line {line} names {len(files)} label maps", expected="one label map per case", path=path)
+    return files[0] if files else None
 
-    Raises:
-        DatasetError: no such file, or something else in it.
+
+def _found_cases(
+    folder: Path, images: str, labels: str, ending: str | None, channels: int, *, numbered: bool
+) -> list[Case]:
+    """The cases in a folder of images and a folder of label maps, matched by name.
+
+    Args:
+        numbered: numbers at the end of names are no channels, as other cases have shown.
     """
-    if not source.is_file():
-        raise DatasetError(
-            "no dataset.json",
-            expected="the MSD or nnU-Net layout: dataset.json, imagesTr, labelsTr",
-            fix="write dataset.json, or pass a CSV manifest with the columns image,label,split; "
-            "for folders of classes, --task classification",
-            path=source.parent,
-        )
-    try:
-        described = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DatasetError(f"not JSON ({error})", expected="a JSON object", path=source) from error
-    if not isinstance(described, dict):
-        raise DatasetError("not a JSON object", expected='{"labels": ..., ...}', path=source)
-    return described
-
-
-def read_channel_names(described: Mapping[str, Any], source: Path) -> tuple[str, ...]:
-    """One name a channel, in order.
-
-    Raises:
-        DatasetError: none are given.
-    """
-    for key in ("channel_names", "modality"):
-        named = described.get(key)
-        if isinstance(named, dict) and named:
-            return tuple(str(named[index]) for index in sorted(named, key=int))
-    raise DatasetError(
-        "neither channel_names nor modality",
-        expected='channel_names {"0": "CT"} (nnU-Net) or modality {"0": "CT"} (MSD)',
-        path=source,
-    )
-
-
-def _labels(described: Mapping[str, Any], source: Path) -> dict[str, int]:
-    labels = described.get("labels")
-    if not isinstance(labels, dict) or not labels:
-        raise DatasetError(
-            "no labels", expected='labels {"background": 0, "liver": 1} or {"0": "background"}', path=source
-        )
-    if any(isinstance(value, (list, tuple)) for value in labels.values()):
-        raise DatasetError(
-            "labels that are regions (lists of values)",
-            expected="one value a label",
-            fix="give every label its own value; regions are not supported",
-            path=source,
-        )
-    if all(isinstance(value, str) and not value.strip().isdigit() for value in labels.values()):
-        labels = {name: value for value, name in labels.items()}  # MSD writes {"0": "background"}
-    try:
-        read = {str(name): int(value) for name, value in labels.items()}
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"labels {labels}", expected="whole numbers as values", path=source) from error
-    if "ignore" in read:
-        raise DatasetError(
-            "a label called 'ignore'", expected="labels that are all learned", fix="remove it", path=source
-        )
-    return read if 0 in read.values() else {"background": 0, **read}
-
-
-def _listed_cases(listed: list[Any], folder: Path, channels: int, source: Path) -> list[Case]:
-    cases = []
-    for entry in listed:
-        if not isinstance(entry, dict) or "image" not in entry or "label" not in entry:
-            raise DatasetError(
-                f"training entry {entry!r}",
-                expected='{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}',
-                path=source,
-            )
-        image = folder / entry["image"]
-        name = stem_of(image)
-        ending = image.name[len(name) :]
-        numbered = [image.with_name(f"{name}_{index:04d}{ending}") for index in range(channels)]
-        # nnU-Net v1 lists `a.nii.gz` and stores `a_0000.nii.gz`; MSD stores what it lists.
-        images = [image] if (image.is_file() and channels == 1) or not numbered[0].is_file() else numbered
-        cases.append(_case(case_id(image), images, folder / entry["label"]))
-    return cases
-
-
-def _tabled_cases(table: Mapping[str, Any], folder: Path) -> list[Case]:
-    # nnU-Net v2's optional "dataset": {"case": {"images": [...], "label": "..."}}
-    return [
-        _case(name, [folder / image for image in entry["images"]], folder / entry["label"])
-        for name, entry in table.items()
-    ]
-
-
-def _found_cases(folder: Path, images: str, labels: str, ending: str | None, channels: int) -> list[Case]:
-    found: dict[str, list[Path]] = {}
-    endings = (ending,) if ending else READ_ENDINGS
-    for path in sorted((folder / images).glob("*")):
-        if (path.name.endswith(ending) if ending else is_image(path)) and not path.name.startswith("."):
-            found.setdefault(case_id(path), []).append(path)
     is_test = images == "imagesTs"
+    maps = _label_maps(folder / labels, ending)
+    found = cases_of_files(
+        images_in(folder / images, ending),
+        channels,
+        folder=folder / images,
+        is_answered=lambda name: name in maps or (numbered and channel_name(Path(name)).channel is not None),
+    )
+    alone = sorted(set(maps) - set(found))
+    if alone and (found or not is_test):
+        listed = ", ".join(maps[name].name for name in alone[:5]) + (" ..." if len(alone) > 5 else "")
+        warnings.warn(
+            f"{folder / labels}: {len(alone)} label maps without an image in {images}: {listed}",
+            UserWarning,
+            stacklevel=2,
+        )
     cases = []
     for name, files in found.items():
-        label = next((p for e in endings if (p := folder / labels / f"{name}{e}").is_file()), None)
+        label = maps.get(name)
         if label is None and not is_test:
-            label = folder / labels / f"{name}{endings[0]}"  # absent: the error names where it should be
-        if len(files) not in (1, channels):  # one file may hold all: RGB, or a 4-D NIfTI
-            raise DatasetError(
-                f"case {name!r} has {len(files)} image files ({', '.join(file.name for file in files)})",
-                expected=f"{channels}: {name}_0000 to {name}_{channels - 1:04d}",
-                path=folder / images,
-            )
-        cases.append(_case(name, files, label, "test" if is_test else None))
+            label = folder / labels / f"{name}{ending or '.nii.gz'}"  # absent: the error names where it should be
+        cases.append(_case(name, files, label, "test" if is_test else None, None, folder / "dataset.json"))
     return cases
 
 
-def _manifest_case(row: Mapping[str, str], image_columns: list[str], path: Path, line: int) -> Case:
-    joined = ";".join(row.get(column, "") for column in image_columns)
-    images = [path.parent / name.strip() for name in joined.split(";") if name.strip()]
-    if not images:
-        raise DatasetError(f"line {line} names no image", expected="a path in the image column", path=path)
-    split = {"val": "validation", "valid": "validation", "training": "train"}.get(
-        row.get("split", "").lower(), row.get("split", "").lower()
-    )
-    label = path.parent / row["label"] if row.get("label") else None
-    return _case(row.get("id") or case_id(images[0]), images, label, split or None)
+def _label_maps(folder: Path, ending: str | None) -> dict[str, Path]:
+    """Label maps by name; of several with one name the one with the dataset's ending."""
+    found: dict[str, Path] = {}
+    for path in images_in(folder):
+        name = stem_of(path)
+        if name not in found or (ending and path.name.lower().endswith(ending)):
+            found[name] = path
+        elif not (ending and found[name].name.lower().endswith(ending)):
+            raise DatasetError(
+                f"two label maps for case {name!r} ({found[name].name}, {path.name})",
+                expected="one label map per case",
+                fix="move one away, or name the ending in file_ending of dataset.json",
+                path=folder,
+            )
+    return found
 
 
-def _case(name: str, images: list[Path], label: Path | None, split: str | None = None) -> Case:
-    for image in images:
-        if not image.exists():
-            raise DatasetError(f"no image file for case {name!r}", expected="a scan", path=image)
-    if label is not None and not label.exists():
-        raise DatasetError(
-            f"no label file for case {name!r} (its image is {images[0].name})",
-            expected="a label map on the grid of the image",
-            fix="add the label map, or move the image to imagesTs",
-            path=label,
-        )
-    return Case(id=name, images=tuple(images), label=label, split=split)
+def _case(
+    name: str, images: tuple[Path, ...], label: Path | None, split: str | None, group: str | None, source: Path
+) -> Case:
+    if label is not None:
+        if not label.exists():
+            raise DatasetError(
+                f"no label file for case {name!r} (its image is {images[0].name})",
+                expected="a label map on the grid of the image",
+                fix="add the label map, or move the image to imagesTs",
+                path=label,
+            )
+        if label.is_file() and not is_label_map(label) and not is_dicom_name(label) and label.suffix:
+            raise DatasetError(
+                f"a label map of case {name!r} in this format",
+                expected="a format that keeps every value: .nii.gz, .nrrd, .mha, .png, .tif",
+                fix="convert it",
+                path=label,
+            )
+    return Case(id=name, images=images, label=label, split=split, group=group)
 
 
-def _first_look(case: Case, channels: int | None) -> tuple[int, int]:
-    """(spatial dimensions, channels) of a dataset, from its first case; one file may hold all channels."""
-    alone = len(case.images) == 1
-    volume = read_volume(case.images[0], channels=channels if alone else 1)
-    return volume.spatial_dims, volume.channels if alone else len(case.images)
-
-
-def _labels_in_data(cases: tuple[Case, ...]) -> dict[str, int]:
+def _labels_in_data(cases: tuple[Case, ...], path: Path) -> dict[str, int]:
     values: set[int] = {0}
     for case in cases:
-        if case.label is not None:
-            values.update(int(value) for value in np.unique(read_label_map(case.label).array))
+        if case.label is None:
+            continue
+        found = np.unique(read_label_map(case.label).array)
+        whole = np.isfinite(found).all() and (found == np.rint(found)).all()
+        if not whole or found[0] < 0 or found.size > MOST_LABELS:
+            raise DatasetError(
+                f"{found.size} different values from {found[0]:g} to {found[-1]:g} in the label map",
+                expected=f"at most {MOST_LABELS} whole numbers from 0 on",
+                fix=f"name label maps in the column 'label' of {path}, and scans in 'image'",
+                path=case.label,
+            )
+        values.update(int(value) for value in found)
     return {"background" if value == 0 else f"label_{value}": value for value in sorted(values)}

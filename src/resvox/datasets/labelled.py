@@ -1,4 +1,4 @@
-"""Reading one labelled case and refusing what a network would learn wrongly from."""
+"""Reading the images of one case, checked: label maps and targets on the grid of their image, declared values."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resvox.datasets.npz import image_volume, npz_array
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.errors import DatasetError
 from resvox.volumes import InputCase, Volume, read_case, read_label_map
 
 if TYPE_CHECKING:
+    from resvox.datasets.classification import ImageCase
+    from resvox.datasets.regression import RegressionCase, RegressionDataset
     from resvox.volumes import Grid
 
 GRID_TOLERANCE = 0.1  # of a voxel: headers written by different tools round differently
@@ -33,10 +36,42 @@ def read_labelled(case: Case, dataset: Dataset) -> tuple[Volume, Volume]:
     label = read_label_map(case.label)
     _check_channels(case, dataset, image)
     if label.channels != 1 or label.array.ndim != label.spatial_dims:
-        raise DatasetError(f"a label map of {label.channels} channels", expected="one value a voxel", path=case.label)
+        raise DatasetError(f"a label map of {label.channels} channels", expected="one value per voxel", path=case.label)
     check_grids(case.images[0], image.grid, case.label, label.grid, what="label map", how="nearest neighbour")
     # On the image's own grid: headers that differ by rounding would be refused later on.
     return image, Volume.on_grid(_whole_values(case, dataset, label.array), image.grid)
+
+
+def read_pair(case: RegressionCase, dataset: RegressionDataset) -> tuple[Volume, Volume]:
+    """A case's scan (channels, *spatial) and values (outputs, *spatial), both float32, on one grid.
+
+    Raises:
+        DatasetError: grids that differ, or another number of dimensions.
+        VolumeError: a file that cannot be read, or holds other channels, NaN or infinite numbers.
+    """
+    image = read_case(InputCase(id=case.id, paths=case.images, channels=len(dataset.channel_names)))
+    target = read_case(InputCase(id=case.id, paths=case.targets, channels=len(dataset.target_names)))
+    if image.spatial_dims != dataset.spatial_dims:
+        raise DatasetError(
+            f"case {case.id!r}: {image.spatial_dims} dimensions",
+            expected=f"{dataset.spatial_dims} dimensions",
+            path=case.images[0],
+        )
+    check_grids(case.images[0], image.grid, case.targets[0], target.grid)
+    return image, Volume.on_grid(target.array, image.grid)
+
+
+def read_image(case: ImageCase, channels: int) -> Volume:
+    """The image of a case, (*spatial) or (channels, *spatial).
+
+    Raises:
+        VolumeError: a file that cannot be read or has other channels.
+        DatasetError: an array that is not an image.
+    """
+    if case.member is not None:
+        name, row = case.member
+        return image_volume(npz_array(case.images[0], name)[row], case.images[0])
+    return read_case(InputCase(id=case.id, paths=case.images, channels=channels))
 
 
 def _check_channels(case: Case, dataset: Dataset, image: Volume) -> None:

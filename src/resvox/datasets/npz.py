@@ -42,7 +42,7 @@ def read_npz(path: Path) -> ClassificationDataset:
         count = npz_shape(path, f"{part}_images")[0]
         if count != len(each):
             raise DatasetError(
-                f"{count} {part}_images and {len(each)} {part}_labels", expected="one label an image", path=path
+                f"{count} {part}_images and {len(each)} {part}_labels", expected="one label per image", path=path
             )
         groups = _groups(path, part, len(each))
         cases += [
@@ -92,7 +92,7 @@ def npz_names(path: Path) -> tuple[str, ...]:
     """The arrays in a file.
 
     Raises:
-        DatasetError: it is no ``.npz``.
+        DatasetError: not an ``.npz``.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -151,8 +151,8 @@ def _class_numbers(labels: np.ndarray[Any, Any], name: str, path: Path) -> np.nd
     if labels.ndim != 1 or labels.dtype.kind not in "iub":
         raise DatasetError(
             f"{name} of shape {labels.shape} and type {labels.dtype}",
-            expected="one whole number an image",
-            fix="several labels an image are not supported; choose one",
+            expected="one whole number per image",
+            fix="several labels per image are not supported; choose one",
             path=path,
         )
     return labels

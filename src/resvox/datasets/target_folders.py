@@ -1,37 +1,87 @@
-"""Reading scans and their target volumes from a folder with `dataset.json`, and from a CSV manifest."""
+"""Reading scans and their target volumes: a folder with `dataset.json`, and a CSV manifest."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from resvox.datasets.class_folders import SPLIT_NAMES
-from resvox.datasets.folders import case_id, read_channel_names, read_json
+from resvox.datasets.channel_files import cases_of_files, images_in
+from resvox.datasets.datalist import listed_cases, lists_cases
+from resvox.datasets.description import (
+    read_channel_names,
+    read_ending,
+    read_json,
+    read_names,
+    read_title,
+    warn_of_counts,
+)
+from resvox.datasets.folders import first_look
+from resvox.datasets.manifest import read_manifest
 from resvox.datasets.regression import RegressionCase, RegressionDataset
+from resvox.datasets.splits import NAMED
 from resvox.errors import DatasetError
-from resvox.volumes import read_volume
-from resvox.volumes.formats import is_image
 
 
 def read_target_folder(folder: Path) -> RegressionDataset:
-    """``imagesTr`` and ``targetsTr``, matched by case name."""
+    """``imagesTr`` and ``targetsTr``, matched by case name, or the cases that `dataset.json` lists."""
     source = folder / "dataset.json"
     described = read_json(source)
-    named = described.get("target_names")
-    train = _cases(folder, "imagesTr", "targetsTr", None)
-    test = [case for case in _cases(folder, "imagesTs", "targetsTs", "test") if case.id not in {c.id for c in train}]
+    channels, targets = read_channel_names(described, source), _target_names(described, source)
+    ending, named = read_ending(described, source), NAMED
+    if lists_cases(described):
+        entries, named = listed_cases(described, folder, len(channels), source, answer="target")
+        cases = [
+            RegressionCase(id=e.id, images=e.images, targets=e.answers, split=e.split, group=e.group) for e in entries
+        ]
+    else:
+        cases = _found_cases(folder, "imagesTr", "targetsTr", ending, len(channels), targets)
+    train = [case for case in cases if case.split != "test"]
     if not train:
         raise DatasetError("no training cases", expected="images in imagesTr and values in targetsTr", path=folder)
-    targets = tuple(str(named[key]) for key in sorted(named, key=int)) if isinstance(named, dict) else None
-    return _dataset(source, folder.resolve().name, [*train, *test], read_channel_names(described, source), targets)
+    known = {case.id for case in cases}
+    test = _found_cases(folder, "imagesTs", "targetsTs", ending, len(channels), targets)
+    warn_of_counts(described, training=len(train), source=source)
+    all_cases = [*cases, *(case for case in test if case.id not in known)]
+    return _dataset(source, read_title(described, folder), all_cases, channels, targets, named)
 
 
-def _cases(folder: Path, images: str, targets: str, split: str | None) -> list[RegressionCase]:
-    found, answers = _by_case(folder / images), _by_case(folder / targets)
+def read_target_manifest(path: Path) -> RegressionDataset:
+    """Columns image and target (or image_0, ..., target_0, ...), and optionally split, id and group."""
+    manifest = read_manifest(path, files=("image", "target"), optional=("target",))
+    cases = [
+        RegressionCase(
+            id=row.id, images=row.files["image"], targets=row.files["target"], split=row.split, group=row.group
+        )
+        for row in manifest.rows
+    ]
+    beside = path.with_name("dataset.json")
+    described = read_json(beside) if beside.is_file() else None
+    channels = read_channel_names(described, beside) if described is not None else None
+    targets = _target_names(described, beside) if described is not None else None
+    return _dataset(path, path.stem, cases, channels, targets, manifest.named)
+
+
+def _target_names(described: Mapping[str, Any], source: Path) -> tuple[str, ...] | None:
+    value = described.get("target_names")
+    return None if value in (None, {}, [], "") else read_names(value, "target_names", source)
+
+
+def _found_cases(
+    folder: Path, images: str, targets: str, ending: str | None, channels: int, names: Sequence[str] | None
+) -> list[RegressionCase]:
+    is_test = images == "imagesTs"
+    target_files = images_in(folder / targets, ending)
+    stems = {path.name[: -len(ending)] if ending else path.name.split(".")[0] for path in target_files}
+    answers = cases_of_files(target_files, len(names) if names else None, folder=folder / targets)
+    found = cases_of_files(
+        images_in(folder / images, ending),
+        channels,
+        folder=folder / images,
+        is_answered=lambda name: name in answers or (len(answers) > 1 and name in stems and channels == 1),
+    )
     for name, files in found.items():
-        if name not in answers and split != "test":
+        if name not in answers and not is_test:
             raise DatasetError(
                 f"no target for case {name!r} (its image is {files[0].name})",
                 expected="a volume of values on the grid of the image",
@@ -39,62 +89,9 @@ def _cases(folder: Path, images: str, targets: str, split: str | None) -> list[R
                 path=folder / targets,
             )
     return [
-        RegressionCase(id=name, images=tuple(files), targets=tuple(answers.get(name, ())), split=split)
+        RegressionCase(id=name, images=files, targets=answers.get(name, ()), split="test" if is_test else None)
         for name, files in found.items()
     ]
-
-
-def _by_case(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*")):
-        if is_image(path) and not path.name.startswith("."):
-            found.setdefault(case_id(path), []).append(path)
-    return found
-
-
-def read_target_manifest(path: Path) -> RegressionDataset:
-    """Columns image and target (or image_0, ..., target_0, ...), and optionally split and id."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        rows = [{(k or "").strip(): (v or "").strip() for k, v in row.items() if k} for row in reader]
-    images, targets = _columns(columns, "image"), _columns(columns, "target")
-    if not images or not targets or not rows:
-        raise DatasetError(
-            f"{len(rows)} rows with columns {', '.join(columns) or '(none)'}",
-            expected="image and target (or image_0, ..., target_0, ...), optionally split and id, and one row a case",
-            path=path,
-        )
-    cases = [_manifest_case(row, images, targets, path, line) for line, row in enumerate(rows, start=2)]
-    beside = path.with_name("dataset.json")
-    names = read_channel_names(read_json(beside), beside) if beside.is_file() else None
-    return _dataset(path, path.stem, cases, names, None)
-
-
-def _columns(columns: list[str], name: str) -> list[str]:
-    return [name] if name in columns else sorted(c for c in columns if re.fullmatch(rf"{name}_\d+", c))
-
-
-def _manifest_case(
-    row: Mapping[str, str], images: list[str], targets: list[str], path: Path, line: int
-) -> RegressionCase:
-    def files(columns: list[str]) -> tuple[Path, ...]:
-        joined = ";".join(row.get(column, "") for column in columns)
-        return tuple(path.parent / name.strip() for name in joined.split(";") if name.strip())
-
-    found = files(images)
-    if not found:
-        raise DatasetError(f"line {line} names no image", expected="a path in the image column", path=path)
-    for each in (*found, *files(targets)):
-        if not each.exists():
-            raise DatasetError(f"no such file (line {line} of {path.name})", expected="a scan or target", path=each)
-    split = row.get("split", "").lower()
-    return RegressionCase(
-        id=row.get("id") or case_id(found[0]),
-        images=found,
-        targets=files(targets),
-        split=SPLIT_NAMES.get(split, split) or None,
-    )
 
 
 def _dataset(
@@ -103,19 +100,19 @@ def _dataset(
     cases: list[RegressionCase],
     channels: tuple[str, ...] | None,
     targets: tuple[str, ...] | None,
+    named: str,
 ) -> RegressionDataset:
     first = next((case for case in cases if case.targets), None)
     if first is None:
         raise DatasetError("only test cases", expected="at least one case with a target", path=source)
-    image = read_volume(first.images[0], channels=None if len(first.images) == 1 else 1)
-    target = read_volume(first.targets[0], channels=None if len(first.targets) == 1 else 1)
-    counts = [v.channels if len(files) == 1 else len(files)
-              for v, files in ((image, first.images), (target, first.targets))]  # fmt: skip
+    spatial_dims, image_channels = first_look(first.images, len(channels) if channels else None)
+    _, values = first_look(first.targets, len(targets) if targets else None)
     return RegressionDataset(
         name=name,
         cases=tuple(cases),
-        channel_names=channels or tuple(f"channel_{index}" for index in range(counts[0])),
-        target_names=targets or (("value",) if counts[1] == 1 else tuple(f"value_{i}" for i in range(counts[1]))),
-        spatial_dims=image.spatial_dims,
+        channel_names=channels or tuple(f"channel_{index}" for index in range(image_channels)),
+        target_names=targets or (("value",) if values == 1 else tuple(f"value_{index}" for index in range(values))),
+        spatial_dims=spatial_dims,
         source=source,
+        named=named,
     )

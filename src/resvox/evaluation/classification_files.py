@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resvox.datasets.classification import read_classification
+from resvox.datasets import read_classification
 from resvox.errors import EvaluationError
 from resvox.evaluation.classification import score_classes
 from resvox.evaluation.result import EvaluateOptions, EvaluateResult, OnCase

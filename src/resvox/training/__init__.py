@@ -11,9 +11,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resvox.datasets.classification import ClassificationDataset, read_classification
-    from resvox.datasets.regression import RegressionDataset, read_regression
-    from resvox.datasets.segmentation import Case, Dataset, Split, read_dataset
+    from resvox.datasets import (
+        Case,
+        ClassificationDataset,
+        Dataset,
+        RegressionDataset,
+        Split,
+        read_classification,
+        read_dataset,
+        read_regression,
+    )
     from resvox.training.classification.fingerprint import take_classification_facts
     from resvox.training.classification.plan import ClassificationPlan
     from resvox.training.classification.planning import draw_classification_plan
@@ -32,24 +39,24 @@ if TYPE_CHECKING:
 sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
 
 _HOMES = {
-    "Case": "resvox.datasets.segmentation",
-    "ClassificationDataset": "resvox.datasets.classification",
+    "Case": "resvox.datasets",
+    "ClassificationDataset": "resvox.datasets",
     "ClassificationPlan": "resvox.training.classification.plan",
-    "Dataset": "resvox.datasets.segmentation",
+    "Dataset": "resvox.datasets",
     "FitResult": "resvox.training.loop",
     "Fingerprint": "resvox.training.plans.fingerprint",
     "Plan": "resvox.training.segmentation.plan",
-    "RegressionDataset": "resvox.datasets.regression",
+    "RegressionDataset": "resvox.datasets",
     "RegressionPlan": "resvox.training.regression.plan",
-    "Split": "resvox.datasets.segmentation",
+    "Split": "resvox.datasets",
     "draw_classification_plan": "resvox.training.classification.planning",
     "draw_plan": "resvox.training.segmentation.planning",
     "draw_regression_plan": "resvox.training.regression.planning",
     "fit": "resvox.training.loop",
     "load_plan": "resvox.training.plans.reading",
-    "read_classification": "resvox.datasets.classification",
-    "read_dataset": "resvox.datasets.segmentation",
-    "read_regression": "resvox.datasets.regression",
+    "read_classification": "resvox.datasets",
+    "read_dataset": "resvox.datasets",
+    "read_regression": "resvox.datasets",
     "take_classification_facts": "resvox.training.classification.fingerprint",
     "take_fingerprint": "resvox.training.segmentation.fingerprint",
     "take_regression_facts": "resvox.training.regression.fingerprint",

@@ -58,7 +58,7 @@ class TaskRow:
 
 TASKS: dict[str, TaskRow] = {
     "segmentation": TaskRow(
-        reader="resvox.datasets.segmentation.read_dataset",
+        reader="resvox.datasets.read_dataset",
         fingerprint="resvox.training.segmentation.fingerprint.take_fingerprint",
         planner="resvox.training.segmentation.planning.make_plan",
         plan="resvox.training.segmentation.plan.Plan",
@@ -68,7 +68,7 @@ TASKS: dict[str, TaskRow] = {
         has_label_map=True,
     ),
     "classification": TaskRow(
-        reader="resvox.datasets.classification.read_classification",
+        reader="resvox.datasets.read_classification",
         fingerprint="resvox.training.classification.fingerprint.take_classification_facts",
         planner="resvox.training.classification.planning.make_plan",
         plan="resvox.training.classification.plan.ClassificationPlan",
@@ -79,7 +79,7 @@ TASKS: dict[str, TaskRow] = {
         refused={"encoder": Refusal(expected="the network itself as model", fix="--model {value}")},
     ),
     "regression": TaskRow(
-        reader="resvox.datasets.regression.read_regression",
+        reader="resvox.datasets.read_regression",
         fingerprint="resvox.training.regression.fingerprint.take_regression_facts",
         planner="resvox.training.regression.planning.make_plan",
         plan="resvox.training.regression.plan.RegressionPlan",

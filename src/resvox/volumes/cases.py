@@ -13,7 +13,7 @@ import numpy as np
 
 from resvox.errors import VolumeError
 from resvox.volumes.dicom.files import is_dicom, not_a_scan
-from resvox.volumes.formats import ending_of, format_of, is_dicom_name, is_image, paired_files, stem_of
+from resvox.volumes.formats import ending_of, format_of, is_dicom_name, is_image, is_picture, paired_files, stem_of
 from resvox.volumes.reading import broken_link_error, read_volume
 from resvox.volumes.volume import Volume
 
@@ -173,7 +173,11 @@ def _no_images(folder: Path) -> VolumeError:
 
 
 def _grouped(files: Iterable[Path], channels: int | None, series: str | int | None) -> Iterator[InputCase]:
-    """Files of one case together: ``x_0000``, ``x_0001``, ... where the first of them is there."""
+    """Files of one case together: ``x_0000``, ``x_0001``, ... where the first of them is there.
+
+    Numbered pictures are channels only where there are as many as channels are wanted: otherwise they are the frames
+    of a film, or one photograph after another, and each is a case.
+    """
     files = list(files)
     groups: dict[tuple[Path, str, str], list[tuple[int, Path]]] = {}
     for path in dict.fromkeys(files):
@@ -187,6 +191,9 @@ def _grouped(files: Iterable[Path], channels: int | None, series: str | int | No
         members = sorted(members)
         numbers = [number for number, _ in members]
         paths = tuple(path for _, path in members)
+        if len(paths) not in (1, channels) and all(is_picture(path) for path in paths):
+            yield from (InputCase(id=stem_of(path), paths=(path,), channels=channels, series=series) for path in paths)
+            continue
         problem = None
         if numbers != list(range(len(numbers))):
             problem = _odd_channels(name, numbers, paths)

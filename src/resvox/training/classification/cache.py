@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from resvox.datasets.classification import ClassificationDataset, ImageCase
-from resvox.datasets.npz import forget_arrays, image_volume, npz_array
+from resvox.datasets.labelled import read_image
+from resvox.datasets.npz import forget_arrays, npz_array
 from resvox.errors import DatasetError
 from resvox.files import replacing, write_atomically
 from resvox.preprocessing import Preprocessing, prepare_whole
 from resvox.training.classification.plan import ClassificationPlan
 from resvox.training.prepared import array_is_whole, checksum_of, entry_name, naming_the_folder, stamp
-from resvox.volumes import InputCase, Volume, read_case
+from resvox.volumes import Volume
 
 LAYOUT = 1  # raise it when the files change their meaning
 
@@ -36,18 +37,6 @@ class PreparedImage:
         """(channels, *image_size) float32, read-only."""
         array: np.ndarray[Any, Any] = np.load(self.path, mmap_mode="r")
         return array if self.row is None else array[self.row]
-
-
-def read_image(case: ImageCase, channels: int) -> Volume:
-    """The image of a case, (*spatial) or (channels, *spatial).
-
-    Raises:
-        VolumeError: a file that cannot be read or has other channels. DatasetError: an array that is not an image.
-    """
-    if case.member is not None:
-        name, row = case.member
-        return image_volume(npz_array(case.images[0], name)[row], case.images[0])
-    return read_case(InputCase(id=case.id, paths=case.images, channels=channels))
 
 
 def prepare_images(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from resvox.datasets.classification import ClassificationDataset, ImageCase, class_counts
-from resvox.training.classification.cache import read_image
+from resvox.datasets.labelled import read_image
 from resvox.training.plans.fingerprint import (
     CANONICAL,
     Intensities,

@@ -54,11 +54,14 @@ def draw_normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], dev
 def _channel_normalization(channel: Intensities, where: str) -> tuple[dict[str, Any], str]:
     if channel.channel.strip().upper() != "CT":
         return {"kind": "zscore"}, "no fixed units, each scan to mean 0 and deviation 1"
+    low, high = round(channel.percentile_00_5, 3), round(channel.percentile_99_5, 3)
+    if not low < high:  # clipped scans, or another unit than Hounsfield's
+        return {"kind": "zscore"}, f"no window: the values {where} are all {low:g}; each scan to mean 0 and deviation 1"
     return (
         {
             "kind": "window",
-            "low": round(channel.percentile_00_5, 3),
-            "high": round(channel.percentile_99_5, 3),
+            "low": low,
+            "high": high,
             "mean": round(channel.mean, 3),
             "std": round(max(channel.std, 1e-3), 3),
         },

@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from resvox.datasets.labelled import check_grids
+from resvox.datasets.labelled import read_pair
 from resvox.datasets.regression import RegressionCase, RegressionDataset
-from resvox.errors import DatasetError
 from resvox.training.prepared import entry_name, prepared_entry, stamp
 from resvox.training.regression.plan import RegressionPlan
-from resvox.volumes import InputCase, Volume, read_case
 
 LAYOUT = 1  # raise it when the files in a folder change their meaning
 
@@ -36,25 +34,6 @@ class PreparedPair:
     def target(self) -> np.ndarray[Any, Any]:
         """(outputs, *spatial) float32, in the units of the files."""
         return np.load(self.folder / "target.npy", mmap_mode="r")
-
-
-def read_pair(case: RegressionCase, dataset: RegressionDataset) -> tuple[Volume, Volume]:
-    """A case's scan (channels, *spatial) and values (outputs, *spatial), both float32, on one grid.
-
-    Raises:
-        DatasetError: grids that differ, or another number of dimensions.
-        VolumeError: a file that cannot be read, or holds other channels, NaN or infinite numbers.
-    """
-    image = read_case(InputCase(id=case.id, paths=case.images, channels=len(dataset.channel_names)))
-    target = read_case(InputCase(id=case.id, paths=case.targets, channels=len(dataset.target_names)))
-    if image.spatial_dims != dataset.spatial_dims:
-        raise DatasetError(
-            f"case {case.id!r}: {image.spatial_dims} dimensions",
-            expected=f"{dataset.spatial_dims} dimensions",
-            path=case.images[0],
-        )
-    check_grids(case.images[0], image.grid, case.targets[0], target.grid)
-    return image, Volume.on_grid(target.array, image.grid)
 
 
 def prepare_pairs(

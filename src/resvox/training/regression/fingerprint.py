@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from resvox.datasets.labelled import read_pair
 from resvox.datasets.regression import RegressionDataset
 from resvox.training.plans.fingerprint import (
     CANONICAL,
@@ -18,7 +19,6 @@ from resvox.training.plans.fingerprint import (
     channel_intensities,
     sampled_values,
 )
-from resvox.training.regression.cache import read_pair
 
 SAMPLES_PER_CASE = 100_000  # voxels per channel
 
