@@ -100,10 +100,11 @@ def _contour(corners: np.ndarray[Any, Any], plane: Plane, reference: Dataset) ->
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(corners)
     text = "\\".join(map(_decimal, _world_mm(corners, plane).ravel().tolist())).encode("ascii")
-    # As bytes: pydicom's decimal strings, one object per number, took nine tenths of the time.
+    # As bytes that are written as they are: pydicom's decimal strings, one object per number, take most of the time.
     value = text + b" " * (len(text) % 2)
     tag = Tag("ContourData")
     contour[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
+    contour.set_original_encoding(False, True, "iso8859")
     return contour
 
 
