@@ -101,7 +101,7 @@ def test_a_folder_of_the_hugging_face_cache(tmp_path, weight_files):
         (7, "a int as a source of weights; expected a path or a state dict"),
         ({}, "no state dict"),
         ({"a": 1}, "no state dict"),
-        ({"state_dict": {"a": torch.ones(1), "b": "word"}}, "entries that are no tensors: b"),
+        ({"state_dict": {"a": torch.ones(1), "b": "word"}}, "entries that are not tensors: b"),
         ({"a": torch.ones(1, device="meta")}, "expected plain tensors with values"),
     ],
 )
@@ -215,8 +215,8 @@ def test_a_safetensors_header_that_lies(tmp_path):
         {"data_offsets": [16, 0]},
         {"data_offsets": "x"},
     ):
-        refused(written({"a": {**good, **change}}), "a header that lies about 'a'")
-    refused(written({"a": good, "b": good}), "a header that lies about 'b'")
+        refused(written({"a": {**good, **change}}), "an inconsistent header for 'a'")
+    refused(written({"a": good, "b": good}), "an inconsistent header for 'b'")
     refused(written({"a": good}, b"\0" * 20), "4 bytes of no tensor")
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", 2**60) + b"{}")
     refused(tmp_path / "x.safetensors", "not a safetensors file")

@@ -1,6 +1,6 @@
-"""The command line: every verb parses, calls one workflow function, prints.
+"""The command line: each command parses its arguments, calls one function of the workflow, and prints.
 
-Nothing heavy is imported at the top: `resvox --help` answers before torch would have been found.
+Nothing heavy is imported at the top: `resvox --help` does not load torch.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = [
 
 def main() -> None:
     """The entry point of the ``resvox`` command."""
-    # Where TensorFlow is installed, TensorBoard loads it and it greets; a report of ours must not begin with that.
+    # TensorBoard imports TensorFlow where it is installed, which logs to stderr; this silences it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # OpenMP's threads wait by spinning: beside other busy programs that made training 4 times slower, measured on two
-    # cores shared by five. Sleeping instead costs microseconds. It is read when torch is first imported, so here.
+    # OpenMP's threads wait by spinning, which made training 4 times slower beside other busy programs (five on two
+    # cores). Sleeping costs microseconds. The variable is read when torch is first imported, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.formatwarning = _one_line
     app()

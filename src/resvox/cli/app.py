@@ -1,4 +1,4 @@
-"""The application: how a verb is registered, how its errors are told, and the options that verbs share."""
+"""The application: how commands are registered, how their errors are shown, and the options that they share."""
 
 from __future__ import annotations
 

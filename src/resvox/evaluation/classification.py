@@ -64,7 +64,7 @@ class ClassScores:
 
     @property
     def precision(self) -> dict[str, float | None]:
-        """Of the cases predicted as each class, the share that is right; None where there is none."""
+        """Of the cases predicted as each class, the share that is right; None where no case is."""
         return self._shares(self.confusion.sum(axis=0))
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from resvox.errors import EvaluationError
 
 LARGEST_VALUE = 2**53  # up to here a float holds every whole number
-IGNORE = "ignore"  # nnU-Net's name of the label whose voxels nobody has annotated
+IGNORE = "ignore"  # nnU-Net's name of the label of voxels that were not annotated
 Labels = Mapping[str, "int | Sequence[int]"]
 
 

@@ -13,7 +13,7 @@ from resvox.errors import EvaluationError, ResvoxError
 from resvox.evaluation.label_maps import label_array
 from resvox.evaluation.label_sets import Labels, LabelSet
 
-MOST_VALUES = 1000  # different ones in a label map whose labels nobody names; an image of whole numbers has more
+MOST_VALUES = 1000  # different ones in a label map whose labels are not named; an image of whole numbers has more
 DESCRIPTION = "dataset.json"
 
 

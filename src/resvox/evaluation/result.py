@@ -38,7 +38,7 @@ class EvaluateOptions:
 
     Args:
         labels: name and value of each label, or a ``dataset.json``; None looks for one beside the references, and
-            takes the values in the references where there is none.
+            takes the values in the references where there is no such file.
         tolerance_mm: distance up to which a boundary voxel counts as right in surface Dice.
         ignore: value of the reference whose voxels are left out.
         resample: bring a prediction on another grid to the reference's.

@@ -1,4 +1,4 @@
-"""One colour a label, told apart by colour-blind readers too."""
+"""One colour per label, distinguishable by colour-blind readers too."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _cells(stage: Stage) -> tuple[str, ...]:
 
 
 def _operation(stage: Stage) -> str:
-    """A group of one or two operations is told in its own line, so that nobody has to open it."""
+    """A group of one or two operations names them in its own row."""
     if 1 <= len(stage.children) <= 2 and not any(child.children for child in stage.children):
         return f"{stage.operation}: {', '.join(child.operation for child in stage.children)}"
     return stage.operation

@@ -1,4 +1,4 @@
-"""The walk itself: the blueprint's stages for an input with its batch, their sums, and the ways to show them."""
+"""The walkthrough: the stages of a blueprint for an input with its batch, their sums, and the ways to show them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOCUMENTED_INPUT = (1, 3, 214, 214)
 
 @dataclass(frozen=True, kw_only=True)
 class Walkthrough:
-    """What a network does to an input, one row a step.
+    """What a network does to an input, one row per step.
 
     Attributes:
         blueprint: the network.
@@ -33,7 +33,7 @@ class Walkthrough:
 
     @staticmethod
     def of(model: str | Blueprint, input_shape: Iterable[int], /, **arguments: Any) -> Walkthrough:
-        """The walk alone, not printed; arguments and errors as of :func:`walkthrough`."""
+        """The walkthrough without printing it; arguments and errors as of :func:`walkthrough`."""
         shape = _checked_shape(input_shape)
         blueprint = _given(model, shape, arguments) if isinstance(model, Blueprint) else _named(model, shape, arguments)
         stages = tuple(_batched(stage, shape[0]) for stage in blueprint.stages(shape[2:]))
@@ -143,9 +143,9 @@ def _given(blueprint: Blueprint, shape: tuple[int, ...], arguments: dict[str, An
 
 def _named(name: str, shape: tuple[int, ...], arguments: dict[str, Any]) -> Blueprint:
     given = dict(arguments)
-    for said in ("name", "input_shape"):
-        if said in given:
-            raise BlueprintError(f"{said}={given[said]!r} as an option of the model", expected="an option of the model")
+    for taken in ("name", "input_shape"):
+        if taken in given:
+            raise BlueprintError(f"{taken}={given[taken]!r} as an option of the model", expected="another option")
     _agree("spatial_dims", given.pop("spatial_dims", None), shape)
     _agree("in_channels", given.pop("in_channels", None), shape)
     return get_blueprint(name, spatial_dims=len(shape) - 2, in_channels=shape[1], **given)

@@ -17,7 +17,7 @@ SE_RATIOS = (16, *(ratio for ratio in range(1, 65) if ratio != 16))
 
 
 class UnclearError(Exception):
-    """Tensors that no residual network of ours has; the text says which one is missing or odd."""
+    """Tensors that no known residual network has; the text names the one that is missing or unexpected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Architecture:
     """The arguments of :func:`resvox.get_blueprint` that names and shapes settle.
 
     Attributes:
-        has_statistics: whether its norms keep running statistics (batch norm); else their kind is not told.
+        has_statistics: whether its norms keep running statistics (batch norm); else their kind is unknown.
         is_preactivation, deep_stem, is_gated: what importers ask of it.
     """
 
@@ -38,13 +38,13 @@ class Architecture:
     deep_stem: bool = False
     is_gated: bool = False
 
-    def blueprint(self, habits: Mapping[str, Any]) -> Blueprint:
+    def blueprint(self, peer_defaults: Mapping[str, Any]) -> Blueprint:
         """The network, with what its peer is known to do.
 
         Raises:
-            BlueprintError: none of ours.
+            BlueprintError: options that are not valid together.
         """
-        options = {**self.arguments, **habits}
+        options = {**self.arguments, **peer_defaults}
         return get_blueprint(self.name, **options)
 
     @property
@@ -57,7 +57,7 @@ def describe(shapes: Shapes) -> Architecture:
     """The architecture of tensors under our names.
 
     Raises:
-        UnclearError: no network of ours has such tensors.
+        UnclearError: no known network has such tensors.
     """
     if any(name.startswith("decoder.") for name in shapes):
         return _segmenter(shapes)
@@ -211,7 +211,7 @@ def _squeeze(stages: list[dict[str, tuple[int, ...]]], channels: list[int]) -> d
 
 
 def _row(block: str, found: dict[str, Any], *, preactivation: bool, average: bool) -> Variant:
-    """The catalog's row with most in common; what it does not say is said by options."""
+    """The catalog's row with most in common; the differences become options."""
     same = [
         row for row in VARIANTS if (row.block, row.preactivation, row.average_down) == (block, preactivation, average)
     ]

@@ -146,7 +146,7 @@ class _Fitting:
         if _in_head(one.path, own):
             return self.adaptation.classifier == "drop" or one.field in ("out_features", "out_channels")
         if one.field == "in_channels" and one.path == _first_conv(own):
-            return True  # said again, with its fix, where the tensor is
+            return True  # reported with its fix where the tensor is
         return one.ours is None and is_deeper(one.path, own)
 
     def _new_axis(self) -> int | None:
@@ -267,7 +267,7 @@ class _Fitting:
 
 
 def _changed(default: Blueprint, chosen: Blueprint) -> list[str]:
-    """In what the network that fits differs from what the peer builds unless told otherwise."""
+    """In what the network that fits differs from the peer's default."""
     found = differences(default.network, chosen.network)
     words = hint(found) or "how it is built"
     return [f"{words} ({found[0]}" + (f" and {len(found) - 1} more)" if len(found) > 1 else ")")] if found else []

@@ -117,7 +117,9 @@ def create_model_from(
 def _settled(named: NamedTensors, read: Source, options: dict[str, Any]) -> Blueprint:
     if named.importer is None:
         raise WeightsError(
-            f"options {', '.join(options)} for a model file", expected="none: it says them all", path=read.where
+            f"options {', '.join(options)} for a model file",
+            expected="no options: the file has them all",
+            path=read.where,
         )
     found = describe({name: tuple(value.shape) for name, value in named.tensors.items()})
     return found.blueprint({**named.importer.peer_defaults(found)[0], **settle_aliases(options)})

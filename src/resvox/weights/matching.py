@@ -60,7 +60,7 @@ def network_of(source: Any, *, peer: str | None = None) -> NetworkOf:
     """The network that weights belong to.
 
     Raises:
-        WeightsError: a source that cannot be read, or the weights of no residual network of ours.
+        WeightsError: a source that cannot be read, or weights that do not belong to a known residual network.
     """
     read = read_source(source)
     named = name_source(read, peer, None)
@@ -68,7 +68,7 @@ def network_of(source: Any, *, peer: str | None = None) -> NetworkOf:
         found = describe({name: tuple(value.shape) for name, value in named.tensors.items()})
     except UnclearError as error:
         raise WeightsError(
-            f"tensors of no residual network of ours ({error})", expected="a residual network's", path=read.where
+            f"tensors of no known residual network ({error})", expected="a residual network's", path=read.where
         ) from error
     peer_defaults: Options = named.importer.peer_defaults(found)[0] if named.importer else {}
     settled = {**found.options, **peer_defaults}

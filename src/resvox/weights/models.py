@@ -21,7 +21,7 @@ def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[st
         model: a torch or Keras model that resvox built.
         path: where to; parent folders are made.
         metadata: a JSON object kept beside the blueprint (preprocessing, labels...). Where the weights came from a
-            peer, ``weights_from`` says so.
+            peer, ``weights_from`` records it.
 
     Returns:
         The path.

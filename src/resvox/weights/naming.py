@@ -98,7 +98,7 @@ def _is_known(found: list[Importer], name: str) -> bool:
 
 
 def _own_names(blueprint: Blueprint, kind: str) -> dict[str, str]:
-    """Our names as a file of that kind of ours has them."""
+    """Our names, and those in a resvox file of that kind."""
     names = list(blueprint.tensors())
     return dict(zip(names, names, strict=True)) if kind == "torch" else keras_names(blueprint)
 

@@ -15,5 +15,5 @@ def remember(model: Any, origin: dict[str, Any]) -> None:
 
 
 def origin_of(model: Any) -> dict[str, Any] | None:
-    """Where the weights of a model came from (``LoadReport.to_dict()``); None where nobody said."""
+    """Where the weights of a model came from (``LoadReport.to_dict()``); None where it is unknown."""
     return _ORIGINS.get(model)

@@ -36,7 +36,7 @@ class Source:
         tensors: numpy arrays, axes as stored.
         where: the file, or "a state dict": what errors name.
         wrappers: prefixes and containers that were taken off.
-        blueprint: of a file of ours; None elsewhere.
+        blueprint: of a resvox file; None for others.
         kind: "keras" where names end with kernel, gamma and the like and axes are Keras's; else "torch".
     """
 
@@ -103,7 +103,7 @@ def _kind(tensors: Arrays) -> str:
 
 
 def _blueprint_in(config: dict[str, Any], path: Path) -> Blueprint | None:
-    """The blueprint in the configuration of a Keras model of ours."""
+    """The blueprint in the configuration of a resvox Keras model."""
     inner = config.get("config")
     text = inner.get("blueprint") if isinstance(inner, dict) else None
     if not isinstance(text, str):
@@ -111,38 +111,38 @@ def _blueprint_in(config: dict[str, Any], path: Path) -> Blueprint | None:
     try:
         return Blueprint.from_json(text)
     except BlueprintError as error:
-        raise WeightsError(f"a broken blueprint ({error})", expected="a model of ours", path=path) from error
+        raise WeightsError(f"a broken blueprint ({error})", expected="a resvox model", path=path) from error
 
 
-def _of_mapping(told: Any, where: str) -> Source:
+def _of_mapping(content: Any, where: str) -> Source:
     """A state dict, or the one in a training script's checkpoint."""
     wrappers: list[str] = []
-    while isinstance(told, dict) and not _has_tensors(told):
-        inner = next((name for name in CONTAINERS if isinstance(told.get(name), Mapping)), None)
+    while isinstance(content, dict) and not _has_tensors(content):
+        inner = next((name for name in CONTAINERS if isinstance(content.get(name), Mapping)), None)
         if inner is None or len(wrappers) > 3:
             break
         wrappers.append(inner)
-        told = dict(told[inner])
-    if not isinstance(told, dict) or not _has_tensors(told):
+        content = dict(content[inner])
+    if not isinstance(content, dict) or not _has_tensors(content):
         raise WeightsError(
             "no state dict",
             expected="tensors by name, or a checkpoint with them under one of " + ", ".join(CONTAINERS),
             path=where,
         )
-    odd = [str(name) for name, value in told.items() if not isinstance(name, str) or not _is_tensor(value)]
+    odd = [str(name) for name, value in content.items() if not isinstance(name, str) or not _is_tensor(value)]
     if odd:
         raise WeightsError(
-            f"entries that are no tensors: {', '.join(odd[:8])}",
+            f"entries that are not tensors: {', '.join(odd[:8])}",
             expected="tensors by name",
             fix="hand over the state dict in it",
             path=where,
         )
-    tensors = {name: _array(value) for name, value in told.items()}
+    tensors = {name: _array(value) for name, value in content.items()}
     return Source(tensors=tensors, where=where, wrappers=tuple(wrappers), kind=_kind(tensors))
 
 
-def _has_tensors(told: Mapping[Any, Any]) -> bool:
-    return any(_is_tensor(value) for value in told.values())
+def _has_tensors(content: Mapping[Any, Any]) -> bool:
+    return any(_is_tensor(value) for value in content.values())
 
 
 def _is_tensor(value: Any) -> bool:

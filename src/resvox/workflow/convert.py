@@ -37,8 +37,8 @@ def convert(
     """Convert a file of weights; the network is found from their names and shapes.
 
     Args:
-        source: a file of a peer's weights or of ours, or a folder of the Hugging Face cache.
-        out: where to; its ending says what is written.
+        source: a file of weights, of a peer or of resvox, or a folder of the Hugging Face cache.
+        out: the file to write; its ending determines the format.
         to: "torch", "keras", or the peer whose code is to read it, one of ``resvox.weights.PEERS``.
         peer: whose weights ``source`` holds, where names and shapes do not determine it.
         first_conv, classifier, inflate, inflate_axis: as of `resvox.load_weights`.

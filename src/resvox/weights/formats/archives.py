@@ -1,4 +1,4 @@
-"""Zip archives from strangers: what they claim is checked before memory is spent on it. And ``.npz``."""
+"""Zip archives from unknown sources: sizes are checked before memory is allocated. And ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_zip(file: BinaryIO, source: Path) -> zipfile.ZipFile:
     """The archive in an open file.
 
     Raises:
-        WeightsError: it is none, or a broken one.
+        WeightsError: not an archive, or a broken one.
     """
     try:
         return zipfile.ZipFile(file)

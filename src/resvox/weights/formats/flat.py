@@ -32,7 +32,7 @@ def read_flat(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a safetensors file, by name; bfloat16 becomes float32, which holds all its values.
 
     Raises:
-        WeightsError: not one, broken, or with a header that says what the file does not hold.
+        WeightsError: not a safetensors file, a broken one, or one whose header does not match its contents.
     """
     source = Path(path)
     header = raw_header(source)
@@ -59,7 +59,7 @@ def _place(name: str, entry: Any, source: Path) -> tuple[str, tuple[int, ...], i
         good = False
     if not good:
         raise WeightsError(
-            f"a header that lies about {name[:80]!r}: {str(entry)[:120]}",
+            f"an inconsistent header for {name[:80]!r}: {str(entry)[:120]}",
             expected="dtype, shape and as many bytes as they need",
             path=source,
         )
@@ -72,7 +72,7 @@ def _check_cover(places: dict[str, tuple[str, tuple[int, ...], int, int]], size:
     for name, (_, _, start, stop) in sorted(places.items(), key=lambda each: (each[1][2], each[1][3])):
         if start != end or stop > size:
             raise WeightsError(
-                f"a header that lies about {name[:80]!r}: bytes {start} to {stop} of {size}",
+                f"an inconsistent header for {name[:80]!r}: bytes {start} to {stop} of {size}",
                 expected=f"a tensor that begins at {end} and ends with the file",
                 fix="fetch it again",
                 path=source,

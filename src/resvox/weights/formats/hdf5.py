@@ -126,7 +126,7 @@ def read_here(path: Path, source: Path) -> Arrays:
                 found[name] = _array(dataset, name, size, source)
     except WeightsError:
         raise
-    except Exception as error:  # HDF5's errors are of every kind, and none of them says more than that
+    except Exception as error:  # HDF5 raises errors of every kind, and none has more information
         raise _broken(source, f"{type(error).__name__}: {str(error)[:100]}") from error
     if not found:
         raise WeightsError("a file without weights", expected="a file of model.save_weights()", path=source)

@@ -1,6 +1,6 @@
 """PyTorch's ``.pth`` files as arrays, without PyTorch and without unpickling anything but names and numbers.
 
-A pickle is a program. This one runs with every global replaced by a stand-in of ours: what builds tensors becomes a
+A pickle is a program. This one runs with every global replaced by a stub: what builds tensors becomes a
 note of where they lie, what is known to be harmless becomes nothing, and any other name is refused before the
 program reaches it. The numbers are then read from the file by their notes, each checked against what is there.
 """
@@ -75,16 +75,16 @@ def _read_zip(file: BinaryIO, source: Path) -> Any:
         if archive.getinfo(f"{root}data.pkl").file_size > MAX_PICKLE_BYTES:
             raise WeightsError("a pickle of more than 64 MiB", expected="names of tensors", path=source)
         program = read_member(archive, f"{root}data.pkl", source)
-        told, _ = run_pickle(io.BytesIO(program), source)
+        content, _ = run_pickle(io.BytesIO(program), source)
 
         def numbers(storage: Storage) -> Array:
             wanted = storage.numbers * np.dtype(storage.dtype).itemsize
             name = f"{root}data/{storage.key}"
             if name not in names or archive.getinfo(name).file_size != wanted:
-                raise _lies(source, storage)
+                raise _size_mismatch(source, storage)
             return np.frombuffer(read_member(archive, name, source), dtype=storage.dtype)
 
-        return _fill(told, numbers, source)
+        return _fill(content, numbers, source)
 
 
 def _read_legacy(file: BinaryIO, source: Path) -> Any:
@@ -94,7 +94,7 @@ def _read_legacy(file: BinaryIO, source: Path) -> Any:
     system, _ = run_pickle(file, source)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise WeightsError("big-endian numbers", expected="little-endian ones", path=source)
-    told, claims = run_pickle(file, source)
+    content, claims = run_pickle(file, source)
     keys, _ = run_pickle(file, source)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise WeightsError("no list of storages", expected="a file that torch.save wrote", path=source)
@@ -107,14 +107,14 @@ def _read_legacy(file: BinaryIO, source: Path) -> Any:
         (count,) = struct.unpack("<q", file.read(8))
         wanted = count * np.dtype(storage.dtype).itemsize
         if count != storage.numbers or wanted > size - file.tell():
-            raise _lies(source, storage)
+            raise _size_mismatch(source, storage)
         found[key] = np.frombuffer(file.read(wanted), dtype=storage.dtype)
     if file.read(1):
         raise WeightsError("more bytes than its tensors have", expected="a file that torch.save wrote", path=source)
-    return _fill(told, lambda storage: found[storage.key], source)
+    return _fill(content, lambda storage: found[storage.key], source)
 
 
-def _fill(told: Any, numbers: Any, source: Path) -> Any:
+def _fill(content: Any, numbers: Any, source: Path) -> Any:
     """The object with arrays in the place of views, two dictionaries deep; storages are read once."""
     read: dict[str, Array] = {}
 
@@ -130,17 +130,17 @@ def _fill(told: Any, numbers: Any, source: Path) -> Any:
             return {key: at(item, depth + 1) for key, item in value.items() if depth == 0 or isinstance(item, View)}
         return value if isinstance(value, (int, float, str, bool)) else None
 
-    return at(told, 0)
+    return at(content, 0)
 
 
 def _array(view: View, flat: Array, source: Path) -> Array:
     if len(view.shape) != len(view.strides):
-        raise _lies(source, view.storage)
+        raise _size_mismatch(source, view.storage)
     count = math.prod(view.shape)
     last = view.offset + sum((n - 1) * s for n, s in zip(view.shape, view.strides, strict=True))
     # a tensor may share its storage, but not have more numbers than it: an expanded one costs memory when it is used
     if count and (view.offset < 0 or last >= flat.size or count > flat.size):
-        raise _lies(source, view.storage)
+        raise _size_mismatch(source, view.storage)
     if not count:
         return np.zeros(view.shape, flat.dtype)
     steps = tuple(s * flat.itemsize for s in view.strides)
@@ -151,7 +151,7 @@ def _array(view: View, flat: Array, source: Path) -> Array:
     return array
 
 
-def _lies(source: Path, storage: Storage) -> WeightsError:
+def _size_mismatch(source: Path, storage: Storage) -> WeightsError:
     return WeightsError(
         f"storage {storage.key!r} claims {storage.numbers} numbers that are not there",
         expected="a whole file",

@@ -25,7 +25,7 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a model file says before its tensors are read.
+    """The contents of a model file without its tensors.
 
     Attributes:
         blueprint: the network.
@@ -188,7 +188,7 @@ class Problems:
         self._names: dict[str, list[str]] = {}
 
     def add(self, kind: str, names: Iterable[str]) -> None:
-        """Names of one kind of problem; each is told once."""
+        """Names of one kind of problem; each is listed once."""
         for name in names:
             if name not in self._names.setdefault(kind, []):
                 self._names[kind].append(name)

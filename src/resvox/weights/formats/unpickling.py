@@ -50,7 +50,7 @@ HARMLESS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """A stretch of numbers in the file, as the pickle says."""
+    """A range of numbers in the file, as the pickle describes it."""
 
     dtype: str
     is_bfloat16: bool
@@ -60,7 +60,7 @@ class Storage:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A tensor as the pickle says: where in a storage it begins and how far apart its neighbours are."""
+    """A tensor as the pickle describes it: its offset in a storage, its shape and its strides."""
 
     storage: Storage
     offset: int
@@ -69,7 +69,7 @@ class View:
 
 
 class _Nothing:
-    """What stands in for objects that are no tensors: takes everything, keeps nothing."""
+    """A stub for objects that are not tensors: accepts every argument and keeps nothing."""
 
     def __init__(self, *arguments: object) -> None:
         pass
@@ -100,7 +100,7 @@ def _rebuild_tensor(storage: object, offset: object, shape: object, strides: obj
         isinstance(axes, tuple) and all(type(n) is int and n >= 0 for n in axes) for axes in (shape, strides)
     )
     if not good:
-        raise pickle.UnpicklingError("a tensor that is none")
+        raise pickle.UnpicklingError("not a tensor")
     return View(storage=storage, offset=offset, shape=shape, strides=strides)  # type: ignore[arg-type]
 
 
@@ -159,7 +159,7 @@ class Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         good = good and isinstance(pid[2], str) and type(pid[4]) is int and pid[4] >= 0
         # the sixth entry is a view into another storage, which PyTorch stopped writing in 2017
         if not good or (len(pid) > 5 and pid[5] is not None):
-            raise pickle.UnpicklingError("a storage that is none")
+            raise pickle.UnpicklingError("not a storage")
         kind: _StorageType = pid[1]
         is_bfloat16 = kind.name == "BFloat16Storage"
         storage = Storage(dtype=STORAGES[kind.name], is_bfloat16=is_bfloat16, key=pid[2], numbers=pid[4])

@@ -17,14 +17,14 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What tells apart peers that use the same names: shapes, and prefixes that were taken off the names."""
+    """What distinguishes peers that use the same names: shapes, and prefixes that were removed from the names."""
 
     shapes: Shapes
     wrappers: tuple[str, ...] = ()
 
     @property
     def spatial_dims(self) -> int:
-        """2 or 3, from the kernels; 2 where there is none."""
+        """2 or 3, from the kernels; 2 where there are no kernels."""
         return max((len(shape) - 2 for shape in self.shapes.values() if len(shape) > 3), default=2)
 
     @property

@@ -32,13 +32,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a peer; ``style`` says how tensors of a layer are named: torch's or Keras's way."""
+    """The rows of a peer; ``style`` is how tensors of a layer are named: as in torch or as in Keras."""
 
     rows: tuple[Row, ...]
     style: str = "torch"
 
     def theirs(self, name: str) -> tuple[str, Row] | None:
-        """The peer's name of a tensor of ours, and its row; None where the table has none."""
+        """The peer's name of our tensor, and its row; None where the table has no row for it."""
         path, _, last = name.rpartition(".")
         for ours, _, row in self._compiled:
             values = _match(ours, path)
@@ -48,7 +48,7 @@ class Table:
         return None
 
     def ours(self, name: str) -> tuple[str, Row] | None:
-        """Our name of a peer's tensor, and its row; None where the table has none."""
+        """Our name of a peer's tensor, and its row; None where the table has no row for it."""
         path, _, variable = name.rpartition(self._separator)
         for _, theirs, row in self._compiled:
             values = _match(theirs, path)
