@@ -1,0 +1,1 @@
+"""The demo: a dataset, training, prediction, evaluation and a report, in a few minutes."""
