@@ -66,8 +66,8 @@ def test_options_reach_every_layer():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"depths": (1, 2), "widths": (4,)}, "depths=(1, 2) and widths=(4,); expected as many of one as of the other"),
-        ({"depths": ()}, "depths=(); expected whole numbers of at least 1, one a stage"),
+        ({"depths": (1, 2), "widths": (4,)}, "depths=(1, 2) and widths=(4,); expected equally many"),
+        ({"depths": ()}, "depths=(); expected whole numbers of at least 1, one per stage"),
         ({"widths": (4, 0, 4, 4)}, "widths=(4, 0, 4, 4)"),
         ({"stride": 1}, "stride=(1, 1, 1); expected 1 or 2 per axis, 2 along at least one"),
         ({"stride": (2, 4, 2)}, "stride=(2, 4, 2)"),

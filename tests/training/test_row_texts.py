@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import resvox
-from resvox.blueprint.trace.signal import Tape
+from resvox.blueprint.trace.recording import Recorder
 from resvox.torch.features import FeatureInfo
 from resvox.training import Plan
 from resvox.training.bfloat16 import _has_flat_map
@@ -14,10 +14,10 @@ from resvox.training.bfloat16 import _has_flat_map
 @pytest.fixture
 def reworded(monkeypatch):
     """Every row of every walk carries another text."""
-    leaf, group = Tape.leaf, Tape.group
-    monkeypatch.setattr(Tape, "leaf", lambda self, path, text, *rest: leaf(self, path, f"Operation: {text}", *rest))
+    leaf, group = Recorder.leaf, Recorder.group
+    monkeypatch.setattr(Recorder, "leaf", lambda self, path, text, *rest: leaf(self, path, f"Operation: {text}", *rest))
     monkeypatch.setattr(
-        Tape, "group", lambda self, path, text, before, **rest: group(self, path, f"Group: {text}", before, **rest)
+        Recorder, "group", lambda self, path, text, before, **rest: group(self, path, f"Group: {text}", before, **rest)
     )
 
 

@@ -146,9 +146,9 @@ def test_a_shape_that_is_none_is_refused(shape):
 
 
 def test_arguments_that_contradict_the_shape_are_refused():
-    with pytest.raises(BlueprintError, match=r"spatial_dims=3 and input_shape=\(1, 3, 214, 214\), which says 2"):
+    with pytest.raises(BlueprintError, match=r"spatial_dims=3 and input_shape=\(1, 3, 214, 214\), which gives 2"):
         resvox.walkthrough("resnet18", spatial_dims=3)
-    with pytest.raises(BlueprintError, match=r"in_channels=1 and input_shape=\(1, 3, 8, 8\), which says 3"):
+    with pytest.raises(BlueprintError, match=r"in_channels=1 and input_shape=\(1, 3, 8, 8\), which gives 3"):
         resvox.walkthrough("resnet18", (1, 3, 8, 8), in_channels=1)
     with pytest.raises(BlueprintError, match="in_channels"):
         resvox.walkthrough("resnet18", (1, 3, 8, 8), in_chans=1)

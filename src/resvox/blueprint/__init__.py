@@ -1,4 +1,4 @@
-"""WHAT a network is: a tree resolved to its leaves, in pure Python. No tensor, no framework."""
+"""Networks as data: a tree of operations with every number resolved, in pure Python, without any framework."""
 
 from resvox.blueprint.blueprint import Blueprint
 from resvox.blueprint.choices import NormChoice, activation_of, output_activation_of, per_axis

@@ -1,4 +1,4 @@
-"""The residual blocks: what each holds, with the path segments of torchvision (post-activation) and timm."""
+"""The residual blocks and their parts, named as in torchvision (post-activation) and timm (pre-activation)."""
 
 from __future__ import annotations
 

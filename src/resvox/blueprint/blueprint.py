@@ -1,4 +1,4 @@
-"""The blueprint: a resolved network, its name and its interface. Everything about it is known without a tensor."""
+"""The blueprint: a resolved network, its name and its interface. Its shapes and counts are known without tensors."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from resvox.blueprint.trace import Stage, trace
 from resvox.errors import BlueprintError
 
 FORMAT = 1
-MAX_DEPTH = 40  # of a tree read from a file; the deepest of ours has 11 levels
+MAX_DEPTH = 40  # of a tree read from a file; the deepest tree of the catalog has 11 levels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blueprint:
-    """A network, resolved.
+    """A network with every number resolved.
 
     Attributes:
         name: the catalog's name (``"resnet50"``, ``"unet"``).
@@ -35,8 +35,7 @@ class Blueprint:
         in_channels: channels of the input.
         num_classes: channels of the output; 0 for features.
         network: the tree.
-        out_indices: of a network without a head, which of the maps P1, P2, ... it returns, counted from 0; None for
-            all of them.
+        out_indices: the maps P1, P2, ... that a network without a head returns, counted from 0; None for all of them.
     """
 
     name: str
@@ -89,7 +88,7 @@ class Blueprint:
         return dict(self.network.tensors())
 
     def stages(self, size: Iterable[int]) -> tuple[Stage, ...]:
-        """The walk for an input of that spatial size ((D,) H, W): a row an operation, blocks nested.
+        """The trace for an input of that spatial size ((D,) H, W): one row per operation, blocks nested.
 
         Raises:
             BlueprintError: the size has the wrong number of axes, or an axis below 1.
@@ -115,8 +114,8 @@ class Blueprint:
     def from_json(text: str) -> Blueprint:
         """The inverse of :meth:`to_json`.
 
-        The text may come from a stranger's file: every field is checked against its type, and the network is
-        walked to see that its layers fit together.
+        The text may come from an untrusted file: every field is checked against its type, and the network is
+        traced to check that its layers fit together.
 
         Raises:
             BlueprintError: not JSON, another format number, a node that is unknown or not valid, or layers that
@@ -167,7 +166,9 @@ def _encode(value: Any) -> Any:
 
 def _decode(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
-        raise BlueprintError(f"a blueprint nested deeper than {MAX_DEPTH} levels", expected="a tree of ours")
+        raise BlueprintError(
+            f"a blueprint nested deeper than {MAX_DEPTH} levels", expected="a blueprint written by resvox"
+        )
     if isinstance(value, list):
         return tuple(_decode(item, depth + 1) for item in value)
     if not isinstance(value, dict):
@@ -198,11 +199,11 @@ def _is_a(value: Any, hint: Any) -> bool:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_is_a(value, each) for each in inner)
-    if origin is tuple:  # every tuple of ours is tuple[X, ...]
+    if origin is tuple:  # all tuples of nodes are tuple[X, ...]
         return isinstance(value, tuple) and all(_is_a(item, inner[0]) for item in value)
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)
-    # type(), because True is an int and no number of channels
+    # type() is exact: True is an int, and not a number of channels
     return type(value) is hint if hint in (int, bool, str, type(None)) else isinstance(value, hint)
 
 
@@ -215,10 +216,12 @@ def _spell(hint: Any) -> str:
 
 
 def _check_fit(found: Blueprint) -> None:
-    """A walk meets every layer, and what cannot be walked cannot be built: at the smallest size, and at one where
-    branches of different strides differ where they meet."""
+    """Trace every layer: a network that cannot be traced cannot be built.
+
+    Once at the smallest size, and once at a size at which branches of different strides differ where they join.
+    """
     try:
-        for size in (1, 65537):  # the walk is arithmetic: a large size costs nothing
+        for size in (1, 65537):  # tracing is arithmetic: a large size costs nothing
             found.stages((size,) * found.spatial_dims)
     except BlueprintError:
         raise

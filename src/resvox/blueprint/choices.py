@@ -1,4 +1,4 @@
-"""What a user chooses once and every layer then follows: the norm, the activation, sizes per axis."""
+"""Choices that apply to all layers of a network: the norm, the activation, sizes per axis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ARGUMENTS = {
 
 
 def plain(value: Any) -> Any:
-    """Numbers of NumPy or PyTorch, and arrays of them, as Python's own; anything else as it is."""
+    """Numbers of NumPy or PyTorch, and arrays of them, in Python's types; other values are returned unchanged."""
     if type(value) in (type(None), bool, int, float, str):
         return value
     if isinstance(value, Mapping):
@@ -34,13 +34,13 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, Real):
         return float(value)
-    tolist = getattr(value, "tolist", None)  # an array or NumPy's bool, which the classes of numbers do not know
+    tolist = getattr(value, "tolist", None)  # an array, or NumPy's bool, which is not registered as a number
     return plain(tolist()) if callable(tolist) else value
 
 
 @dataclass(frozen=True, kw_only=True)
 class NormChoice:
-    """A norm before it meets its number of channels. eps 1e-5 and momentum 0.1 are PyTorch's defaults."""
+    """A norm whose number of channels is not known yet. eps 1e-5 and momentum 0.1 are PyTorch's defaults."""
 
     kind: str = "batch"
     eps: float = 1e-5
@@ -51,7 +51,7 @@ class NormChoice:
     def __post_init__(self) -> None:
         good = self.num_groups is None or is_whole(self.num_groups, 1)
         require(good, f"norm num_groups={self.num_groups!r}", "a whole number of at least 1, or None")
-        # what is left to check needs no knowledge of the channels
+        # a norm over one channel checks all other fields
         Norm(kind=self.kind, channels=1, eps=self.eps, momentum=self.momentum, affine=self.affine, groups=1)
 
     @staticmethod

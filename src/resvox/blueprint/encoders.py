@@ -1,4 +1,4 @@
-"""What an encoder offers a decoder, read from its resolved tree; and the same encoder with less depth."""
+"""Levels, channels and strides of an encoder, read from its resolved tree; and the same encoder with less depth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def encoder_channels(encoder: Encoder) -> list[int]:
 
 
 def encoder_strides(encoder: Encoder) -> list[Axes]:
-    """By how much each level P1..P<depth> is smaller than the one above it; P1 than the image."""
+    """Stride of each level P1..P<depth> relative to the level above it; of P1 relative to the image."""
     # any block of a stage may stride, and any convolution of a block
     strides = [_stride(_stem(encoder))]
     strides += [_stride([conv for block in stage.items for conv in _convs(block)]) for stage in encoder.stage_list]
@@ -33,7 +33,7 @@ def encoder_strides(encoder: Encoder) -> list[Axes]:
 
 
 def encoder_reduction(encoder: Encoder) -> Axes:
-    """By how much the deepest level is smaller than the image."""
+    """Total stride of the deepest level relative to the image."""
     total = (1,) * len(encoder_strides(encoder)[0])
     for stride in encoder_strides(encoder):
         total = multiply(total, stride)
@@ -44,7 +44,7 @@ def cut_encoder(encoder: Encoder, depth: int) -> Encoder:
     """The encoder that ends at P<depth>, without pooling to a vector and without a classifier.
 
     Raises:
-        BlueprintError: it has fewer levels.
+        BlueprintError: the encoder has fewer levels.
     """
     have = encoder_depth(encoder)
     require(1 <= depth <= have, f"encoder_depth={depth} of an encoder with {have} levels", f"1 to {have}")
@@ -63,7 +63,7 @@ def _stem(encoder: Encoder) -> list[Conv]:
 
 
 def _convs(node: Node) -> list[Conv]:
-    """The convolutions that a node holds itself, in the order of the forward pass; not those of its shortcut."""
+    """The convolutions of a node in the order of the forward pass, without those of its shortcut."""
     return [child for _, child in node.children() if isinstance(child, Conv)]
 
 

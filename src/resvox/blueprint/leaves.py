@@ -17,18 +17,18 @@ INITS = ("he_fan_out", "uniform_fan_in", "zeros")
 
 
 def require(condition: bool, got: str, expected: str, fix: str = "") -> None:
-    """Die at birth, saying what was got and what was expected."""
+    """Raise BlueprintError(got, expected, fix) if the condition does not hold."""
     if not condition:
         raise BlueprintError(got, expected=expected, fix=fix)
 
 
 def is_number(value: object) -> bool:
-    """A finite int or float; a bool is none."""
+    """Whether this is a finite int or float; bool is rejected."""
     return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def is_whole(value: object, least: int) -> bool:
-    """An int of at least that; a bool is none."""
+    """Whether this is an int of at least ``least``; bool is rejected."""
     return type(value) is int and value >= least
 
 
@@ -54,7 +54,7 @@ class Conv(Node):
     """Convolution with explicit symmetric zero padding. Weight (out, in / groups, \\*kernel).
 
     ``init``: ``he_fan_out`` before a norm (He et al., arXiv:1502.01852), ``uniform_fan_in`` for a layer that
-    nothing normalizes, ``zeros`` where a residual branch is to start as nothing.
+    no norm follows, ``zeros`` where a residual branch is to start at 0.
     """
 
     in_channels: int
@@ -151,7 +151,7 @@ class Norm(Node):
     """Normalization over channels. ``groups`` is used by group norm alone (0 elsewhere).
 
     ``momentum`` is PyTorch's: the weight of the new batch in the running statistics (Keras's is 1 - momentum).
-    ``initial_weight`` is 0 where a residual branch is to start as nothing.
+    ``initial_weight`` is 0 where a residual branch is to start at 0.
     """
 
     kind: str
@@ -201,7 +201,7 @@ class Activation(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool(Node):
-    """Max pooling padded with -inf, so that a border window never sees a value that is not in the map."""
+    """Max pooling padded with -inf, so that a window at the border uses values of the map alone."""
 
     kernel: Axes
     stride: Axes
@@ -221,15 +221,15 @@ class MaxPool(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroPaddedMaxPool(MaxPool):
-    """Max pooling padded with zeros, as keras.applications does: another result where a border window is negative."""
+    """Max pooling padded with zeros, as in keras.applications: differs where a border window is all negative."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AveragePool(Node):
     """Average pooling, windows starting at every stride-th voxel: a size n becomes ceil(n / stride), as in timm.
 
-    Along an axis that strides, kernel and stride are equal and a partial window at the far border averages what it
-    holds. Along one that dilates instead (``output_stride``) the stride is 1 and the map is continued by zeros.
+    Along an axis that strides, kernel and stride are equal, and a partial window at the far border averages the voxels
+    that it holds. Along an axis that dilates instead (``output_stride``) the stride is 1 and the map is zero-padded.
     """
 
     kernel: Axes
@@ -294,7 +294,7 @@ class Linear(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class DropPath(Node):
-    """Stochastic depth (arXiv:1603.09382): in training a sample loses its residual branch at ``rate``."""
+    """Stochastic depth (arXiv:1603.09382): in training, a residual branch is dropped with probability ``rate``."""
 
     rate: float
 
@@ -305,7 +305,7 @@ class DropPath(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(Node):
-    """Values set to zero in training at ``rate``, the others scaled up."""
+    """In training, values are set to 0 with probability ``rate`` and the others are scaled up."""
 
     rate: float
 
@@ -316,4 +316,4 @@ class Dropout(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity(Node):
-    """Nothing; keeps a place in a sequence so that the names after it stay as the peers have them."""
+    """No operation; it keeps a position of a sequence, so that the names after it equal those of other libraries."""

@@ -1,4 +1,4 @@
-"""The networks: which blocks, in which order, under which names."""
+"""The networks: their blocks, in order and by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ResNet(Node):
     """A post-activation ResNet with torchvision's names (vd and SE: timm's).
 
     P1 is the activated stem, P2 to P5 the outputs of layer1 to layer4. A backbone has neither ``avgpool`` nor
-    ``fc``; cut at a depth, it ends with the layer that gives the deepest map asked for.
+    ``fc``; cut at a depth, it ends with the layer that gives the deepest map required.
     """
 
     conv1: Conv | Sequence
@@ -31,7 +31,7 @@ class ResNet(Node):
 
     @property
     def stage_list(self) -> tuple[Sequence, ...]:
-        """The residual layers that are there, shallow to deep."""
+        """The residual layers that exist, shallow to deep."""
         layers = (self.layer1, self.layer2, self.layer3, self.layer4)
         return tuple(layer for layer in layers if layer is not None)
 
@@ -43,7 +43,7 @@ class ResNet(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class PreActStem(Node):
-    """The stem of a pre-activation net: one convolution (``conv``) or three; nothing after the last."""
+    """The stem of a pre-activation net: one convolution (``conv``) or three; no norm or activation after the last."""
 
     conv: Conv | None
     conv1: Conv | None
@@ -79,8 +79,8 @@ class PreActHead(Node):
 class PreActResNet(Node):
     """A pre-activation ResNet (v2) with timm's names.
 
-    P1 is the raw stem convolution, P2 to P5 the raw residual sums; ``norm`` and ``act`` stand on the
-    classifier's path alone and are left out of a backbone.
+    P1 is the raw stem convolution, P2 to P5 the raw residual sums; ``norm`` and ``act`` precede
+    the classifier and are left out of a backbone.
     """
 
     stem: PreActStem
@@ -93,7 +93,7 @@ class PreActResNet(Node):
 
     @property
     def stage_list(self) -> tuple[Sequence, ...]:
-        """The residual stages that are there, shallow to deep."""
+        """The residual stages that exist, shallow to deep."""
         return tuple(stage.blocks for stage in self.stages.items if isinstance(stage, PreActStage))
 
     @property
@@ -115,7 +115,7 @@ Encoder = ResNet | PreActResNet
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionGate(Node):
-    """What a skip lets through, seen from one level below (arXiv:1804.03999): a weight from 0 to 1 a voxel.
+    """Weights of a skip connection, computed with the map one level below (arXiv:1804.03999): 0 to 1 per voxel.
 
     ``theta`` brings the skip to the size of the map below, ``phi`` that map to the same channels; their sum,
     activated, becomes one channel, which ``up`` enlarges (cut to the skip's size) and which weighs the skip.
@@ -131,10 +131,10 @@ class AttentionGate(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class UNetDecoderBlock(Node):
-    """One level up: enlarge, cut to the size of what it meets, join, convolve once or twice.
+    """One level of a decoder: enlarge, crop to the size of the skip, concatenate, convolve once or twice.
 
     ``gate`` weighs the skip first. ``up`` is interpolation, or a sequence of transposed convolution, norm and
-    activation. It meets one map, in a UNet++ several of one size.
+    activation. It joins one map; in a UNet++, several of one size.
     """
 
     gate: AttentionGate | None
@@ -150,14 +150,14 @@ class UNetDecoderBlock(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class UNetDecoder(Node):
-    """Deep to shallow; the last block reaches the size of the image and joins nothing."""
+    """Blocks, deep to shallow; the last one reaches the size of the image and has no skip."""
 
     blocks: Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisionHead(Node):
-    """Logits from a map on the way up, enlarged and cut to the size of the image; asked for in training alone."""
+    """Auxiliary logits of a decoder map, enlarged and cropped to the size of the image; computed in training only."""
 
     conv: Conv
     up: Upsample
@@ -205,8 +205,8 @@ class UNetPlusPlusDecoder(Node):
 class UNetPlusPlus(Node):
     """Encoder, the nested decoder of UNet++ (arXiv:1912.05074), a convolution to the classes.
 
-    ``supervision`` holds a convolution for each of X(0, N - 1) to X(0, 1), which read the map behind the bridge as
-    ``head`` does X(0, N)'s.
+    ``supervision`` holds a convolution for each of X(0, N - 1) to X(0, 1), applied to the output of the bridge, as
+    ``head`` is for X(0, N).
     """
 
     encoder: Encoder
@@ -218,10 +218,10 @@ class UNetPlusPlus(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class TransDecoder(Node):
-    """A transformer on the deepest map, queries that look for the classes, and the way up past the encoder's maps.
+    """A transformer on the deepest map, learned class queries (cross-attention), and a decoder with skips.
 
-    ``up`` brings the transformer's map and the queries' votes, side by side, from tokens to the size of the deepest
-    map; ``blocks`` go from there to P1.
+    ``up`` enlarges the transformer's map and the class scores of the queries, concatenated, from tokens to the size of
+    the deepest map; ``blocks`` go from there to P1.
     """
 
     vit: VisionTransformer
@@ -237,8 +237,8 @@ class TransDecoder(Node):
 class TransUNet(Node):
     """The CNN and transformer hybrid of arXiv:2102.04306 with the learnable queries of arXiv:2310.07781.
 
-    ``head`` is a convolution on the last map of the way up, which has P1's size, and the enlarging of its logits, cut
-    to the size of the image. ``supervision`` holds a :class:`SupervisionHead` for the other maps, finest first.
+    ``head`` is a convolution on the last map of the decoder, which has P1's size, and an enlarging of its logits,
+    cropped to the size of the image. ``supervision`` holds a :class:`SupervisionHead` for the other maps, finest first.
     """
 
     encoder: Encoder
@@ -252,8 +252,8 @@ class TransUNet(Node):
 class DenseResNet(Node):
     """Residual layers at the input's size, one of them strided; a transposed convolution undoes the stride.
 
-    ``layers`` holds sequences of basic blocks; ``up`` is transposed convolution, norm and activation, cut to the
-    input's size; ``head`` maps the features to the output's channels.
+    ``layers`` holds sequences of basic blocks; ``up`` is transposed convolution, norm and activation, cropped to
+    the input's size; ``head`` maps the features to the output's channels.
     """
 
     conv1: Conv

@@ -1,4 +1,4 @@
-"""The tree a network is described by: frozen nodes, named children, and the tensors they will own."""
+"""The tree that describes a network: frozen nodes, named children, and the tensors that they own."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """Anything in the tree. A field that holds a node is a child; its name is a segment of the weights' names.
+    """A node of the tree. A field that holds a node is a child; its name is a part of the names of the weights.
 
-    So child fields carry no ``_`` (``conv1``, ``bn1``, ``downsample``), while plain data may (``in_channels``).
+    Therefore names of child fields contain no ``_`` (``conv1``, ``bn1``, ``downsample``); those of plain data may
+    (``in_channels``).
     """
 
     def children(self) -> Iterator[tuple[str, Node]]:

@@ -8,7 +8,7 @@ from resvox.blueprint.blocks import Block
 from resvox.blueprint.leaves import Conv, GlobalAveragePool, Linear, MaxPool, ZeroPaddedMaxPool
 from resvox.blueprint.networks import PreActHead, PreActResNet, PreActStage, PreActStem, ResNet
 from resvox.blueprint.node import Node, Sequence
-from resvox.blueprint.resnet_blocks import Place, block, conv
+from resvox.blueprint.resnet_blocks import BlockPosition, block, conv
 from resvox.blueprint.resnet_recipe import ResNetRecipe
 
 
@@ -87,7 +87,7 @@ def _max_pool(recipe: ResNetRecipe) -> MaxPool | None:
     stride = recipe.level_strides[1]
     if recipe.depth < 2 or max(stride) == 1:
         return None
-    # Along an axis that keeps its size there is nothing to pool: kernel 1.
+    # kernel 1 along an axis that is not pooled
     kernel = tuple(3 if s > 1 else 1 for s in stride)
     kind = ZeroPaddedMaxPool if recipe.pool_padding == "zeros" else MaxPool
     return kind(kernel=kernel, stride=stride, padding=tuple(k // 2 for k in kernel))
@@ -97,7 +97,7 @@ def _stages(recipe: ResNetRecipe) -> Iterator[list[Block]]:
     ones = (1,) * recipe.spatial_dims
     total, done, channels = sum(recipe.depths), 0, recipe.stem_width
     levels = list(recipe.levels())
-    # before the first stage the pooling strides
+    # the stride before the first stage is that of the pooling
     strides = [ones, *(level.stride for level in levels[2:]), ones]
     wanted = zip(levels[1 : recipe.depth], recipe.widths, recipe.depths, strict=False)
     for number, (level, width, count) in enumerate(wanted):
@@ -105,7 +105,7 @@ def _stages(recipe: ResNetRecipe) -> Iterator[list[Block]]:
         stride = strides[number if recipe.stride_block == "first" else number + 1]
         blocks: list[Block] = []
         for index in range(count):
-            place = Place(
+            position = BlockPosition(
                 channels=channels,
                 width=width,
                 stride=stride if index == at else ones,
@@ -114,6 +114,6 @@ def _stages(recipe: ResNetRecipe) -> Iterator[list[Block]]:
                 dilation=level.dilation,
                 drop_path=recipe.drop_path * done / max(1, total - 1),
             )
-            blocks.append(block(recipe, place))
+            blocks.append(block(recipe, position))
             channels, done = width * recipe.expansion, done + 1
         yield blocks

@@ -1,4 +1,4 @@
-"""From a recipe and a place in the network to a resolved residual block."""
+"""From a recipe and a position in the network to a resolved residual block."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from resvox.blueprint.resnet_recipe import ResNetRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a block stands: its channels, its stride, its dilations and its share of the drop path.
+class BlockPosition:
+    """The numbers of a block that depend on its position: channels, stride, dilations and drop path rate.
 
-    ``before`` is the dilation before its stage, where it is the first of one.
+    ``before``: the dilation of the level above for the first block of a stage.
     """
 
     channels: int
@@ -46,9 +46,9 @@ class Place:
     drop_path: float
 
 
-def block(recipe: ResNetRecipe, place: Place) -> Block:
-    """The recipe's kind of block where it stands."""
-    return _BLOCKS[recipe.preactivation, recipe.block](recipe, place)
+def block(recipe: ResNetRecipe, position: BlockPosition) -> Block:
+    """The block of the recipe's kind at a position."""
+    return _BLOCKS[recipe.preactivation, recipe.block](recipe, position)
 
 
 def conv(
@@ -62,9 +62,9 @@ def conv(
     init: str = "he_fan_out",
     place: str,
 ) -> Conv:
-    """A convolution that keeps the size but for its stride.
+    """A convolution that changes the size by its stride only.
 
-    ``channels``: in and out; ``place``: what the recipe calls it where it says which convolutions have a bias.
+    ``channels``: in and out; ``place``: its name in the recipe's ``conv_bias``, the convolutions that have a bias.
     """
     dims = recipe.spatial_dims
     sizes = (kernel,) * dims if isinstance(kernel, int) else kernel
@@ -83,26 +83,28 @@ def conv(
     )
 
 
-def _basic(recipe: ResNetRecipe, place: Place) -> BasicBlock:
-    out = place.width
+def _basic(recipe: ResNetRecipe, position: BlockPosition) -> BasicBlock:
+    out = position.width
     return BasicBlock(
-        conv1=conv(recipe, (place.channels, out), 3, stride=place.stride, dilation=place.first_dilation, place="conv1"),
+        conv1=conv(
+            recipe, (position.channels, out), 3, stride=position.stride, dilation=position.first_dilation, place="conv1"
+        ),
         bn1=recipe.norm.over(out),
         act1=recipe.activation,
-        conv2=conv(recipe, (out, out), 3, dilation=place.dilation, place="conv2"),
+        conv2=conv(recipe, (out, out), 3, dilation=position.dilation, place="conv2"),
         bn2=_last_norm(recipe, out),
         se=_squeeze_excitation(recipe, out),
         se_before_norm=recipe.se_placement == "before_norm",
-        droppath=_drop_path(place),
-        downsample=_downsample(recipe, place, out),
+        droppath=_drop_path(position),
+        downsample=_downsample(recipe, position, out),
         act2=recipe.activation,
     )
 
 
 def basic_block(recipe: ResNetRecipe, in_channels: int, out_channels: int, stride: Axes) -> BasicBlock:
-    """One basic block outside a ResNet's four stages, in the recipe's style."""
+    """A basic block with the recipe's norm, activation and shortcut, outside the four stages of a ResNet."""
     ones = (1,) * recipe.spatial_dims
-    place = Place(
+    position = BlockPosition(
         channels=in_channels,
         width=out_channels,
         stride=stride,
@@ -111,63 +113,65 @@ def basic_block(recipe: ResNetRecipe, in_channels: int, out_channels: int, strid
         dilation=ones,
         drop_path=0.0,
     )
-    return _basic(recipe, place)
+    return _basic(recipe, position)
 
 
-def _bottleneck(recipe: ResNetRecipe, place: Place) -> BottleneckBlock:
-    width, out = _inner_width(recipe, place), place.width * recipe.expansion
+def _bottleneck(recipe: ResNetRecipe, position: BlockPosition) -> BottleneckBlock:
+    width, out = _inner_width(recipe, position), position.width * recipe.expansion
     late = recipe.stride_on == "conv2"
     return BottleneckBlock(
-        conv1=conv(recipe, (place.channels, width), 1, stride=None if late else place.stride, place="conv1"),
+        conv1=conv(recipe, (position.channels, width), 1, stride=None if late else position.stride, place="conv1"),
         bn1=recipe.norm.over(width),
         act1=recipe.activation,
-        conv2=_middle(recipe, place, width, strides=late),
+        conv2=_middle(recipe, position, width, strides=late),
         bn2=recipe.norm.over(width),
         act2=recipe.activation,
         conv3=conv(recipe, (width, out), 1, place="conv3"),
         bn3=_last_norm(recipe, out),
         se=_squeeze_excitation(recipe, out),
         se_before_norm=recipe.se_placement == "before_norm",
-        droppath=_drop_path(place),
-        downsample=_downsample(recipe, place, out),
+        droppath=_drop_path(position),
+        downsample=_downsample(recipe, position, out),
         act3=recipe.activation,
     )
 
 
-def _preact_basic(recipe: ResNetRecipe, place: Place) -> PreActBasicBlock:
-    out = place.width
+def _preact_basic(recipe: ResNetRecipe, position: BlockPosition) -> PreActBasicBlock:
+    out = position.width
     return PreActBasicBlock(
-        norm1=recipe.norm.over(place.channels),
+        norm1=recipe.norm.over(position.channels),
         act1=recipe.activation,
-        conv1=conv(recipe, (place.channels, out), 3, stride=place.stride, dilation=place.first_dilation, place="conv1"),
+        conv1=conv(
+            recipe, (position.channels, out), 3, stride=position.stride, dilation=position.first_dilation, place="conv1"
+        ),
         norm2=recipe.norm.over(out),
         act2=recipe.activation,
-        conv2=conv(recipe, (out, out), 3, dilation=place.dilation, init=_last_init(recipe), place="conv2"),
+        conv2=conv(recipe, (out, out), 3, dilation=position.dilation, init=_last_init(recipe), place="conv2"),
         se=_squeeze_excitation(recipe, out),
-        droppath=_drop_path(place),
-        downsample=_preact_downsample(recipe, place, out),
+        droppath=_drop_path(position),
+        downsample=_preact_downsample(recipe, position, out),
     )
 
 
-def _preact_bottleneck(recipe: ResNetRecipe, place: Place) -> PreActBottleneckBlock:
-    width, out = _inner_width(recipe, place), place.width * recipe.expansion
+def _preact_bottleneck(recipe: ResNetRecipe, position: BlockPosition) -> PreActBottleneckBlock:
+    width, out = _inner_width(recipe, position), position.width * recipe.expansion
     return PreActBottleneckBlock(
-        norm1=recipe.norm.over(place.channels),
+        norm1=recipe.norm.over(position.channels),
         act1=recipe.activation,
-        conv1=conv(recipe, (place.channels, width), 1, place="conv1"),
+        conv1=conv(recipe, (position.channels, width), 1, place="conv1"),
         norm2=recipe.norm.over(width),
         act2=recipe.activation,
-        conv2=_middle(recipe, place, width, strides=True),
+        conv2=_middle(recipe, position, width, strides=True),
         norm3=recipe.norm.over(width),
         act3=recipe.activation,
         conv3=conv(recipe, (width, out), 1, init=_last_init(recipe), place="conv3"),
         se=_squeeze_excitation(recipe, out),
-        droppath=_drop_path(place),
-        downsample=_preact_downsample(recipe, place, out),
+        droppath=_drop_path(position),
+        downsample=_preact_downsample(recipe, position, out),
     )
 
 
-_BLOCKS: dict[tuple[bool, str], Callable[[ResNetRecipe, Place], Block]] = {
+_BLOCKS: dict[tuple[bool, str], Callable[[ResNetRecipe, BlockPosition], Block]] = {
     (False, "basic"): _basic,
     (False, "bottleneck"): _bottleneck,
     (True, "basic"): _preact_basic,
@@ -175,18 +179,18 @@ _BLOCKS: dict[tuple[bool, str], Callable[[ResNetRecipe, Place], Block]] = {
 }
 
 
-def _inner_width(recipe: ResNetRecipe, place: Place) -> int:
-    # torchvision's rule, so that 32x4d and the wide nets come out of one formula
-    return max(1, int(place.width * recipe.width_per_group / 64)) * recipe.groups
+def _inner_width(recipe: ResNetRecipe, position: BlockPosition) -> int:
+    # the rule of torchvision: one formula for 32x4d and the wide networks
+    return max(1, int(position.width * recipe.width_per_group / 64)) * recipe.groups
 
 
-def _middle(recipe: ResNetRecipe, place: Place, width: int, *, strides: bool) -> Conv:
+def _middle(recipe: ResNetRecipe, position: BlockPosition, width: int, *, strides: bool) -> Conv:
     return conv(
         recipe,
         (width, width),
         3,
-        stride=place.stride if strides else None,
-        dilation=place.first_dilation,
+        stride=position.stride if strides else None,
+        dilation=position.first_dilation,
         groups=recipe.groups,
         place="conv2",
     )
@@ -217,8 +221,8 @@ def _last_init(recipe: ResNetRecipe) -> str:
     return "zeros" if recipe.zero_init_residual else "he_fan_out"
 
 
-def _drop_path(place: Place) -> DropPath | None:
-    return DropPath(rate=place.drop_path) if place.drop_path else None
+def _drop_path(position: BlockPosition) -> DropPath | None:
+    return DropPath(rate=position.drop_path) if position.drop_path else None
 
 
 def _squeeze_excitation(recipe: ResNetRecipe, channels: int) -> SqueezeExcitation | None:
@@ -249,49 +253,50 @@ def _squeeze_excitation(recipe: ResNetRecipe, channels: int) -> SqueezeExcitatio
 
 
 def squeezed_channels(rounding: str, channels: int, ratio: int) -> int:
-    """Inner channels of a gate."""
+    """Inner channels of a squeeze-and-excitation gate."""
     if rounding == "floor":
         return max(1, channels // ratio)
-    return max(8, int(channels / ratio + 4) // 8 * 8)  # timm's: the nearest multiple of 8, never below 8
+    return max(8, int(channels / ratio + 4) // 8 * 8)  # as in timm: the nearest multiple of 8, at least 8
 
 
-def _changes_shape(place: Place, out: int) -> bool:
-    return max(place.stride) > 1 or place.channels != out
+def _changes_shape(position: BlockPosition, out: int) -> bool:
+    return max(position.stride) > 1 or position.channels != out
 
 
-def _downsample(recipe: ResNetRecipe, place: Place, out: int) -> Sequence | ZeroPadShortcut | None:
-    if not _changes_shape(place, out):
+def _downsample(recipe: ResNetRecipe, position: BlockPosition, out: int) -> Sequence | ZeroPadShortcut | None:
+    if not _changes_shape(position, out):
         return None
     if recipe.shortcut == "zero_pad":
-        return ZeroPadShortcut(in_channels=place.channels, out_channels=out, stride=place.stride)
+        return ZeroPadShortcut(in_channels=position.channels, out_channels=out, stride=position.stride)
     norm = recipe.norm.over(out)
     if not recipe.average_down:
-        projection = conv(recipe, (place.channels, out), 1, stride=place.stride, place="downsample")
+        projection = conv(recipe, (position.channels, out), 1, stride=position.stride, place="downsample")
         return Sequence(items=(projection, norm))
-    projection = conv(recipe, (place.channels, out), 1, place="downsample")
-    return Sequence(items=(_mean_before(place) or Identity(), projection, norm))
+    projection = conv(recipe, (position.channels, out), 1, place="downsample")
+    return Sequence(items=(_mean_before(position) or Identity(), projection, norm))
 
 
 def _preact_downsample(
-    recipe: ResNetRecipe, place: Place, out: int
+    recipe: ResNetRecipe, position: BlockPosition, out: int
 ) -> PreActShortcut | ZeroPadShortcut | MaxPool | None:
-    if not _changes_shape(place, out):
+    if not _changes_shape(position, out):
         return None
-    if recipe.stride_block == "last" and place.channels == out:
+    if recipe.stride_block == "last" and position.channels == out:
         ones = (1,) * recipe.spatial_dims
-        return MaxPool(kernel=ones, stride=place.stride, padding=(0,) * recipe.spatial_dims)
+        return MaxPool(kernel=ones, stride=position.stride, padding=(0,) * recipe.spatial_dims)
     if recipe.shortcut == "zero_pad":
-        return ZeroPadShortcut(in_channels=place.channels, out_channels=out, stride=place.stride)
+        return ZeroPadShortcut(in_channels=position.channels, out_channels=out, stride=position.stride)
     if not recipe.average_down:
-        projection = conv(recipe, (place.channels, out), 1, stride=place.stride, place="downsample")
+        projection = conv(recipe, (position.channels, out), 1, stride=position.stride, place="downsample")
         return PreActShortcut(pool=None, conv=projection)
-    projection = conv(recipe, (place.channels, out), 1, place="downsample")
-    return PreActShortcut(pool=_mean_before(place), conv=projection)
+    projection = conv(recipe, (position.channels, out), 1, place="downsample")
+    return PreActShortcut(pool=_mean_before(position), conv=projection)
 
 
-def _mean_before(place: Place) -> AveragePool | None:
-    """The pooling of an averaging shortcut. Where a block dilates instead of striding it still averages, as in timm."""
+def _mean_before(position: BlockPosition) -> AveragePool | None:
+    """The pooling of an averaging shortcut. It is kept where a block dilates instead of striding, as in timm."""
     kernel = tuple(
-        s * (after // before) for s, before, after in zip(place.stride, place.before, place.dilation, strict=True)
+        s * (after // before)
+        for s, before, after in zip(position.stride, position.before, position.dilation, strict=True)
     )
-    return AveragePool(kernel=kernel, stride=place.stride) if max(kernel) > 1 else None
+    return AveragePool(kernel=kernel, stride=position.stride) if max(kernel) > 1 else None

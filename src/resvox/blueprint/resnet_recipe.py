@@ -1,4 +1,4 @@
-"""What a ResNet is resolved from: a row of the catalog and the user's options, validated at birth."""
+"""The recipe of a ResNet: a row of the catalog and the user's options, validated when it is created."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ LEVELS = 5  # P1 (the stem) and the four residual stages
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetRecipe:
-    """Everything a ResNet is resolved from; sizes are per axis.
+    """All options from which a ResNet is resolved; sizes are per axis.
 
     Args:
         block: ``"basic"`` or ``"bottleneck"``.
         depths: blocks in each residual stage.
         strides: of the stem, the pooling and the last three stages. A pooling of stride 1 is not built.
-        output_stride: 8, 16 or 32; beyond it a stage dilates instead of striding (as in torchvision the first
-            block of a dilated stage keeps the dilation before it).
-        se_placement: the gate ``"after_norm"`` (the paper, timm) or ``"before_norm"``, the block's last one.
+        output_stride: 8, 16 or 32; a stage beyond it dilates instead of striding (as in torchvision, the first
+            block of a dilated stage keeps the dilation of the stage before).
+        se_placement: the gate after the last norm of a block, ``"after_norm"`` (the paper, timm), or before it,
+            ``"before_norm"``.
         se_rounding: the gate's inner channels, channels / se_ratio, to the nearest ``"multiple_of_8"`` and never
             below 8 (timm), or ``"floor"``.
         stride_on: which convolution of a bottleneck strides: ``"conv2"`` (v1.5: torchvision, timm) or ``"conv1"`` (v1
             as first published, keras.applications).
         stride_block: which block of a pre-activation stage strides: the ``"first"``, or the ``"last"`` one of the
             stage before (keras.applications' V2), whose shortcut then picks every stride-th voxel.
-        conv_bias: the convolutions that have a bias: True for all of them, or of ``"stem"``, ``"conv1"``,
-            ``"conv2"``, ``"conv3"`` (of every block) and ``"downsample"`` those that do.
-        pool_padding: what the stem's pooling meets beyond the border: ``"minus_infinity"``, or ``"zeros"``
+        conv_bias: the convolutions that have a bias: True for all of them, or some of ``"stem"``, ``"conv1"``,
+            ``"conv2"``, ``"conv3"`` (of every block) and ``"downsample"``.
+        pool_padding: the values beyond the border for the pooling of the stem: ``"minus_infinity"``, or ``"zeros"``
             (keras.applications' V2, whose stem is not activated).
-        dilate_first_block: whether the first block of a dilated stage has the stage's dilation already (MedicalNet)
-            instead of the one before it.
-        depth: how many levels P1..P<depth> are wanted; what lies deeper is not built.
+        dilate_first_block: whether the first block of a dilated stage has the dilation of its stage (MedicalNet)
+            instead of that of the stage before.
+        depth: number of levels P1..P<depth>; deeper stages are not built.
         num_classes: 0 for pooled features, ``None`` for a backbone without a head.
     """
 
@@ -181,7 +182,7 @@ class ResNetRecipe:
 
     @property
     def expansion(self) -> int:
-        """Channels of a stage's output over its width."""
+        """Ratio of the output channels of a stage to its width."""
         return 4 if self.block == "bottleneck" else 1
 
     @property
@@ -211,7 +212,7 @@ class ResNetRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """How a level of the pyramid comes out of the one above: stride, and dilation of its first and later blocks.
+    """How a level of the pyramid is computed from the one above: stride, and dilation of its first and later blocks.
 
     ``before`` is the dilation of the level above.
     """
@@ -223,5 +224,5 @@ class Level:
 
 
 def multiply(a: Axes, b: Axes) -> Axes:
-    """Axis by axis."""
+    """The product per axis."""
     return tuple(x * y for x, y in zip(a, b, strict=True))

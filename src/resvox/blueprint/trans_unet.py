@@ -1,5 +1,5 @@
-"""From a recipe to a resolved TransUNet: a residual encoder, a vision transformer on its deepest map, queries that
-look for the classes from coarse to fine, and convolutions on the way up.
+"""From a recipe to a resolved TransUNet: a residual encoder, a vision transformer on its deepest map, learned class
+queries (cross-attention) refined from coarse to fine, and a convolutional decoder.
 
 The hybrid of arXiv:2102.04306 with the learnable queries of arXiv:2310.07781.
 """
@@ -29,26 +29,26 @@ from resvox.blueprint.node import Sequence
 from resvox.blueprint.resnet_recipe import multiply
 
 LAYER_NORM_EPS = 1e-6
-PATCH_REACH = 16  # voxels of the image under a token, where the encoder's deepest map is finer than that
+PATCH_REACH = 16  # voxels of the image per token, where the deepest map of the encoder is finer than that
 MOST_GROUPS = 32
 IMAGE_SIZES = {2: 224, 3: 96}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransUNetRecipe:
-    """Everything a TransUNet is resolved from.
+    """All options from which a TransUNet is resolved.
 
     Args:
         encoder: resolved, without a head.
-        filters: channels of the convolutions on the way up, deepest first; those beyond the depth are left out.
-        image_size: for which the position embedding is stored; other sizes interpolate it.
-        patch_size: voxels of the deepest map in a token; ``None`` takes the fewest with which a token stands for 16
-            voxels of the image along the axis that the encoder strides most, as in the paper.
+        filters: channels of the decoder blocks, deepest first; those beyond the depth are ignored.
+        image_size: the size for which the position embedding is stored; for other sizes it is interpolated.
+        patch_size: voxels of the deepest map per token; ``None`` takes the smallest patch with which a token covers 16
+            voxels of the image along the axis with the largest total stride, as in the paper.
         num_vit_layers, num_heads, embed_dim, mlp_dim, dropout_rate: of the transformer and of the queries' layers.
         num_queries: learned queries.
-        interpolation: on the way up, ``"linear"`` or ``"nearest"``.
-        norm: of the convolutions on the way up; ``None`` leaves it out and gives them a bias.
-        deep_supervision: a head on every map on the way up but the last.
+        interpolation: of the decoder, ``"linear"`` or ``"nearest"``.
+        norm: of the decoder; ``None`` leaves it out and gives the convolutions a bias.
+        deep_supervision: a head on every map of the decoder but the last.
     """
 
     encoder: Encoder
@@ -117,7 +117,7 @@ class TransUNetRecipe:
         return tuple(-(-n // r) for n, r in zip(self.image_size, reach, strict=True))
 
     def dropout(self) -> Dropout | None:
-        """Absent at rate 0."""
+        """The dropout layer; None at rate 0."""
         return Dropout(rate=self.dropout_rate) if self.dropout_rate > 0 else None
 
 
@@ -136,7 +136,7 @@ def resolve_trans_unet(recipe: TransUNetRecipe) -> TransUNet:
 
 def _decoder(recipe: TransUNetRecipe, widths: list[int], scales: list[Axes]) -> TransDecoder:
     channels, blocks = recipe.filters[0], []
-    # the transformer's map and the queries' votes enter; each block joins the encoder's next finer map
+    # the input is the transformer's map and the class scores of the queries; each block joins the next finer map
     for scale, skip, out in zip(reversed(scales), reversed(widths[:-1]), recipe.filters[1:], strict=False):
         blocks.append(_decoder_block(recipe, channels + skip, out, scale))
         channels = out
@@ -229,7 +229,7 @@ def _level(recipe: TransUNetRecipe, channels: int, scale: Axes) -> tf.QueryLevel
 def _supervision(recipe: TransUNetRecipe, scales: list[Axes]) -> Sequence:
     scale, heads = scales[0], []
     maps = list(zip(recipe.filters, reversed(scales), strict=False))
-    for width, stride in reversed(maps[: len(scales) - 1]):  # finest first, without P1's, which the head reads
+    for width, stride in reversed(maps[: len(scales) - 1]):  # finest first, without P1, to which the head is applied
         scale = multiply(scale, stride)
         conv = _conv(recipe, width, recipe.num_classes, 1)
         heads.append(SupervisionHead(conv=conv, up=Upsample(scale=scale, mode="linear")))
@@ -243,7 +243,7 @@ def _layer_norm(recipe: TransUNetRecipe) -> tf.LayerNorm:
 def _attention(recipe: TransUNetRecipe) -> tf.Attention:
     width = recipe.embed_dim
     square = Linear(in_features=width, out_features=width)
-    # a bias of the keys adds one number to all logits of a query, which a softmax does not see: it could not learn
+    # a bias of the keys adds one number to all logits of a query, which softmax ignores: it would have no gradient
     key = Linear(in_features=width, out_features=width, bias=False)
     dot = tf.AttentionProduct(channels=width, heads=recipe.num_heads)
     return tf.Attention(query=square, key=key, value=square, dot=dot, out=square)

@@ -1,4 +1,4 @@
-"""Transformers in a network of images: tokens, attention, and queries that look for the classes.
+"""Transformers in networks for images: tokens, attention, and learned class queries (cross-attention).
 
 A map (batch, channels, \\*size) and its tokens (batch, voxels, channels) hold the same values; voxels are in the order
 of the map's memory, last axis fastest.
@@ -23,7 +23,7 @@ from resvox.blueprint.leaves import (
 )
 from resvox.blueprint.node import Node, Sequence, TensorSpec
 
-EMBEDDING_STD = 0.02  # of places and queries when they are drawn
+EMBEDDING_STD = 0.02  # standard deviation of initial position embeddings and queries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class LayerNorm(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class PositionEmbedding(Node):
-    """A learned vector for every place of a grid, added to a map; for a map of another size it is interpolated.
+    """A learned vector for every position of a grid, added to a map; interpolated for a map of another size.
 
     Interpolation is linear with half-pixel centres. Weight (1, channels, \\*grid).
     """
@@ -66,7 +66,7 @@ class PositionEmbedding(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Queries(Node):
-    """Learned vectors, the same for every image: what asks the tokens for objects. Weight (count, channels)."""
+    """Learned query vectors, the same for every image, that attend to the tokens. Weight (count, channels)."""
 
     count: int
     channels: int
@@ -84,7 +84,7 @@ class Queries(Node):
 class AttentionProduct(Node):
     """Scaled dot-product attention in several heads (arXiv:1706.03762): softmax(q k / sqrt(channels / heads)) v.
 
-    A query attends to the tokens that its mask allows, and to all of them where it allows none.
+    A query attends to the tokens that its mask allows, or to all tokens if the mask allows no token.
     """
 
     channels: int
@@ -99,16 +99,16 @@ class AttentionProduct(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskProduct(Node):
-    """How well every token fits every query: their dot product / sqrt(channels), the logits of a mask each."""
+    """Mask logits of every query: its dot product with each token / sqrt(channels)."""
 
     channels: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskVote(Node):
-    """Queries vote for the classes of a token, each with its class probabilities times its mask there.
+    """Class scores of a token: the sum over queries of class probability times mask probability at the token.
 
-    The last of a query's classes is "no object", which takes no part: so one class alone can be learned as well.
+    The last class of a query is "no object" and is left out of the sum, so that a single class can be learned as well.
     """
 
     num_classes: int
@@ -116,7 +116,7 @@ class MaskVote(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Attention(Node):
-    """Multi-head attention: queries, keys and values projected, the product, the heads mixed."""
+    """Multi-head attention: queries, keys and values projected, the product, and a projection of the joined heads."""
 
     query: Linear
     key: Linear
@@ -127,7 +127,7 @@ class Attention(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Mlp(Node):
-    """Two linear layers with an activation between them, token by token."""
+    """Two linear layers with an activation between them, applied to each token."""
 
     fc1: Linear
     act: Activation
@@ -138,7 +138,7 @@ class Mlp(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerBlock(Node):
-    """Self-attention and an MLP, each behind a norm and beside a shortcut (pre-norm, arXiv:2010.11929)."""
+    """Self-attention and an MLP, each after a norm and with a shortcut (pre-norm, arXiv:2010.11929)."""
 
     norm1: LayerNorm
     attn: Attention
@@ -149,7 +149,7 @@ class TransformerBlock(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class PatchEmbedding(Node):
-    """A convolution whose kernel is its stride: a token a patch. The far border is continued by zeros to whole ones."""
+    """A convolution whose kernel is its stride: one token per patch. The far border is zero-padded to whole patches."""
 
     conv: Conv
 
@@ -161,7 +161,7 @@ class PatchEmbedding(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class VisionTransformer(Node):
-    """Patches with their places, transformer blocks, a norm: a map in, a map of one voxel a patch out."""
+    """Patch and position embedding, transformer blocks, a norm: a map in, a map with one voxel per patch out."""
 
     embed: PatchEmbedding
     position: PositionEmbedding
@@ -171,10 +171,11 @@ class VisionTransformer(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class QueryLevel(Node):
-    """Queries look at one map of the encoder, each only where its mask says that it belongs.
+    """Masked cross-attention of the queries to one map of the encoder.
 
-    ``conv`` and ``norm`` bring the map to the queries' channels; ``up`` brings the masks to its size (nearest, cut);
-    a token whose mask logit is below 0 (probability below 0.5) is not attended (arXiv:2112.01527, arXiv:2310.07781).
+    ``conv`` and ``norm`` bring the map to the queries' channels; ``up`` brings the masks to its size (nearest,
+    cropped). A token whose mask logit is below 0 (probability below 0.5) is not attended (arXiv:2112.01527,
+    arXiv:2310.07781).
     """
 
     conv: Conv
@@ -189,10 +190,10 @@ class QueryLevel(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class QueryDecoder(Node):
-    """Learned queries, refined level by level from coarse to fine, vote for the class of every token.
+    """Learned queries, refined level by level from coarse to fine, which give class scores of every token.
 
-    ``norm`` and ``dot`` give the masks before the first level and behind every one: a threshold passes no gradient, so
-    those between are learned by what the last ones learn.
+    ``norm`` and ``dot`` give the masks before the first level and after each level. The threshold has no gradient:
+    these two layers learn from the last masks alone.
     """
 
     embedding: Queries

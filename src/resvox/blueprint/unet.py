@@ -1,4 +1,4 @@
-"""From a recipe to a resolved U-Net, plain or gated: an encoder cut where its depth ends, a decoder that mirrors it."""
+"""From a recipe to a resolved U-Net, with or without attention gates: an encoder of some depth and its decoder."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ BLOCK_TYPES = ("upsampling", "transpose")
 
 @dataclass(frozen=True, kw_only=True)
 class UNetRecipe:
-    """Everything a U-Net, an attention U-Net or a UNet++ is resolved from.
+    """All options from which a U-Net, an attention U-Net or a UNet++ is resolved.
 
     Args:
-        encoder: resolved, without a head; its levels are as many as the decoder's blocks.
-        filters: channels of the decoder blocks, deepest first; those beyond the depth are left out.
+        encoder: resolved, without a head; it has as many levels as the decoder has blocks.
+        filters: channels of the decoder blocks, deepest first; those beyond the depth are ignored.
         block_type: ``"upsampling"`` (interpolate, then two convolutions) or ``"transpose"`` (transposed
             convolution, then one).
         interpolation: ``"nearest"`` or ``"linear"``.
-        transpose_kernel: 4 or 2 times the half stride: kernel ``transpose_kernel`` where an axis doubles.
+        transpose_kernel: kernel of the transposed convolution along an axis that doubles, 4 or 2; along another axis
+            the kernel is the stride.
         norm: ``None`` leaves the norm out and gives the convolutions a bias.
-        deep_supervision: logits of the coarser levels too, for training.
+        deep_supervision: auxiliary logits of the coarser levels, for training.
     """
 
     encoder: Encoder
@@ -111,9 +112,9 @@ def resolve_attention_unet(recipe: UNetRecipe) -> AttentionUNet:
 
 def _decoder_blocks(recipe: UNetRecipe, *, gated: bool) -> Iterator[UNetDecoderBlock]:
     widths, scales = encoder_channels(recipe.encoder), encoder_strides(recipe.encoder)
-    skips = [0, *widths[:-1]]  # the shallowest block joins nothing: the image itself is no feature map
+    skips = [0, *widths[:-1]]  # the shallowest block has no skip: the image is not a feature map
     channels = widths[-1]
-    # deepest first: block k enlarges by the stride that made its level and joins the level above
+    # deepest first: block k enlarges by the stride of its level and joins the level above
     for scale, skip, out in zip(reversed(scales), reversed(skips), recipe.filters, strict=False):
         gate = _gate(recipe, channels, skip, out, scale) if gated and skip else None
         yield decoder_block(recipe, channels, skip, out, scale, gate)
@@ -145,7 +146,7 @@ def _supervision(recipe: UNetRecipe, blocks: tuple[UNetDecoderBlock, ...]) -> Se
 
 
 def head_of(recipe: UNetRecipe, channels: int) -> Conv:
-    """The convolution from features to the classes."""
+    """The convolution from features to classes."""
     return _conv(recipe.spatial_dims, channels, recipe.num_classes, recipe.head_kernel, bias=True)
 
 
@@ -166,7 +167,7 @@ def _conv(dims: int, inner: int, outer: int, kernel: int, *, bias: bool, stride:
 def decoder_block(
     recipe: UNetRecipe, channels: int, skip: int, out: int, scale: Axes, gate: AttentionGate | None = None
 ) -> UNetDecoderBlock:
-    """One level up: ``channels`` from below are enlarged by ``scale`` and meet ``skip`` channels."""
+    """One level of the decoder: ``channels`` from below are enlarged by ``scale`` and join ``skip`` channels."""
     dims, norm, act = len(scale), recipe.norm, recipe.activation
     bias = norm is None
     transposes = recipe.block_type == "transpose"
@@ -189,7 +190,7 @@ def _interpolate(recipe: UNetRecipe, scale: Axes) -> Upsample:
 
 
 def _transpose(recipe: UNetRecipe, channels: int, out: int, scale: Axes) -> Sequence:
-    # kernel 4, stride 2, padding 1 covers every output voxel twice (no checkerboard); kernel = stride once
+    # kernel 4, stride 2, padding 1 covers every output voxel twice per axis (no checkerboard); kernel = stride once
     kernel = tuple(4 if s == 2 and recipe.transpose_kernel == 4 else s for s in scale)
     up = TransposedConv(
         in_channels=channels,

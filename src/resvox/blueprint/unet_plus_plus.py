@@ -1,4 +1,4 @@
-"""From a recipe to a resolved UNet++, and the smaller ones that lie within it."""
+"""From a recipe to a resolved UNet++, and its pruning to a smaller one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def resolve_unet_plus_plus(recipe: UNetRecipe, filter_order: str = "finest_first
 
     Args:
         recipe: its ``filters`` are the channels of the rows of the grid.
-        filter_order: ``"finest_first"``: the first of the filters is the finest row's (as in the recipe whose
-            parameter counts are widely quoted; with falling filters the finest row is the widest and costs the
-            most). ``"deepest_first"``: the first is the deepest row's, as in a U-Net and in the paper.
+        filter_order: ``"finest_first"``: the first of the filters is that of the finest row (as in the recipe whose
+            parameter counts are widely quoted; with decreasing filters the finest row is the widest and costs the
+            most). ``"deepest_first"``: the first is that of the deepest row, as in a U-Net and in the paper.
     """
     require(
         filter_order in FILTER_ORDERS,
@@ -47,7 +47,7 @@ def resolve_unet_plus_plus(recipe: UNetRecipe, filter_order: str = "finest_first
 
 
 def _row(recipe: UNetRecipe, number: int, filters: tuple[int, ...]) -> Sequence:
-    """X(number, 1), X(number, 2), ...; the coarser the row, the fewer."""
+    """The nodes X(number, 1), X(number, 2), ... of a row; a coarser row has fewer."""
     widths, strides = encoder_channels(recipe.encoder), encoder_strides(recipe.encoder)
     own = filters[number]
     nodes = []
@@ -59,17 +59,17 @@ def _row(recipe: UNetRecipe, number: int, filters: tuple[int, ...]) -> Sequence:
 
 
 def prune(network: UNetPlusPlus, level: int) -> tuple[UNetPlusPlus, dict[str, str]]:
-    """The network that computes X(0, level) and nothing beyond, and where its head's tensors are in the whole.
+    """The smaller network that ends with X(0, level), and the names of its tensors in the whole network.
 
     Args:
         network: with supervision, so that X(0, level) has a head.
         level: from 1 to the number of rows.
 
     Returns:
-        The smaller network and {path in it: path in the whole} for paths that differ.
+        The smaller network, and {path in it: path in the whole network} for paths that differ.
 
     Raises:
-        BlueprintError: no such level, or one without a head.
+        BlueprintError: the level does not exist or has no head.
     """
     rows, level = len(network.decoder.rows), plain(level)
     require(is_whole(level, 1) and level <= rows, f"level={level!r}", f"a whole number from 1 to {rows}")
@@ -109,7 +109,7 @@ def grid(decoder: UNetPlusPlusDecoder) -> list[list[UNetDecoderBlock]]:
 
 
 def original(name: str, moved: dict[str, str]) -> str:
-    """Where a tensor of a pruned network is in the whole; ``moved`` as :func:`prune` gives it."""
+    """Name in the whole network of a tensor of a pruned one; ``moved``: the second result of :func:`prune`."""
     for here, there in moved.items():
         if name.startswith(f"{here}."):
             return there + name.removeprefix(here)

@@ -1,4 +1,4 @@
-"""From a recipe to a resolved residual network for dense prediction: one value a voxel, at the input's size."""
+"""From a recipe to a resolved residual network for dense prediction: one value per voxel, at the size of the input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resvox.blueprint.resnet_recipe import ResNetRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class DenseRecipe:
-    """Everything a dense residual network is resolved from.
+    """All options from which a residual network for dense prediction is resolved.
 
     Args:
         num_classes: channels of the output.
@@ -39,22 +39,22 @@ class DenseRecipe:
     output_activation: Activation | None = None
 
     def __post_init__(self) -> None:
-        require(is_whole(self.num_classes, 1), f"num_classes={self.num_classes!r}", "at least 1 for a value a voxel")
+        require(is_whole(self.num_classes, 1), f"num_classes={self.num_classes!r}", "at least 1, values per voxel")
         for name in ("depths", "widths"):
             value = getattr(self, name)
             good = isinstance(value, tuple) and len(value) >= 1 and all(is_whole(n, 1) for n in value)
-            require(good, f"{name}={value!r}", "whole numbers of at least 1, one a stage")
+            require(good, f"{name}={value!r}", "whole numbers of at least 1, one per stage")
         require(
             len(self.depths) == len(self.widths),
             f"depths={self.depths!r} and widths={self.widths!r}",
-            "as many of one as of the other, one a stage",
+            "equally many, one per stage",
         )
         good = len(self.stride) == self.spatial_dims and set(self.stride) in ({1, 2}, {2})
         require(good, f"stride={self.stride!r}", "1 or 2 per axis, 2 along at least one")
 
     @property
     def style(self) -> ResNetRecipe:
-        """What the blocks share with those of a ResNet: norm, activation, shortcut."""
+        """The options that the blocks share with those of a ResNet: norm, activation, shortcut."""
         return ResNetRecipe(
             spatial_dims=self.spatial_dims,
             in_channels=self.in_channels,
@@ -89,7 +89,7 @@ def resolve_dense(recipe: DenseRecipe) -> DenseResNet:
 
 
 def resolve_stage(style: ResNetRecipe, in_channels: int, out_channels: int, blocks: int, stride: Axes) -> Sequence:
-    """Basic blocks one after another; the first of them strides and changes the channels."""
+    """Basic blocks in sequence; the first of them strides and changes the channels."""
     ones = (1,) * style.spatial_dims
     made: list[BasicBlock] = []
     for number in range(blocks):

@@ -1,4 +1,4 @@
-"""WHICH networks there are: tables, and the way from a name to a blueprint."""
+"""The networks that exist: tables of variants, and from a name and options to a blueprint."""
 
 from resvox.blueprint.tasks import TASKS
 from resvox.catalog.dense import DENSE_VARIANTS, DenseVariant

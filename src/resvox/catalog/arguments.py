@@ -1,4 +1,4 @@
-"""What a user may say when asking for a network: aliases, input shapes, and refusals by name."""
+"""Arguments with which a network is created: aliases, input shapes, and the rejection of unknown names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resvox.blueprint.choices import plain
 from resvox.blueprint.leaves import is_whole
 from resvox.errors import BlueprintError, suggest
 
-# what users of timm, MONAI and segmentation_models.pytorch type, and what we call it
+# names of options in timm, MONAI and segmentation_models.pytorch, and their names here
 ALIASES = {
     "in_chans": "in_channels",
     "n_input_channels": "in_channels",
@@ -26,13 +26,13 @@ ALIASES = {
     "cardinality": "groups",
     "img_size": "image_size",
 }
-# by which users of timm, torchvision, SMP and Keras ask for pretrained weights, or for none
+# options of timm, torchvision, SMP and Keras that select pretrained weights
 PRETRAINED = ("pretrained", "weights", "encoder_weights", "weights_backbone", "pretrained_backbone")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """What goes in and what comes out. ``size`` is that of ``input_shape``, ``None`` along an open axis."""
+    """Dims and channels of a network. ``size``: that of ``input_shape``; ``None`` along an axis of any length."""
 
     spatial_dims: int
     in_channels: int
@@ -41,10 +41,10 @@ class Interface:
 
 
 def without_pretrained(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments without those by which others ask for pretrained weights, where these say that none are wanted.
+    """Remove options for pretrained weights whose value means "no weights".
 
     Raises:
-        BlueprintError: pretrained weights are asked for: none come with this package.
+        BlueprintError: pretrained weights are requested; this package has none.
     """
     for name in PRETRAINED:
         value = arguments.get(name)
@@ -59,23 +59,23 @@ def without_pretrained(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settle_aliases(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments under our names, in Python's own types.
+    """The arguments with aliases replaced by the names of this package, in Python's own types.
 
     Raises:
-        BlueprintError: a name and its alias are both given and disagree, or pretrained weights are asked for.
+        BlueprintError: a name and its alias are both given and disagree, or pretrained weights are requested.
     """
     settled: dict[str, Any] = {}
-    said: dict[str, str] = {}
+    as_given: dict[str, str] = {}
     for name, value in without_pretrained(arguments).items():
         value = plain(value)
-        ours = ALIASES.get(name, name)
-        if settled.get(ours) is None:  # None is nobody's choice where another name says something
-            settled[ours], said[ours] = value, name
-        elif value is not None and value != settled[ours]:
+        canonical = ALIASES.get(name, name)
+        if settled.get(canonical) is None:  # None counts as not given
+            settled[canonical], as_given[canonical] = value, name
+        elif value is not None and value != settled[canonical]:
             raise BlueprintError(
-                f"{said[ours]}={settled[ours]!r} and {name}={value!r}",
+                f"{as_given[canonical]}={settled[canonical]!r} and {name}={value!r}",
                 expected="one of the two",
-                fix=f"both mean {ours}; give only {ours}",
+                fix=f"both mean {canonical}; give only {canonical}",
             )
     return settled
 
@@ -136,7 +136,7 @@ def _shape(given: object) -> tuple[int | None, ...]:
 def _agree(name: str, given: int | None, implied: int, shape: tuple[int | None, ...]) -> int:
     if given is not None and given != implied:
         raise BlueprintError(
-            f"{name}={given} and input_shape={shape!r}, which says {implied}",
+            f"{name}={given} and input_shape={shape!r}, which gives {implied}",
             expected="two that agree",
             fix=f"leave {name} out, or correct input_shape",
         )
@@ -144,10 +144,10 @@ def _agree(name: str, given: int | None, implied: int, shape: tuple[int | None, 
 
 
 def refuse_unknown(model: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """An unknown option is refused by name, with the nearest known ones. Those of pretrained weights are known.
+    """Reject unknown options and suggest the nearest known ones; options for pretrained weights are known.
 
     Raises:
-        BlueprintError: naming the first unknown option.
+        BlueprintError: an option is unknown; the text names the first one.
     """
     names = sorted(set(known))
     for name in given:

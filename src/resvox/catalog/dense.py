@@ -1,4 +1,4 @@
-"""Which networks for dense prediction exist: one line of data a variant."""
+"""The networks for dense prediction: one line of data per variant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class DenseVariant:
-    """A row: stages, and what it is built for when nobody says otherwise."""
+    """A row of the table: stages, and the default interface."""
 
     name: str
     class_name: str

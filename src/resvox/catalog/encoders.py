@@ -79,7 +79,7 @@ def encoder_recipe(name: str, interface: Interface, options: dict[str, Any]) -> 
 
 
 def listed(value: Any) -> Any:
-    """A list as a tuple; anything else as it is, for the recipe to refuse by name."""
+    """A list as a tuple; other values unchanged, so that the recipe rejects them by name."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -90,7 +90,7 @@ def _odd_kernel(kernel: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def depth_of(options: dict[str, Any]) -> int:
-    """How many levels P1..P<depth> are asked for; takes the option away."""
+    """Remove ``encoder_depth`` from the options and return it: the number of levels P1..P<depth>."""
     depth = options.pop("encoder_depth", LEVELS)
     if type(depth) is not int or not 1 <= depth <= LEVELS:
         raise BlueprintError(f"encoder_depth={depth!r}", expected="a whole number from 1 to 5")
@@ -98,10 +98,10 @@ def depth_of(options: dict[str, Any]) -> int:
 
 
 def levels_of(options: dict[str, Any]) -> tuple[int, tuple[int, ...] | None]:
-    """How many levels P1..P<depth> there are, and which of them are returned (None: all); takes the options away.
+    """Remove ``encoder_depth`` and ``out_indices`` from the options; return the depth and the levels (None: all).
 
-    As in timm, ``out_indices`` count from 0, negative ones from the deepest level, and levels that are deeper than
-    every map asked for are not built, unless ``encoder_depth`` asks for them.
+    As in timm, ``out_indices`` count from 0, negative ones from the deepest level, and levels deeper than all
+    requested maps are not built, unless ``encoder_depth`` includes them.
     """
     indices, fixed = options.pop("out_indices", None), "encoder_depth" in options
     depth = depth_of(options)

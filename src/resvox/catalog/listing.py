@@ -1,4 +1,4 @@
-"""Which names there are, as a list that shows itself as a table."""
+"""The names of the catalog, as a list whose repr is a table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def entries() -> list[Entry]:
 
 
 class ModelList(list[str]):
-    """Names of models; a terminal and Jupyter show it as the catalog's table."""
+    """Names of models; its repr in a terminal and in Jupyter is a table."""
 
     def groups(self) -> list[tuple[str, list[str], list[str]]]:
         """(backbone family, segmentation models that take it as encoder, its variants in this list)."""

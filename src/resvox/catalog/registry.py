@@ -59,10 +59,10 @@ def resolve_name(name: str) -> str:
 
 
 def options_of(name: str) -> tuple[str, ...]:
-    """The options that a model takes beside dims, channels and classes.
+    """The options that a model takes besides dims, channels and classes.
 
     Raises:
-        UnknownModelError: no such name.
+        UnknownModelError: the catalog does not have this name.
     """
     known = resolve_name(name)
     if known in SEGMENTERS:
@@ -87,11 +87,11 @@ def get_blueprint(
         in_channels: channels of the input, 3 by default.
         num_classes: 1000 by default for a classifier (0: pooled features), 1 for a segmenter, 6 for
             ``"resnet18_3d"`` (whose ``spatial_dims`` are 3 by default).
-        input_shape: ``(*spatial, channels)``, Keras's habit; settles dims and channels.
-        **options: options of the model; unknown ones are refused by name.
+        input_shape: ``(*spatial, channels)``, as in Keras; sets dims and channels.
+        **options: options of the model; unknown ones are rejected by name.
 
     Raises:
-        UnknownModelError: no such name.
+        UnknownModelError: the catalog does not have this name.
         BlueprintError: an option that is unknown, not valid or contradicts another.
     """
     settled = settle_aliases(
@@ -120,7 +120,7 @@ def get_blueprint(
 
 
 def _split_activation(options: dict[str, Any]) -> None:
-    """``activation="softmax"`` asks for the output's, ``activation="silu"`` for that of the hidden layers."""
+    """``activation="softmax"`` sets the activation of the output, ``activation="silu"`` that of the hidden layers."""
     wanted = options.get("activation")
     if not isinstance(wanted, str) or wanted not in OUTPUT_ACTIVATIONS:
         return
@@ -163,7 +163,7 @@ def _classifier(name: str, interface: Interface, options: dict[str, Any]) -> Blu
 
 
 def _features(name: str, interface: Interface, options: dict[str, Any]) -> Blueprint:
-    """The network without a head, cut where ``encoder_depth`` ends; its output is the list of maps, or of some."""
+    """The network without a head, cut at ``encoder_depth``; its output is the list of its maps, or of some of them."""
     refuse_unknown(name, options, (*ENCODER_OPTIONS, "encoder_depth", "features_only", "out_indices"))
     depth, indices = levels_of(options)
     recipe = replace(encoder_recipe(name, interface, options), depth=depth)
@@ -197,7 +197,7 @@ def segmenter_options(name: str) -> tuple[str, ...]:
 def segmenter_on(
     encoder: Blueprint, name: str = "unet", *, input_shape: Sequence[int | None] | None = None, **options: Any
 ) -> Blueprint:
-    """A segmentation model around an encoder that is there already, a classifier's too: its head is left out.
+    """A segmentation model with a given encoder; the head of a classifier is left out.
 
     Args:
         encoder: of a residual network.
@@ -206,7 +206,7 @@ def segmenter_on(
         **options: those of :func:`get_blueprint` for that name that concern its decoder, and ``encoder_depth``.
 
     Raises:
-        BlueprintError: an encoder that is none, or an option that is unknown or not valid.
+        BlueprintError: not a supported encoder, or an option that is unknown or not valid.
     """
     settled = settle_aliases(options)
     known = resolve_name(name)

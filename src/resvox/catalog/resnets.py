@@ -1,4 +1,4 @@
-"""Which residual networks exist: one line of data a variant."""
+"""The residual networks: one line of data per variant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _18, _34, _101, _152 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A row: what makes this residual network differ from the others."""
+    """A row of the table: the options that distinguish this residual network from the others."""
 
     name: str
     family: str
@@ -81,7 +81,7 @@ ALIASES: dict[str, str] = {
     "wide_resnet101_2": "wide_resnet101",
     "seresnext50_32x4d": "seresnext50",
     "seresnext101_32x8d": "seresnext101",
-    **{f"resnet{n}d": f"resnet{n}vd" for n in (18, 34, 50, 101, 152)},  # timm's names of the vd nets
+    **{f"resnet{n}d": f"resnet{n}vd" for n in (18, 34, 50, 101, 152)},  # names of the vd networks in timm
     **{f"{v.name[:-2]}_{v.name[-2:]}": v.name for v in VARIANTS if v.name.endswith(("v2", "vd"))},
 }
 

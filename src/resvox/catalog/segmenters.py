@@ -1,4 +1,4 @@
-"""Which segmentation models exist: one line of data a model, and how its options become a network."""
+"""The segmentation models: one line of data per model, and how its options become a network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Resolve = Callable[[Encoder, Interface, Mapping[str, Any]], Segmenter]
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterRow:
-    """A row: names, the options that concern its decoder, and how they are resolved."""
+    """A row of the table: names, the options that concern its decoder, and how they are resolved."""
 
     name: str
     class_name: str
@@ -83,7 +83,7 @@ def _unet_plus_plus(encoder: Encoder, interface: Interface, options: Mapping[str
     return resolve_unet_plus_plus(_recipe(encoder, interface, options), order)
 
 
-# what is handed to the recipe as it is
+# options passed to the recipe unchanged
 _TRANSFORMER_OPTIONS = (
     "num_vit_layers",
     "num_heads",
@@ -126,7 +126,7 @@ def _trans_unet(encoder: Encoder, interface: Interface, options: Mapping[str, An
 
 
 def _image_size(interface: Interface, given: Any) -> tuple[int, ...]:
-    """The size asked for; else that of ``input_shape``, and along an axis that it leaves open the usual one."""
+    """``image_size`` if given; else that of ``input_shape``, with the default along an axis of any length."""
     dims = interface.spatial_dims
     if given is not None:
         return per_axis("image_size", given, dims)

@@ -15,7 +15,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
     """``"1,3,214,214"`` or ``"1x3x214x214"`` as numbers.
 
     Raises:
-        BlueprintError: something that is not a list of whole numbers.
+        BlueprintError: the text is not a list of whole numbers.
     """
     try:
         return tuple(int(part) for part in text.replace("x", ",").split(","))

@@ -15,7 +15,7 @@ from resvox.blueprint import Blueprint, Stage
 
 FLOAT32_BYTES = 4
 COLUMNS = ("Step", "Operation", "Input", "Output", "Parameters", "FLOPs", "Memory", "Field", "Stride")
-TEXT_COLUMNS = 4  # the others are figures and stand to the right
+TEXT_COLUMNS = 4  # the other columns hold figures and are right-aligned
 
 
 class Walk(Protocol):
@@ -23,7 +23,7 @@ class Walk(Protocol):
 
     @property
     def blueprint(self) -> Blueprint:
-        """The network."""
+        """The network that is shown."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -31,7 +31,7 @@ class Walk(Protocol):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The steps."""
+        """The steps in the order of the forward pass."""
 
     @property
     def parameters(self) -> int:
@@ -55,7 +55,7 @@ class Line:
 
 
 def lines(walk: Walk, depth: int | None) -> list[Line]:
-    """The rows down to that depth; ``None``: the stages, and in them what consists of several operations."""
+    """The rows down to that depth; ``None``: the stages, and their parts that consist of several operations."""
     found: list[Line] = []
     for number, stage in enumerate(walk.stages, start=1):
         found.append(Line(level=0, cells=(f"{number}. {stage.name}", *_cells(stage))))
@@ -67,7 +67,7 @@ def _nested(stage: Stage, level: int, depth: int | None) -> Iterator[Line]:
     if level >= (2 if depth is None else depth):
         return
     for child in stage.children:
-        # a stem of one convolution bears that convolution's name: one line is enough
+        # a stem of a single convolution has its name: one line is enough
         if child.name != stage.name and (depth is not None or child.children):
             yield Line(level=level, cells=(child.name, *_cells(child)))
             yield from _nested(child, level + 1, depth)
@@ -155,7 +155,7 @@ def table(walk: Walk, depth: int | None) -> Table:
 
 
 def show(walk: Walk, depth: int | None) -> None:
-    """Print the table; away from a terminal as wide as it needs to be."""
+    """Print the table; in a file or pipe it is as wide as its columns need."""
     console = Console(file=sys.stdout)
     if console.is_terminal:
         console.print(table(walk, depth))
@@ -232,5 +232,5 @@ def _stage_data(stage: Stage) -> dict[str, Any]:
 
 
 def in_notebook() -> bool:
-    """Whether the value of a cell shows itself."""
+    """Whether this runs in a notebook, which displays the value of a cell."""
     return Console().is_jupyter

@@ -51,7 +51,7 @@ class Walkthrough:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of everything the operations write, in float32: about what a training step keeps."""
+        """Bytes of all results of the operations in float32: about what a training step keeps."""
         return sum(tables.memory_bytes(stage) for stage in self.stages)
 
     def to_json(self) -> str:
@@ -67,7 +67,7 @@ class Walkthrough:
         return tables.markdown(self, depth)
 
     def to_text(self, *, depth: int | None = None, width: int | None = None) -> str:
-        """The table as plain text, as wide as it needs to be unless ``width`` says otherwise."""
+        """The table as plain text, as wide as its columns need unless ``width`` is given."""
         return tables.text(self, depth, width)
 
     def print(self, *, depth: int | None = None) -> None:
@@ -87,15 +87,15 @@ def walkthrough(model: str | Blueprint, input_shape: Iterable[int] = DOCUMENTED_
     Args:
         model: a name of the catalog or a blueprint.
         input_shape: (batch, channels, H, W) or (batch, channels, D, H, W), PyTorch's order in every case. It
-            settles ``spatial_dims`` and ``in_channels``.
-        **arguments: of :func:`resvox.create_model`, when ``model`` is a name.
+            sets ``spatial_dims`` and ``in_channels``.
+        **arguments: those of :func:`resvox.create_model`, where ``model`` is a name.
 
     Returns:
-        The walk. It is printed too, except in a notebook, where the value shows itself.
+        The walkthrough. It is also printed, except in a notebook, which displays the value.
 
     Raises:
         BlueprintError: a shape that is not valid, or dims and channels that contradict it.
-        UnknownModelError: no such name.
+        UnknownModelError: the catalog does not have this name.
 
     Example:
         >>> import resvox
@@ -123,7 +123,7 @@ def _agree(name: str, given: object, shape: tuple[int, ...]) -> None:
     implied = len(shape) - 2 if name == "spatial_dims" else shape[1]
     if given is not None and given != implied:
         raise BlueprintError(
-            f"{name}={given!r} and input_shape={shape}, which says {implied}",
+            f"{name}={given!r} and input_shape={shape}, which gives {implied}",
             expected="two that agree",
             fix="give input_shape=(batch, channels, *size) for the network meant, such as (1, 1, 64, 64, 64)",
         )

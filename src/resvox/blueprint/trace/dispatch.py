@@ -1,4 +1,4 @@
-"""From a node to how it is walked."""
+"""From a node to the rule that traces it."""
 
 from __future__ import annotations
 
@@ -8,75 +8,77 @@ from typing import Any
 
 from resvox.blueprint.leaves import Axes
 from resvox.blueprint.node import Node, Sequence, join
-from resvox.blueprint.trace.signal import Signal, Stage, Tape
+from resvox.blueprint.trace.recording import FeatureMap, Recorder, Stage
 from resvox.errors import BlueprintError
 
-Visit = Callable[[Any, str, Signal, Tape], Signal]
-_VISITS: dict[type[Node], Visit] = {}
+Tracer = Callable[[Any, str, FeatureMap, Recorder], FeatureMap]
+_TRACERS: dict[type[Node], Tracer] = {}
 
 
-def visits(*kinds: type[Node]) -> Callable[[Visit], Visit]:
-    """Registers how nodes of these kinds are walked."""
+def traces(*kinds: type[Node]) -> Callable[[Tracer], Tracer]:
+    """Register the rule that traces nodes of these kinds."""
 
-    def register(visit: Visit) -> Visit:
-        _VISITS.update(dict.fromkeys(kinds, visit))
-        return visit
+    def register(trace_node: Tracer) -> Tracer:
+        _TRACERS.update(dict.fromkeys(kinds, trace_node))
+        return trace_node
 
     return register
 
 
-def visit(node: Node, path: str, signal: Signal, tape: Tape) -> Signal:
-    """The signal behind a node; its rows go to the tape.
+def trace_node(node: Node, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
+    """The output of a node; its rows go to the recorder.
 
     Raises:
-        BlueprintError: a node that nobody knows how to walk.
+        BlueprintError: no rule traces a node of this kind.
     """
-    known = _VISITS.get(type(node))
+    known = _TRACERS.get(type(node))
     if known is None:
         raise BlueprintError(f"{type(node).__name__} at {path!r}", expected="a node that can be traced")
-    return known(node, path, signal, tape)
+    return known(node, path, feature_map, recorder)
 
 
-def through(node: Node | None, path: str, signal: Signal, tape: Tape) -> Signal:
-    """The same for a child that may be absent."""
-    return signal if node is None else visit(node, path, signal, tape)
+def trace_optional(node: Node | None, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
+    """The output of a child that may be absent (then its input)."""
+    return feature_map if node is None else trace_node(node, path, feature_map, recorder)
 
 
-def chain(node: Node, names: tuple[str, ...], path: str, signal: Signal, tape: Tape) -> Signal:
-    """The named children of a node, one after another."""
+def trace_children(
+    node: Node, names: tuple[str, ...], path: str, feature_map: FeatureMap, recorder: Recorder
+) -> FeatureMap:
+    """The output of the named children of a node, applied one after another."""
     for name in names:
-        signal = through(getattr(node, name), join(path, name), signal, tape)
-    return signal
+        feature_map = trace_optional(getattr(node, name), join(path, name), feature_map, recorder)
+    return feature_map
 
 
-@visits(Sequence)
-def _sequence(node: Sequence, path: str, signal: Signal, tape: Tape) -> Signal:
+@traces(Sequence)
+def _sequence(node: Sequence, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
     for name, child in node.children():
-        signal = visit(child, join(path, name), signal, tape)
-    return signal
+        feature_map = trace_node(child, join(path, name), feature_map, recorder)
+    return feature_map
 
 
-def named(
+def trace_group(
     node: Node,
     names: tuple[str, ...],
     path: str,
     title: str,
-    signal: Signal,
-    tape: Tape,
+    feature_map: FeatureMap,
+    recorder: Recorder,
     *,
     feature_level: int | None = None,
-) -> Signal:
-    """Children as one row of the walk."""
+) -> FeatureMap:
+    """The output of the named children, recorded as one group."""
     row_name = " + ".join(join(path, name) for name in names)
-    with tape.group(row_name, title, signal, feature_level=feature_level) as out:
-        out.append(chain(node, names, path, signal, tape))
+    with recorder.group(row_name, title, feature_map, feature_level=feature_level) as out:
+        out.append(trace_children(node, names, path, feature_map, recorder))
     return out[0]
 
 
 def trace(network: Node, in_channels: int, size: Axes) -> tuple[Stage, ...]:
     """The rows of a network for an input of that spatial size, in the order of the forward pass."""
     ones = (1,) * len(size)
-    start = Signal(channels=in_channels, size=size, stride=tuple(map(Fraction, ones)), receptive_field=ones)
-    tape = Tape()
-    visit(network, "", start, tape)
-    return tuple(tape.rows)
+    start = FeatureMap(channels=in_channels, size=size, stride=tuple(map(Fraction, ones)), receptive_field=ones)
+    recorder = Recorder()
+    trace_node(network, "", start, recorder)
+    return tuple(recorder.rows)

@@ -1,68 +1,74 @@
-"""Residual networks walked: stem, stages, head."""
+"""Tracing of residual networks: stem, stages, head."""
 
 from __future__ import annotations
 
 from resvox.blueprint import networks as net
 from resvox.blueprint.node import Node, Sequence, join
-from resvox.blueprint.trace.dispatch import chain, named, through, visit, visits
-from resvox.blueprint.trace.signal import Signal, Tape
+from resvox.blueprint.trace.dispatch import trace_children, trace_group, trace_node, trace_optional, traces
+from resvox.blueprint.trace.recording import FeatureMap, Recorder
 
 
-def stage_group(stage: Sequence, path: str, signal: Signal, tape: Tape, *, feature_level: int | None = None) -> Signal:
+def stage_group(
+    stage: Sequence, path: str, feature_map: FeatureMap, recorder: Recorder, *, feature_level: int | None = None
+) -> FeatureMap:
     blocks = "1 block" if len(stage) == 1 else f"{len(stage)} blocks"
-    with tape.group(path, f"residual stage of {blocks}", signal, feature_level=feature_level) as out:
-        out.append(visit(stage, path, signal, tape))
+    with recorder.group(path, f"residual stage of {blocks}", feature_map, feature_level=feature_level) as out:
+        out.append(trace_node(stage, path, feature_map, recorder))
     return out[0]
 
 
-def stem_group(node: Node, path: str, signal: Signal, tape: Tape) -> Signal:
-    with tape.group(path, "stem convolution", signal) as out:
-        out.append(visit(node, path, signal, tape))
+def stem_group(node: Node, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
+    with recorder.group(path, "stem convolution", feature_map) as out:
+        out.append(trace_node(node, path, feature_map, recorder))
     return out[0]
 
 
-def pyramid(node: net.Encoder, path: str, signal: Signal, tape: Tape) -> list[Signal]:
+def pyramid(node: net.Encoder, path: str, feature_map: FeatureMap, recorder: Recorder) -> list[FeatureMap]:
     return (
-        _resnet_pyramid(node, path, signal, tape)
+        _resnet_pyramid(node, path, feature_map, recorder)
         if isinstance(node, net.ResNet)
-        else _preact_pyramid(node, path, signal, tape)
+        else _preact_pyramid(node, path, feature_map, recorder)
     )
 
 
-def _resnet_pyramid(node: net.ResNet, path: str, signal: Signal, tape: Tape) -> list[Signal]:
-    signal = stem_group(node.conv1, join(path, "conv1"), signal, tape)
-    signal = named(node, ("bn1", "act1"), path, "normalization and activation", signal, tape, feature_level=1)
-    maps = [signal]
-    signal = through(node.maxpool, join(path, "maxpool"), signal, tape)
+def _resnet_pyramid(node: net.ResNet, path: str, feature_map: FeatureMap, recorder: Recorder) -> list[FeatureMap]:
+    feature_map = stem_group(node.conv1, join(path, "conv1"), feature_map, recorder)
+    feature_map = trace_group(
+        node, ("bn1", "act1"), path, "normalization and activation", feature_map, recorder, feature_level=1
+    )
+    maps = [feature_map]
+    feature_map = trace_optional(node.maxpool, join(path, "maxpool"), feature_map, recorder)
     for number, layer in enumerate(node.stage_list, start=1):
-        signal = stage_group(layer, join(path, f"layer{number}"), signal, tape, feature_level=number + 1)
-        maps.append(signal)
+        feature_map = stage_group(layer, join(path, f"layer{number}"), feature_map, recorder, feature_level=number + 1)
+        maps.append(feature_map)
     return maps
 
 
-def _preact_pyramid(node: net.PreActResNet, path: str, signal: Signal, tape: Tape) -> list[Signal]:
+def _preact_pyramid(node: net.PreActResNet, path: str, feature_map: FeatureMap, recorder: Recorder) -> list[FeatureMap]:
     names = ("conv1", "norm1", "act1", "conv2", "norm2", "act2", "conv3") if node.stem.deep else ("conv",)
-    with tape.group(join(path, "stem"), "stem convolution", signal, feature_level=1) as out:
-        out.append(chain(node.stem, names, join(path, "stem"), signal, tape))
+    with recorder.group(join(path, "stem"), "stem convolution", feature_map, feature_level=1) as out:
+        out.append(trace_children(node.stem, names, join(path, "stem"), feature_map, recorder))
     maps = [out[0]]
-    signal = through(node.maxpool, join(path, "maxpool"), out[0], tape)
+    feature_map = trace_optional(node.maxpool, join(path, "maxpool"), out[0], recorder)
     for number, blocks in enumerate(node.stage_list):
-        signal = stage_group(blocks, join(path, f"stages.{number}.blocks"), signal, tape, feature_level=number + 2)
-        maps.append(signal)
+        feature_map = stage_group(
+            blocks, join(path, f"stages.{number}.blocks"), feature_map, recorder, feature_level=number + 2
+        )
+        maps.append(feature_map)
     return maps
 
 
-@visits(net.ResNet)
-def _resnet(node: net.ResNet, path: str, signal: Signal, tape: Tape) -> Signal:
-    signal = _resnet_pyramid(node, path, signal, tape)[-1]
-    return chain(node, ("avgpool", "fc", "activation"), path, signal, tape)
+@traces(net.ResNet)
+def _resnet(node: net.ResNet, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
+    feature_map = _resnet_pyramid(node, path, feature_map, recorder)[-1]
+    return trace_children(node, ("avgpool", "fc", "activation"), path, feature_map, recorder)
 
 
-@visits(net.PreActResNet)
-def _preact_resnet(node: net.PreActResNet, path: str, signal: Signal, tape: Tape) -> Signal:
-    signal = _preact_pyramid(node, path, signal, tape)[-1]
+@traces(net.PreActResNet)
+def _preact_resnet(node: net.PreActResNet, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
+    feature_map = _preact_pyramid(node, path, feature_map, recorder)[-1]
     if node.norm is not None:
-        signal = named(node, ("norm", "act"), path, "normalization and activation", signal, tape)
+        feature_map = trace_group(node, ("norm", "act"), path, "normalization and activation", feature_map, recorder)
     if node.head is not None:
-        signal = chain(node.head, ("pool", "fc"), join(path, "head"), signal, tape)
-    return through(node.activation, join(path, "activation"), signal, tape)
+        feature_map = trace_children(node.head, ("pool", "fc"), join(path, "head"), feature_map, recorder)
+    return trace_optional(node.activation, join(path, "activation"), feature_map, recorder)

@@ -1,4 +1,4 @@
-"""Segmentation models walked: an encoder, and the way up past its maps."""
+"""Tracing of segmentation models: an encoder, and a decoder that joins its maps."""
 
 from __future__ import annotations
 
@@ -6,78 +6,81 @@ from dataclasses import replace
 
 from resvox.blueprint import networks as net
 from resvox.blueprint.node import Node, Sequence, join
-from resvox.blueprint.trace.dispatch import chain, visit, visits
+from resvox.blueprint.trace.dispatch import trace_children, trace_node, traces
 from resvox.blueprint.trace.encoders import pyramid
-from resvox.blueprint.trace.signal import Signal, Tape
+from resvox.blueprint.trace.recording import FeatureMap, Recorder
 from resvox.blueprint.unet_plus_plus import grid
 
 
-def _meet(signals: list[Signal]) -> Signal:
-    """Maps of one size joined along the channels."""
-    widest = tuple(map(max, *(each.receptive_field for each in signals), signals[0].receptive_field))
-    return replace(signals[0], channels=sum(each.channels for each in signals), receptive_field=widest)
+def _join(feature_maps: list[FeatureMap]) -> FeatureMap:
+    """Maps of one size concatenated along the channels."""
+    widest = tuple(map(max, *(each.receptive_field for each in feature_maps), feature_maps[0].receptive_field))
+    return replace(feature_maps[0], channels=sum(each.channels for each in feature_maps), receptive_field=widest)
 
 
-def _gate(node: net.AttentionGate, path: str, below: Signal, skip: Signal, tape: Tape) -> Signal:
-    with tape.group(path, "attention gate", skip) as out:
-        theta = visit(node.theta, join(path, "theta"), skip, tape)
-        phi = visit(node.phi, join(path, "phi"), below, tape)
-        total = replace(_meet([theta, phi]), channels=theta.channels)
-        weight = chain(node, ("act", "psi", "gate", "up"), path, total, tape)
-        out.append(replace(_meet([skip, weight]), channels=skip.channels))
+def _gate(node: net.AttentionGate, path: str, below: FeatureMap, skip: FeatureMap, recorder: Recorder) -> FeatureMap:
+    with recorder.group(path, "attention gate", skip) as out:
+        theta = trace_node(node.theta, join(path, "theta"), skip, recorder)
+        phi = trace_node(node.phi, join(path, "phi"), below, recorder)
+        total = replace(_join([theta, phi]), channels=theta.channels)
+        weight = trace_children(node, ("act", "psi", "gate", "up"), path, total, recorder)
+        out.append(replace(_join([skip, weight]), channels=skip.channels))
     return out[0]
 
 
 def decoder_block(
-    node: net.UNetDecoderBlock, path: str, signal: Signal, references: list[Signal], tape: Tape
-) -> Signal:
-    with tape.group(path, "decoder block", signal) as out:
+    node: net.UNetDecoderBlock, path: str, feature_map: FeatureMap, references: list[FeatureMap], recorder: Recorder
+) -> FeatureMap:
+    with recorder.group(path, "decoder block", feature_map) as out:
         if node.gate is not None:
-            references = [_gate(node.gate, join(path, "gate"), signal, references[0], tape), *references[1:]]
-        x = visit(node.up, join(path, "up"), signal, tape)
-        # One rule for any size: what was enlarged is cut to the size of what it meets.
+            references = [_gate(node.gate, join(path, "gate"), feature_map, references[0], recorder), *references[1:]]
+        x = trace_node(node.up, join(path, "up"), feature_map, recorder)
+        # One rule for any size: the enlarged map is cropped to the size of the skip.
         x = replace(x, size=references[0].size)
         if node.joins:
-            x = _meet([x, *references])
-        out.append(chain(node, ("conv1", "bn1", "act1", "conv2", "bn2", "act2"), path, x, tape))
+            x = _join([x, *references])
+        out.append(trace_children(node, ("conv1", "bn1", "act1", "conv2", "bn2", "act2"), path, x, recorder))
     return out[0]
 
 
-@visits(net.UNet, net.AttentionUNet)
-def _unet(node: net.UNet | net.AttentionUNet, path: str, signal: Signal, tape: Tape) -> Signal:
-    references = [signal, *pyramid(node.encoder, join(path, "encoder"), signal, tape)]
-    x, ways = references.pop(), []
+@traces(net.UNet, net.AttentionUNet)
+def _unet(node: net.UNet | net.AttentionUNet, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
+    references = [feature_map, *pyramid(node.encoder, join(path, "encoder"), feature_map, recorder)]
+    x, outputs = references.pop(), []
     for name, block in node.decoder.blocks.children():
         assert isinstance(block, net.UNetDecoderBlock)
-        x = decoder_block(block, join(path, f"decoder.blocks.{name}"), x, [references.pop()], tape)
-        ways.append(x)
-    x = chain(node, ("head",), path, x, tape)
-    for (name, head), way in zip(heads_of(node), reversed(ways[:-1]), strict=False):
-        place = join(path, f"supervision.{name}")
-        with tape.group(place, "deep supervision, cut to the input's size", way) as out:
-            out.append(replace(chain(head, ("conv", "up"), place, way, tape), size=signal.size))
-    return chain(node, ("activation",), path, x, tape)
+        x = decoder_block(block, join(path, f"decoder.blocks.{name}"), x, [references.pop()], recorder)
+        outputs.append(x)
+    x = trace_children(node, ("head",), path, x, recorder)
+    for (name, head), output in zip(heads_of(node), reversed(outputs[:-1]), strict=False):
+        full_path = join(path, f"supervision.{name}")
+        with recorder.group(full_path, "deep supervision, cut to the input's size", output) as out:
+            out.append(
+                replace(trace_children(head, ("conv", "up"), full_path, output, recorder), size=feature_map.size)
+            )
+    return trace_children(node, ("activation",), path, x, recorder)
 
 
-@visits(net.UNetPlusPlus)
-def _unet_plus_plus(node: net.UNetPlusPlus, path: str, signal: Signal, tape: Tape) -> Signal:
-    maps = pyramid(node.encoder, join(path, "encoder"), signal, tape)
+@traces(net.UNetPlusPlus)
+def _unet_plus_plus(node: net.UNetPlusPlus, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
+    maps = pyramid(node.encoder, join(path, "encoder"), feature_map, recorder)
     row = [maps.pop()]
     for number, blocks in enumerate(grid(node.decoder)):  # deep to shallow: X(i, j) needs X(i + 1, j - 1)
         below, row = row, [maps.pop()]
         for column, (block, lower) in enumerate(zip(blocks, below, strict=True)):
-            place = join(path, f"decoder.rows.{number}.{column}")
-            row.append(decoder_block(block, place, lower, row, tape))
+            full_path = join(path, f"decoder.rows.{number}.{column}")
+            row.append(decoder_block(block, full_path, lower, row, recorder))
     bridge = join(path, "decoder.bridge")
-    x = replace(visit(node.decoder.bridge, bridge, row[-1], tape), size=signal.size)
-    x = chain(node, ("head",), path, x, tape)
-    for (name, head), way in zip(heads_of(node), reversed(row[1:-1]), strict=False):
-        place = join(path, f"supervision.{name}")
-        with tape.group(place, "deep supervision", way) as out:
-            full = replace(visit(node.decoder.bridge, bridge, way, tape), size=signal.size)
-            out.append(visit(head, place, full, tape))
-    return chain(node, ("activation",), path, x, tape)
+    x = replace(trace_node(node.decoder.bridge, bridge, row[-1], recorder), size=feature_map.size)
+    x = trace_children(node, ("head",), path, x, recorder)
+    for (name, head), output in zip(heads_of(node), reversed(row[1:-1]), strict=False):
+        full_path = join(path, f"supervision.{name}")
+        with recorder.group(full_path, "deep supervision", output) as out:
+            full = replace(trace_node(node.decoder.bridge, bridge, output, recorder), size=feature_map.size)
+            out.append(trace_node(head, full_path, full, recorder))
+    return trace_children(node, ("activation",), path, x, recorder)
 
 
 def heads_of(node: net.Segmenter) -> list[tuple[str, Node]]:
+    """The heads of the deep supervision by name, finest first; empty without supervision."""
     return list((node.supervision or Sequence(items=())).children())

@@ -1,4 +1,4 @@
-"""What a walk writes down: a feature map in thought, a row, and the tape that collects rows."""
+"""Shape tracing: the symbolic feature map, a row of the report, and the recorder of rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from resvox.blueprint.node import Node
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signal:
-    """A feature map in thought: its channels and size, the stride and field of one of its voxels.
+class FeatureMap:
+    """A symbolic feature map: its channels and size, the stride and the receptive field of one of its voxels.
 
-    ``tokens``: whether its voxels stand in a row, as a transformer has them.
+    ``tokens``: whether its voxels are a sequence of tokens, as in a transformer.
     """
 
     channels: int
@@ -27,17 +27,17 @@ class Signal:
 
     @property
     def shape(self) -> Axes:
-        """(batch 1, channels, \\*size), or (batch 1, tokens, channels); a linear layer's signal has no size."""
+        """(batch 1, channels, \\*size), or (batch 1, tokens, channels); the output of a linear layer has no size."""
         return (1, math.prod(self.size), self.channels) if self.tokens else (1, self.channels, *self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One row of a walk: an operation or a group of them (then ``children`` holds its rows).
+    """One row of a trace: an operation, or a group of operations (then ``children`` holds its rows).
 
     Shapes are (batch 1, channels, \\*size), of tokens (batch 1, tokens, channels); ``stride`` and ``receptive_field``
-    are in voxels of the input; ``activations`` counts the values written by the operations. ``operation`` is a text for
-    people; code that needs to know what a row is asks ``node`` (the blueprint's node of an operation, None for groups)
+    are in voxels of the input; ``activations`` counts the values written by the operations. ``operation`` is a text to
+    be read; code that needs to know what a row is uses ``node`` (the blueprint's node of an operation, None for groups)
     and ``feature_level`` (1 to 5 where the output is that level of an encoder's feature pyramid, else None).
     """
 
@@ -63,13 +63,16 @@ class Stage:
 
 
 @dataclass
-class Tape:
-    """Collects rows; a group's sums come from its rows. A layer that is used again has no parameters there."""
+class Recorder:
+    """Collects rows; the sums of a group come from its rows. The parameters of a layer count where it is first used."""
 
     rows: list[Stage] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
-    def leaf(self, path: str, operation: str, node: Node, before: Signal, after: Signal, flops: int) -> Signal:
+    def leaf(
+        self, path: str, operation: str, node: Node, before: FeatureMap, after: FeatureMap, flops: int
+    ) -> FeatureMap:
+        """Record one operation and return its output, ``after``."""
         row, first = _row(path, operation, before, after), path not in self.seen
         self.seen.add(path)
         self.rows.append(
@@ -86,11 +89,11 @@ class Tape:
 
     @contextmanager
     def group(
-        self, path: str, operation: str, before: Signal, *, feature_level: int | None = None
-    ) -> Iterator[list[Signal]]:
-        """Rows added inside become children; the caller appends the signal that leaves the group."""
+        self, path: str, operation: str, before: FeatureMap, *, feature_level: int | None = None
+    ) -> Iterator[list[FeatureMap]]:
+        """Rows added inside become children; the caller appends the output of the group to the list."""
         outer, self.rows = self.rows, []
-        out: list[Signal] = []
+        out: list[FeatureMap] = []
         yield out
         inner, self.rows = self.rows, outer
         row = _row(path, operation, before, out[-1])
@@ -107,7 +110,7 @@ class Tape:
         )
 
 
-def _row(path: str, operation: str, before: Signal, after: Signal) -> Stage:
+def _row(path: str, operation: str, before: FeatureMap, after: FeatureMap) -> Stage:
     return Stage(
         name=path,
         operation=operation,
