@@ -61,9 +61,13 @@ class Place:
 
 
 HABITS = {
-    "one a channel": Habit(pattern=rf"\b(?:{COUNTED}) (?:for )?an? (?:{UNIT})\b(?! of)(?!-)", instead="one per channel"),
+    "one a channel": Habit(
+        pattern=rf"\b(?:{COUNTED}) (?:for )?an? (?:{UNIT})\b(?! of)(?!-)", instead="one per channel"
+    ),
     "is none": Habit(pattern=r"\b(?:is|are|was|were|be) none\b(?! of)", instead="is not one; is rejected"),
-    "of no": Habit(pattern=r"\bof no (?:network|class|label|task|case|model|peer)\b", instead="not part of any network"),
+    "of no": Habit(
+        pattern=r"\bof no (?:network|class|label|task|case|model|peer)\b", instead="not part of any network"
+    ),
     "told": Habit(
         pattern=r"(?<![A-Za-z])(?:un)?told(?![a-z])|\b(?:tells?|telling)\b", instead="given, shows, distinguishes"
     ),
