@@ -41,7 +41,7 @@ MAY_CALL = {
     "training": {"errors", "files", "machine", "blueprint", "cards", "catalog", "factory", "weights", "volumes",
                  "datasets", "preprocessing", "inference", "evaluation"},
     "prediction": {"errors", "_version", "files", "machine", "locks", "blueprint", "cards", "weights", "volumes",
-                   "datasets", "preprocessing", "inference", "training", "viewer"},
+                   "datasets", "preprocessing", "inference", "training", "delivery", "viewer"},
     "delivery": {"errors", "_version", "files", "volumes", "datasets", "viewer"},
     "viewer": {"errors", "_version", "files", "volumes", "preprocessing"},
     "workflow": {"errors", "_version", "files", "weights", "volumes", "datasets", "inference", "evaluation",

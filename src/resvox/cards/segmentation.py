@@ -19,6 +19,8 @@ class SegmentationCard(ModelCard):
             a single one is the foreground of a network with one output.
         inference: how scans are cut into windows.
         colours: ``{label name: "#rrggbb"}``; None where the file holds none.
+        codes: ``{label name: {"type": {"value", "meaning", "scheme"}, "category": ..., "side": "left"}}``, coded
+            structures for DICOM; None where the file holds none, and names are looked up in a table.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -27,6 +29,7 @@ class SegmentationCard(ModelCard):
     labels: Mapping[str, int]
     inference: Windows
     colours: Mapping[str, str] | None = None
+    codes: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -43,6 +46,7 @@ class SegmentationCard(ModelCard):
         return {
             "labels": dict(self.labels),
             **({} if self.colours is None else {"colours": dict(self.colours)}),
+            **({} if self.codes is None else {"codes": {name: dict(code) for name, code in self.codes.items()}}),
             "inference": self.inference.to_dict(),
         }
 
@@ -55,4 +59,5 @@ class SegmentationCard(ModelCard):
             labels=fields.labels("labels"),
             inference=Windows.from_fields(fields.nested("inference")),
             colours=None if values.get("colours") is None else dict(fields.object("colours")),
+            codes=None if values.get("codes") is None else dict(fields.object("codes")),
         )

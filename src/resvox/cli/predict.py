@@ -8,9 +8,23 @@ from typing import Annotated
 
 import typer
 
-from resvox.cli.app import DATA, OUTPUT, RUN, Debug, Device, DeviceOption, PredictPrecision, Split, examples, verb
+from resvox.cli.app import (
+    DATA,
+    OUTPUT,
+    RUN,
+    Debug,
+    Device,
+    DeviceOption,
+    PredictPrecision,
+    Split,
+    choices,
+    examples,
+    one_of,
+    verb,
+)
 from resvox.inference.engines.table import engine_names
 from resvox.prediction.options import DEFAULTS, RESAMPLING, PredictOptions
+from resvox.prediction.outputs import DICOM_KINDS, FORMATS
 
 Engine = Enum("Engine", {name.replace("-", "_"): name for name in engine_names()}, type=str)  # type: ignore[misc]
 Resample = Enum("Resample", {name: name for name in RESAMPLING}, type=str)  # type: ignore[misc]
@@ -24,6 +38,7 @@ DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision
         "resvox predict model.safetensors scans/ dicom_series/ -o out --mirror --profile",
         "resvox predict runs/fold_0 scans/ -o out --also runs/fold_1 --also runs/fold_2",
         "resvox predict liver.onnx scans/ -o out",
+        "resvox predict runs/liver dicom_series/ -o out --dicom seg --report",
         "resvox predict runs/digits digits.npz -o out",
         "torchrun --nproc-per-node 2 -m resvox predict model.safetensors scans/ -o out",
     )
@@ -72,6 +87,34 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities.", rich_help_panel=OUTPUT)
     ] = DEFAULTS.probabilities,
+    label_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            parser=one_of(FORMATS),
+            metavar=choices(FORMATS),
+            help="Of the label maps of scans.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = DEFAULTS.format,
+    dicom: Annotated[
+        str | None,
+        typer.Option(
+            parser=one_of(DICOM_KINDS),
+            metavar=choices(DICOM_KINDS),
+            help="Also write a DICOM object that refers to the series.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = DEFAULTS.dicom,
+    sidecar: Annotated[
+        bool,
+        typer.Option(
+            "--sidecar", help="Also write <case>.json: label names, colours, volumes.", rich_help_panel=OUTPUT
+        ),
+    ] = DEFAULTS.sidecar,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write report.html, to look at the results.", rich_help_panel=OUTPUT)
+    ] = DEFAULTS.report,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do again what is there.", rich_help_panel=OUTPUT)
     ] = DEFAULTS.overwrite,
@@ -108,6 +151,10 @@ def predict(
         series=series,
         processes=processes,
         probabilities=probabilities,
+        format=label_format,
+        dicom=dicom,
+        sidecar=sidecar,
+        report=report,
         overwrite=overwrite,
         suffix=suffix,
         split=split.value if split else None,

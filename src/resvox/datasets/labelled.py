@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resvox.datasets.dicom_labels import is_dicom_labels, read_dicom_labels
 from resvox.datasets.npz import image_volume, npz_array
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.errors import DatasetError
@@ -33,13 +34,20 @@ def read_labelled(case: Case, dataset: Dataset) -> tuple[Volume, Volume]:
     """
     assert case.label is not None  # Case refuses an unlabelled case that is not a test case
     image = read_case(InputCase(id=case.id, paths=case.images, channels=len(dataset.channel_names)))
-    label = read_label_map(case.label)
+    label = _read_labels(case.label, dataset, image.grid)
     _check_channels(case, dataset, image)
     if label.channels != 1 or label.array.ndim != label.spatial_dims:
         raise DatasetError(f"a label map of {label.channels} channels", expected="one value per voxel", path=case.label)
     check_grids(case.images[0], image.grid, case.label, label.grid, what="label map", how="nearest neighbour")
     # On the image's own grid: headers that differ by rounding would be refused later on.
     return image, Volume.on_grid(_whole_values(case, dataset, label.array), image.grid)
+
+
+def _read_labels(path: Path, dataset: Dataset, grid: Grid) -> Volume:
+    """A label map of any image format, or a DICOM SEG or RTSTRUCT drawn on the scan, by the names of the labels."""
+    if is_dicom_labels(path):
+        return read_dicom_labels(path, grid, values=dataset.labels).volume
+    return read_label_map(path)
 
 
 def read_pair(case: RegressionCase, dataset: RegressionDataset) -> tuple[Volume, Volume]:

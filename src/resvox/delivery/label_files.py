@@ -36,13 +36,7 @@ def write_seg_nrrd(volume: Volume, labels: LabelSet, path: Path) -> Path:
     image.SetMetaData("Segmentation_SourceRepresentation", "Binary labelmap")
     image.SetMetaData("Segmentation_ReferenceImageExtentOffset", "0 0 0")
     with replacing(path) as temporary:
-        # ITK chooses the format by the ending.
-        written = temporary.with_name(temporary.name + ".nrrd")
-        try:
-            sitk.WriteImage(image, str(written), True)
-            written.replace(temporary)
-        finally:
-            written.unlink(missing_ok=True)
+        sitk.WriteImage(image, str(temporary), True)
     return path
 
 

@@ -45,6 +45,11 @@ class PredictOptions:
         series: of a DICOM folder that holds several: its UID or its number.
         processes: that share the cases; with several GPUs each takes the next one.
         probabilities: also write probabilities.
+        format: of the label maps of scans: "nii.gz", "nii", "seg.nrrd" (3D Slicer, with names and colours), "nrrd",
+            "mha", or "none" where ``dicom`` is all that is wanted.
+        dicom: also write a DICOM object that refers to the scan's series: "seg", "labelmap" or "rtstruct".
+        sidecar: also write ``<case>.json`` with the names, colours, codes and volumes of the labels.
+        report: also write ``report.html`` with an interactive page for each case.
         overwrite: do again what was done before.
         suffix: put behind a case's name.
         split: of manifests and ``.npz`` files the cases of "train", "validation" or "test", or "all"; None takes the
@@ -68,6 +73,10 @@ class PredictOptions:
     series: str | None = None
     processes: int = 1
     probabilities: bool = False
+    format: str = "nii.gz"
+    dicom: str | None = None
+    sidecar: bool = False
+    report: bool = False
     overwrite: bool = False
     suffix: str = ""
     split: str | None = None
@@ -77,6 +86,7 @@ class PredictOptions:
         self._check_choice("engine", engine_names())
         self._check_choice("precision", PRECISIONS)
         self._check_choice("resample", RESAMPLING)
+        self._check_outputs()
         if self.split is not None:
             self._check_choice("split", SPLITS)
         if not self.memory_gb > 0:
@@ -87,6 +97,19 @@ class PredictOptions:
             raise InferenceError(f"processes={self.processes!r}", expected="a whole number, at least 1")
         if Path(f"a{self.suffix}").name != f"a{self.suffix}":
             raise InferenceError(f"suffix={self.suffix!r}", expected="a part of a file's name, without slashes")
+
+    def _check_outputs(self) -> None:
+        from resvox.prediction.outputs import DICOM_KINDS, FORMATS
+
+        self._check_choice("format", FORMATS)
+        if self.dicom is not None:
+            self._check_choice("dicom", DICOM_KINDS)
+        if self.format == "none" and self.dicom is None:
+            raise InferenceError("format='none'", expected="another format, or dicom='seg', 'labelmap' or 'rtstruct'")
+        if self.format == "none" and self.report:
+            raise InferenceError(
+                "a report without label maps", expected="a format of label maps", fix="leave --format out"
+            )
 
     def _check_choice(self, name: str, choices: Sequence[str]) -> None:
         if getattr(self, name) not in choices:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import SegmentationCard
@@ -12,6 +13,7 @@ from resvox.prediction.late_head import late_head
 from resvox.prediction.model_engine import describe, engine_of
 from resvox.prediction.model_files import check_task, model_file, model_files
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
+from resvox.prediction.outputs import CaseFiles, algorithm_of, case_files, check_dicom_input, labels_of, write_case
 from resvox.prediction.pipeline import timed_call
 from resvox.prediction.predictor import Progress, Written, check_scan
 from resvox.prediction.tasks import refuse_unused
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from resvox.cards import ModelCard
+    from resvox.delivery.naming import Algorithm, LabelSet
     from resvox.inference import FinishedSlice
     from resvox.locks import Claims
     from resvox.prediction.inputs import Case, Found
@@ -213,14 +216,20 @@ class Segmenter:
 
     def files_of(self, case: Case) -> tuple[str, ...]:
         """The names of a case's files; the label map last, for its presence says that all is done."""
-        name = f"{case.id}{self.options.suffix}"
-        label_map = f"{name}{'.png' if case.is_picture and self.card.spatial_dims == 2 else '.nii.gz'}"
-        return (f"{name}_probabilities.nii.gz", label_map) if self.options.probabilities else (label_map,)
+        names = self._outputs(case).names
+        likely = f"{case.id}{self.options.suffix}_probabilities.nii.gz"
+        return (likely, *names) if self.options.probabilities else names
+
+    def _outputs(self, case: Case) -> CaseFiles:
+        is_picture = case.is_picture and self.card.spatial_dims == 2
+        return case_files(f"{case.id}{self.options.suffix}", self.options, is_picture=is_picture)
 
     def read(self, case: Case) -> Volume:
         """The scan."""
         from resvox.prediction.inputs import read_scan
 
+        if self.options.dicom is not None:
+            check_dicom_input(case)
         return read_scan(case)
 
     def compute(self, ready: Sequence[Prepared], *, progress: Progress | None = None) -> list[Segmentation]:
@@ -229,14 +238,24 @@ class Segmenter:
         return [self.segment_prepared(each, probabilities=wanted, progress=progress) for each in ready]
 
     def write(self, case: Case, made: Segmentation) -> Written:
-        """The label map, after the probabilities."""
-        from resvox.volumes import write_label_map, write_volume
+        """The label map, after all that stands beside it."""
+        from resvox.volumes import write_volume
 
-        *others, label_map = self.files_of(case)
         if made.probabilities is not None:
-            write_volume(made.probabilities, self.options.out / others[0])
-        write_label_map(made.label_map, self.options.out / label_map)
-        return Written(path=self.options.out / label_map)
+            write_volume(made.probabilities, self.options.out / self.files_of(case)[0])
+        path = write_case(case, made.label_map, self._outputs(case), self.options, self._label_set, self._algorithm)
+        return Written(path=path)
+
+    @cached_property
+    def _label_set(self) -> LabelSet | None:
+        """Codes and colours of the labels, where a file is to hold them."""
+        options = self.options
+        return labels_of(self.card) if options.dicom or options.sidecar or options.format == "seg.nrrd" else None
+
+    @cached_property
+    def _algorithm(self) -> Algorithm | None:
+        """The model as DICOM objects name it."""
+        return algorithm_of(self.path) if self.options.dicom else None
 
 
 @dataclass

@@ -46,7 +46,21 @@ TASKS: dict[str, TaskRow] = {
     "segmentation": TaskRow(
         card="resvox.cards.segmentation:SegmentationCard",
         predictor="resvox.prediction.segmenter:Segmenter",
-        uses=frozenset({"mirror", "overlap", "resample", "skip_empty", "memory_gb", "probabilities", "suffix"}),
+        uses=frozenset(
+            {
+                "mirror",
+                "overlap",
+                "resample",
+                "skip_empty",
+                "memory_gb",
+                "probabilities",
+                "suffix",
+                "format",
+                "dicom",
+                "sidecar",
+                "report",
+            }
+        ),
     ),
     "classification": TaskRow(
         card="resvox.cards.classification:ClassificationCard",

@@ -28,6 +28,10 @@ def predict(
     series: str | None = DEFAULTS.series,
     processes: int = DEFAULTS.processes,
     probabilities: bool = DEFAULTS.probabilities,
+    format: str = DEFAULTS.format,
+    dicom: str | None = DEFAULTS.dicom,
+    sidecar: bool = DEFAULTS.sidecar,
+    report: bool = DEFAULTS.report,
     overwrite: bool = DEFAULTS.overwrite,
     suffix: str = DEFAULTS.suffix,
     split: str | None = DEFAULTS.split,
@@ -64,9 +68,15 @@ def predict(
         options = PredictOptions(
             model=model, inputs=inputs, out=Path(out), mirror=mirror, overlap=overlap, engine=engine, device=device,
             precision=precision, resample=resample, skip_empty=skip_empty, memory_gb=memory_gb, series=series,
-            processes=processes, probabilities=probabilities, overwrite=overwrite, suffix=suffix, split=split,
+            processes=processes, probabilities=probabilities, format=format, dicom=dicom, sidecar=sidecar,
+            report=report, overwrite=overwrite, suffix=suffix, split=split,
         )  # fmt: skip
     callbacks = Callbacks(on_start=on_start, on_windows=on_windows, on_case=on_case, on_note=on_note)
     work = find_work(options, callbacks)
     run = predict_in_processes if options.processes > 1 else predict_cases
-    return run(options, callbacks, work)
+    result = run(options, callbacks, work)
+    if options.report:
+        from resvox.prediction.report import report_of
+
+        report_of(options, result, work.cases, notify=callbacks.note)
+    return result
