@@ -13,9 +13,9 @@ from resvox.workflow.demo.result import DemoResult, DemoRun
 
 if TYPE_CHECKING:
     from resvox.evaluation import ScoreTable
+    from resvox.prediction.outcomes import PredictResult
     from resvox.training import FitResult, Plan
     from resvox.workflow.demo.data import DemoData
-    from resvox.prediction.outcomes import PredictResult
 
 
 def demo(
