@@ -188,3 +188,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(VolumeError, match=r"x\.nii\.gz: could not be written \((File exists|Not a directory)\)"):
         write_label_map(label_map(), tmp_path / "file" / "x.nii.gz")
+
+
+def test_a_label_map_carries_the_intent_code_by_which_viewers_know_it(tmp_path):
+    volume = Volume(np.ones((3, 4, 5), np.uint8), spacing_mm=(1, 1, 1))
+    codes = {
+        name: nibabel.load(write(volume, tmp_path / f"{name}.nii.gz")).header.get_intent()[0]
+        for name, write in (("labels", write_label_map), ("scan", write_volume))
+    }
+    assert codes == {"labels": "label", "scan": "none"}
+    assert read_volume(tmp_path / "labels.nii.gz").array.dtype == np.uint8

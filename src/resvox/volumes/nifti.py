@@ -118,8 +118,11 @@ def _shaped(array: npt.NDArray[Any], header: NiftiHeader, channels: int | None) 
     return array.reshape((extra, *spatial) if extra > 1 else spatial)
 
 
-def write_nifti(volume: Volume, path: Path) -> None:
-    """Write a NIfTI-1 file: sform and qform (scanner), millimetres; channels as components of each voxel."""
+def write_nifti(volume: Volume, path: Path, *, is_label_map: bool = False) -> None:
+    """Write a NIfTI-1 file: sform and qform (scanner), millimetres; channels as components of each voxel.
+
+    A label map gets the intent code of one, by which viewers choose a lookup table instead of grey values.
+    """
     array = volume.array
     if array.dtype in (np.dtype(np.bool_), np.dtype(np.float16)):
         array = array.astype(np.uint8 if array.dtype == np.bool_ else np.float32)
@@ -139,4 +142,6 @@ def write_nifti(volume: Volume, path: Path) -> None:
     if is_vector:
         image.header["intent_code"] = 1007
         image.header["descrip"] = THREE_D_MARK if dims == 3 else b""
+    elif is_label_map:
+        image.header.set_intent("label")
     image.to_filename(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from resvox.volumes.pictures import write_png
 from resvox.volumes.tiff import write_tiff
 from resvox.volumes.volume import Volume
 
+Writer = Callable[[Volume, Path], None]
 ZLIB_LEVEL = 1  # nearly as small for label maps as 9
 
 
@@ -33,14 +36,17 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
         VolumeError: an ending that is not one of these; numbers, sizes or a position that the format cannot hold; a
             folder or disk that does not take it.
     """
-    path = Path(path)
+    return _write_atomically(volume, Path(path), WRITERS)
+
+
+def _write_atomically(volume: Volume, path: Path, writers: Mapping[str, Writer]) -> Path:
     ending = _ending(path)
     row = format_of(path)
     assert row is not None  # _ending has seen it
     _check_format(volume, row, ending, path)
     try:
         with replacing(path) as temporary:
-            _write(volume, temporary, row)
+            writers.get(row.name, _write_with_itk)(volume, temporary)
     except (OSError, RuntimeError, VolumeError) as error:
         raise VolumeError(
             f"could not be written ({_why(error)})",
@@ -65,7 +71,8 @@ def write_label_map(volume: Volume, path: str | os.PathLike[str]) -> Path:
             expected="a label map: one whole number from 0 on for each voxel",
             path=path,
         )
-    return write_volume(volume.with_array(labels.astype(np.min_scalar_type(int(labels.max())))), path)
+    smallest = volume.with_array(labels.astype(np.min_scalar_type(int(labels.max()))))
+    return _write_atomically(smallest, Path(path), LABEL_WRITERS)
 
 
 def _ending(path: Path) -> str:
@@ -110,10 +117,6 @@ def _other_endings(volume: Volume) -> str:
     return " or ".join(row.written[0] for row in able)
 
 
-def _write(volume: Volume, path: Path, row: ImageFormat) -> None:
-    WRITERS.get(row.name, _write_with_itk)(volume, path)
-
-
 def _write_with_itk(volume: Volume, path: Path) -> None:
     writer = sitk.ImageFileWriter()
     writer.SetFileName(os.fspath(path))
@@ -122,7 +125,9 @@ def _write_with_itk(volume: Volume, path: Path) -> None:
     writer.Execute(image_of(volume))
 
 
-WRITERS = {"NIfTI": write_nifti, "PNG": write_png, "TIFF": write_tiff}  # by name of the format; the others by ITK
+# By name of the format; the others are written by ITK.
+WRITERS: dict[str, Writer] = {"NIfTI": write_nifti, "PNG": write_png, "TIFF": write_tiff}
+LABEL_WRITERS: dict[str, Writer] = {**WRITERS, "NIfTI": partial(write_nifti, is_label_map=True)}
 
 
 def _why(error: Exception) -> str:
