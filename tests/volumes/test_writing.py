@@ -116,7 +116,7 @@ def test_png_takes_small_integers_in_2d_only(tmp_path: Path) -> None:
         write_volume(label_map(), tmp_path / "x.png")
 
 
-@pytest.mark.parametrize("failing", ["_write", "fsync"])
+@pytest.mark.parametrize("failing", ["write", "fsync"])
 def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(
     failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,11 +124,14 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(
     before = path.read_bytes()
 
     def fail(*arguments: object) -> None:
-        if failing == "_write":
+        if failing == "write":
             Path(str(arguments[1])).write_bytes(b"half a fi")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os if failing == "fsync" else writing, failing, fail)
+    if failing == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        monkeypatch.setitem(writing.LABEL_WRITERS, "NIfTI", fail)
     with pytest.raises(VolumeError) as caught:
         write_label_map(label_map(top=9), path)
     assert str(caught.value).startswith(f"{path}: could not be written (No space left on device); expected ")
