@@ -27,7 +27,7 @@ SKIPPED = ("tools/prose.py", "tests/tools/test_prose.py", "tests/old_files/", "d
 # What may stand between two words: blanks, and in a wrapped line also quotes, a comment sign, the prefix of a string.
 GAP = r"""(?:["']?\s+(?:\#:?\s+)?(?:[frb]{0,2}["'])?)"""
 COUNTED = (
-    "one|two|three|four|five|half|values?|seconds|bytes|megabytes|MB|GB|GiB|MiB|ms|entries|entry|lines?|rows?|numbers?|"
+    "one|two|three|four|five|values?|seconds|bytes|megabytes|MB|GB|GiB|MiB|ms|entries|entry|lines?|rows?|numbers?|"
     "files?|folders?|process|processes|masks?|once|pixels|weights?|sides?|names?|pairs?|colours?|dicts?|scores?|steps?|"
     "bits|strings?|tensors?|keys?|rules?|tables?|words?|sums?|windows"
 )

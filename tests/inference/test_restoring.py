@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import resvox.preprocessing
 from resvox.errors import InferenceError
 from resvox.inference import labels_from_logits, probabilities_from_logits, sliding_window_inference
 from resvox.inference.boxes import BoxWalk
-from resvox.inference.restoring import Restorer
+from resvox.inference.restoring import Restorer, can_restore
 from resvox.inference.streaming import FinishedSlice, stream_sliding_window
-from resvox.preprocessing import Crop, Preprocessing
+from resvox.preprocessing import Crop, Pad, Preprocessing, Reorient, Respace
 from resvox.volumes import Grid, Volume
 
 
@@ -144,6 +147,43 @@ def test_label_values_above_a_byte_widen_the_type():
     labels, _ = Restorer(prepared, values={0: 0, 1: 1000}).restore(slices)
     assert labels.array.dtype == np.uint16
     assert (labels.array == 1000).all()
+
+
+def step_classes():
+    """All classes of preprocessing that have the interface of a step, found by looking at its modules."""
+    members = ("source", "target", "forward", "inverse")
+    found = set()
+    for each in pkgutil.walk_packages(resvox.preprocessing.__path__, "resvox.preprocessing."):
+        module = importlib.import_module(each.name)
+        for value in vars(module).values():
+            is_own = isinstance(value, type) and value.__module__ == each.name and not is_protocol(value)
+            names = (set(dir(value)) | set(getattr(value, "__annotations__", ()))) if is_own else ()
+            if is_own and all(name in names for name in members):
+                found.add(value)
+    return found
+
+
+def is_protocol(kind):
+    return getattr(kind, "_is_protocol", False)
+
+
+def not_restorable(classes):
+    whole = Preprocessing().apply(Volume(np.zeros((2, 2, 2), np.float32), spacing_mm=(1.0, 1.0, 1.0)))
+    return {kind for kind in classes if not can_restore(dataclasses.replace(whole, steps=(object.__new__(kind),)))}
+
+
+def test_every_step_of_preprocessing_can_be_restored_slice_by_slice():
+    assert {Reorient, Crop, Respace, Pad} <= step_classes()
+    assert not not_restorable(step_classes())
+
+
+def test_a_planted_new_step_breaks_that_law(monkeypatch):
+    class Rotate(Crop):
+        pass
+
+    monkeypatch.setattr(Rotate, "__module__", "resvox.preprocessing.crop")
+    monkeypatch.setattr(resvox.preprocessing.crop, "Rotate", Rotate, raising=False)
+    assert not_restorable(step_classes()) == {Rotate}
 
 
 def test_unknown_steps_are_refused():

@@ -44,4 +44,4 @@ def test_signals_find_their_stack_however_networks_come_and_go():
         gc.collect()
         stack = stack_for_signals()
         assert stack.address is None or is_mapped(stack.address)
-    assert openvino_engine.the_core() is openvino_engine.the_core()
+    assert openvino_engine.shared_core() is openvino_engine.shared_core()

@@ -72,16 +72,16 @@ def test_slices_come_in_order_and_as_soon_as_they_are_final():
     for each in stream_sliding_window(array, predict, roi_size=4, overlap=0.5):
         seen.append((each.index, len(asked)))
     assert [index for index, _ in seen] == list(range(12))
-    # windows start at 0, 2, 4, 6, 8: slices 0 and 1 are final when the second window has been answered
+    # windows start at 0, 2, 4, 6, 8: slices 0 and 1 are final when the second window has been computed
     assert seen[:4] == [(0, 2), (1, 2), (2, 3), (3, 3)]
 
 
 def test_an_error_ahead_is_raised_where_its_windows_are_due():
-    answered = []
+    computed = []
 
     def predict(windows):
-        answered.append(len(windows))
-        if len(answered) == 3:
+        computed.append(len(windows))
+        if len(computed) == 3:
             raise MemoryError("the card is full")
         return np.repeat(windows, 2, axis=1)
 
@@ -89,7 +89,7 @@ def test_an_error_ahead_is_raised_where_its_windows_are_due():
     seen = []
     with pytest.raises(MemoryError, match="the card is full"):
         seen.extend(each.index for each in slices)
-    assert len(answered) == 3
+    assert len(computed) == 3
 
 
 def test_no_more_slices_are_held_than_a_window_is_deep():
@@ -119,8 +119,8 @@ def test_a_slab_that_is_too_large_is_done_in_tiles_and_windows_on_borders_are_co
     )
     assert {each.start for each in slices} == {0, 13, 26}  # a tile begins with the row the last one ended with
     assert (count.windows, count.tiles) == (9, 3)
-    assert count.answered > count.windows
-    assert seen[-1] == (count.answered, count.answered)
+    assert count.computed > count.windows
+    assert seen[-1] == (count.computed, count.computed)
 
 
 def test_empty_windows_are_passed_over_on_request_and_are_background():
@@ -136,7 +136,7 @@ def test_empty_windows_are_passed_over_on_request_and_are_background():
     options = {"roi_size": 8, "overlap": 0.0}
     array[..., :16] = array.min()
     whole = assembled(array, predict, 3, skip_empty=0.01, count=count, **options)
-    assert (sum(asked), count.windows, count.empty, count.answered) == (1, 3, 2, 1)
+    assert (sum(asked), count.windows, count.empty, count.computed) == (1, 3, 2, 1)
     assert (whole[..., :16].argmax(axis=0) == 0).all()
     np.testing.assert_array_equal(whole[..., 16:], sliding_window_inference(array, predict, **options)[..., 16:])
 
@@ -146,7 +146,7 @@ def test_of_a_volume_of_nothing_one_window_is_asked_and_the_rest_is_background()
     array = np.zeros((1, 9, 5, 5), np.float32)
     slices = list(stream_sliding_window(array, classifier(2), roi_size=4, overlap=0.0, skip_empty=0.0, count=count))
     assert [each.index for each in slices] == list(range(9))
-    assert (count.answered, count.empty) == (1, count.windows - 1)
+    assert (count.computed, count.empty) == (1, count.windows - 1)
     assert all((each.logits.argmax(axis=0) == 0).all() for each in slices[4:])
 
 

@@ -118,7 +118,7 @@ def test_out_of_memory_goes_on_with_smaller_batches_and_says_so_once(error):
     engine = TorchEngine(module, device="cpu", notify=lines.append)
     np.testing.assert_allclose(engine(five_windows()), whole(five_windows()), rtol=1e-5, atol=1e-6)
     assert module.batches == [5, 2, 2, 1]
-    assert lines == ["out of memory on cpu for 5 windows of (4, 5, 6) voxels; going on with 2 at a time"]
+    assert lines == ["out of memory on cpu for 5 windows of (4, 5, 6) voxels; continuing with 2 at a time"]
     engine(five_windows())
     assert module.batches[4:] == [2, 2, 1]  # it has learned
     assert len(lines) == 1
@@ -126,7 +126,7 @@ def test_out_of_memory_goes_on_with_smaller_batches_and_says_so_once(error):
 
 def test_without_a_callback_it_warns():
     engine = TorchEngine(Recorder(limit=1).eval(), device="cpu")
-    with pytest.warns(RuntimeWarning, match="going on with 1 at a time"):
+    with pytest.warns(RuntimeWarning, match="continuing with 1 at a time"):
         engine(five_windows(2))
 
 
@@ -279,7 +279,7 @@ def test_a_pass_that_cannot_be_recorded_runs_as_usual_and_that_is_said_once(cuda
     with torch.inference_mode():
         for _ in range(2):
             torch.testing.assert_close(graph(module, windows), module(windows))
-    assert notes == ["no CUDA graph (operation not permitted when stream is capturing); going on without"]
+    assert notes == ["no CUDA graph (operation not permitted when stream is capturing); continuing without one"]
 
 
 def test_memory_that_runs_out_while_recording_makes_batches_smaller(cuda_graph):

@@ -1,4 +1,4 @@
-"""Volumes turned upright, whatever their axes were, and the slices chosen."""
+"""Volumes in radiological orientation, whatever their axes were, and the selection of slices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from resvox.viewer.slices import display_window, telling_slice, upright
+from resvox.viewer.slices import display_window, most_informative_slice, to_radiological
 from resvox.volumes import Volume
 
 UPRIGHT = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # axes to I, P, L
@@ -23,7 +23,7 @@ def test_axes_in_any_order_and_sense_come_upright(order, flips):
             array = np.flip(array, axis)
     spacing = np.array([6.0, 2.0, 3.0])
     volume = Volume(array, spacing_mm=tuple(spacing[list(order)]), direction=direction)
-    turned, spacing_mm = upright(volume)
+    turned, spacing_mm = to_radiological(volume)
     np.testing.assert_array_equal(turned, shown)
     assert spacing_mm == (6.0, 2.0, 3.0)
 
@@ -32,13 +32,13 @@ def test_an_oblique_scan_follows_its_nearest_axes():
     angle = np.deg2rad(44)
     tilt = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
     shown = np.arange(24).reshape(2, 3, 4)
-    turned, _ = upright(Volume(shown, spacing_mm=(1.0, 1.0, 1.0), direction=tilt @ UPRIGHT))
+    turned, _ = to_radiological(Volume(shown, spacing_mm=(1.0, 1.0, 1.0), direction=tilt @ UPRIGHT))
     np.testing.assert_array_equal(turned, shown)
 
 
 def test_of_several_channels_the_first_is_shown():
     stacked = np.stack([np.zeros((2, 3)), np.ones((2, 3))])
-    array, _ = upright(Volume(stacked, spacing_mm=(1.0, 1.0)))
+    array, _ = to_radiological(Volume(stacked, spacing_mm=(1.0, 1.0)))
     assert array.shape == (2, 3)
     assert not array.any()
 
@@ -47,9 +47,9 @@ def test_a_small_label_counts_as_much_as_a_large_one():
     labels = np.zeros((10, 50, 50), np.uint8)
     labels[2:9] = 1
     labels[7, 3, 3] = 2
-    assert telling_slice([labels], 0, 10) == 7
-    assert telling_slice([np.zeros((10, 5, 5))], 0, 10) == 5
-    assert telling_slice([], 0, 9) == 4
+    assert most_informative_slice([labels], 0, 10) == 7
+    assert most_informative_slice([np.zeros((10, 5, 5))], 0, 10) == 5
+    assert most_informative_slice([], 0, 9) == 4
 
 
 def test_the_display_window_leaves_padding_and_nonsense_out():

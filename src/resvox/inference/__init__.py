@@ -1,6 +1,6 @@
-"""Inference: a volume of any size goes through a small window.
+"""Inference: the outputs of a network for volumes of any size, window by window.
 
-Everything here is imported when it is first asked for; torch only with :class:`TorchEngine` and `make_engine`.
+Names are imported when they are first used; torch only with :class:`TorchEngine` and `make_engine`.
 """
 
 from __future__ import annotations

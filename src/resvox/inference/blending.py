@@ -1,4 +1,4 @@
-"""How much each voxel of a window counts where windows overlap."""
+"""Weights of the voxels of a window, for the mean where windows overlap."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def importance_map(
 
     Args:
         roi_size: the window in voxels.
-        mode: ``"constant"`` counts every voxel alike; ``"gaussian"`` trusts the centre, where the network saw
-            the most surroundings.
-        sigma_scale: the Gaussian's standard deviation as a fraction of the window, one value or one an axis.
+        mode: ``"constant"`` weights all voxels equally; ``"gaussian"`` gives the centre, where the network has most
+            context, the largest weight.
+        sigma_scale: the Gaussian's standard deviation as a fraction of the window, one value, or one per axis.
 
     Raises:
         InferenceError: unknown ``mode``, or a ``sigma_scale`` that is not positive.
@@ -38,5 +38,5 @@ def importance_map(
         offset = np.arange(size, dtype=np.float32) - np.float32((size - 1) / 2)
         bell = np.exp(offset**2 / np.float32(-2 * (size * scale) ** 2))
         weights = weights[..., None] * bell
-    # A corner far out underflows; a voxel that only a corner sees would then be divided by nearly nothing.
+    # The Gaussian underflows in far corners; a voxel that only a corner covers would be divided by almost 0.
     return np.maximum(weights, np.float32(1e-3))

@@ -1,7 +1,7 @@
-"""The walk of finished slices over the scan's grid, box by box, on the way back from the network's grid.
+"""Finished slices on the network's grid, cut into boxes that are restored to the scan's grid one by one.
 
-The two grids are aligned, so linear interpolation is one axis after the other, and a box of voxels needs only the
-slices that touch it. What is done with a box (labels, probabilities, values) is for the caller to say.
+The two grids are aligned, so linear interpolation is separable (one axis after the other), and a box of voxels needs
+only the slices that touch it. The caller decides what is computed for a box: labels, probabilities or values.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from resvox.preprocessing import Crop, Pad, Prepared, Reorient, Respace
 
 BOX = (8, 24, 24)  # intervals between voxels of the network's grid that are restored together
 Array = np.ndarray[Any, Any]
-Span = tuple[tuple[int, int], ...]  # start and stop of a box along each axis of the unpadded volume
+Span = tuple[tuple[int, int], ...]  # start and stop of a box along each axis of the volume without padding
 Targets = tuple[slice, ...]  # its voxels on the scan's grid, reoriented and cropped
+# the steps that can be restored slice by slice, in the order in which they are applied
+STEPS = (Reorient, Crop, Respace, Pad)
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ class BoxWalk:
     """Cuts finished slices into boxes.
 
     Args:
-        prepared: how the scan became what the network saw.
-        threads: that work on boxes.
+        prepared: the preprocessed scan, with its steps.
+        threads: number of threads that process boxes.
 
     Raises:
-        InferenceError: steps that are not known to keep the axes apart (`can_restore` tells).
+        InferenceError: steps that cannot be restored slice by slice, see `can_restore`.
     """
 
     def __init__(self, prepared: Prepared, *, threads: int) -> None:
@@ -71,15 +73,15 @@ class BoxWalk:
             )
         self.prepared, self.threads = prepared, threads
         self.box, self.axes = _geometry(prepared)
-        self.seconds = 0.0  # spent on boxes; the waiting for slices is not counted
+        self.seconds = 0.0  # time of the boxes, without waiting for slices
 
     def run(self, slices: Iterable[FinishedSlice], work: Callable[[Array, Span, Targets], None]) -> None:
         """Call ``work`` with (channels, *box), its span and its targets, for every box, from several threads."""
         inner = self.box[0]
         with ThreadPoolExecutor(self.threads) as pool:
-            held: list[FinishedSlice] = []  # what boxes still need
+            held: list[FinishedSlice] = []  # slices that the next boxes need
             for each in slices:
-                if held and each.start != held[0].start:  # the next tile begins
+                if held and each.start != held[0].start:  # first slice of the next tile
                     held = []
                 if inner.start <= each.index < inner.stop:
                     held.append(each)
@@ -95,13 +97,13 @@ class BoxWalk:
         work: Callable[[Array, Span, Targets], None],
         pool: ThreadPoolExecutor,
     ) -> None:
-        """All boxes between slices that follow each other."""
+        """All boxes between consecutive slices."""
         starts = (slices[0].index, slices[0].start, 0)
         sizes = (len(slices), *slices[0].logits.shape[1:])
         spans = []
         for inner, start, size, step in zip(self.box, starts, sizes, BOX, strict=False):
             begin = max(start, inner.start) - inner.start
-            # Between voxels there is one interval less; an axis of one voxel has one all the same.
+            # n voxels have n - 1 intervals; an axis of one voxel counts as one interval.
             end = min(start + size, inner.stop) - inner.start - (inner.stop - inner.start > 1)
             spans.append([(at, min(at + step, end)) for at in range(begin, end, step)])
         list(pool.map(lambda span: self._cut(slices, span, work), itertools.product(*spans)))
@@ -119,11 +121,13 @@ class BoxWalk:
         work(np.stack([each.logits[(slice(None), *rest)] for each in slices[first]], axis=1), span, targets)
 
     def interpolated(self, box: Array, span: Span, targets: Targets) -> Array:
-        """(k, *box) on the targets: last axis first, while there is least to do."""
+        """(k, *box) interpolated on the targets: last axis first, while the array is smallest."""
         for axis in reversed(range(len(span))):
             weights, place = self.axes[axis], targets[axis]
+            # indices in the box of the lower and the upper neighbour of every target; the edge is repeated
             low = weights.low[place] - span[axis][0]
             high = np.minimum(low + 1, box.shape[1 + axis] - 1)
+            # weights along this axis, broadcast over the axes after it
             shape = (-1, *(1 for _ in range(box.ndim - 2 - axis)))
             first, second = weights.first[place].reshape(shape), weights.second[place].reshape(shape)
             upper = box.take(high, axis=1 + axis)
@@ -156,19 +160,20 @@ class BoxWalk:
 def can_restore(prepared: Prepared) -> bool:
     """Whether the steps are reorient, crop, respace, pad, each at most once, in this order."""
     kinds = [type(step) for step in prepared.steps]
-    order = [kind for kind in (Reorient, Crop, Respace, Pad) if kind in kinds]
-    return kinds == order
+    return kinds == [kind for kind in STEPS if kind in kinds]
 
 
 def _geometry(prepared: Prepared) -> tuple[tuple[slice, ...], tuple[AxisWeights, ...]]:
-    """Where the unpadded volume lies in the network's, and how each of its axes is interpolated."""
+    """The box of the volume without padding on the network's grid, and the interpolation weights of its axes."""
     dims = prepared.grid.spatial_dims
     inner = tuple(slice(0, size) for size in prepared.grid.shape)
     source = target = prepared.grid
+    # Backwards: without padding, the grid of the network is that of the resampled scan ...
     for step in prepared.steps:
         if isinstance(step, Pad):
             inner, source = step.box[1:], step.source
             target = source
+    # ... and resampling started from the reoriented, cropped scan, which is the target here.
     for step in prepared.steps:
         if isinstance(step, Respace):
             source, target = step.target, step.source

@@ -1,4 +1,4 @@
-"""Several networks as one: the mean of their outputs."""
+"""Ensembles: the mean of the outputs of several networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class EnsembleEngine:
     """The mean of the outputs of several engines: the folds of one dataset, usually.
 
     Raises:
-        InferenceError: no engine; in a call: engines whose outputs have another number of classes.
+        InferenceError: no engine is given; in a call: outputs with different numbers of classes.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:

@@ -1,7 +1,7 @@
 """The last layer of a network, applied after blending instead of in every window.
 
 A 1-wide convolution is linear, and so are blending and interpolation: the weighted mean of logits is the head of the
-weighted mean of features, to the rounding of float32. With more classes than features it is less to add up, and memory
+weighted mean of features, to the rounding of float32. With more classes than features there is less to add, and memory
 does not grow with the number of classes.
 """
 
@@ -17,14 +17,14 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
-    """``weight`` (classes, features) and ``bias`` (classes,), float32."""
+    """A 1-wide convolution: ``weight`` (classes, features) and ``bias`` (classes,), float32."""
 
     weight: Array
     bias: Array
 
     @property
     def classes(self) -> int:
-        """Of the logits."""
+        """The number of classes, that is of logits."""
         return len(self.weight)
 
     def __call__(self, features: Array) -> Array:
@@ -34,7 +34,7 @@ class LinearHead:
         return flat.reshape(len(flat), *features.shape[1:])
 
     def labels(self, features: Array) -> Array:
-        """(batch, *roi): the classes that features (batch, features, *roi) make the largest; slice by slice."""
+        """The classes (batch, *roi) with the largest logits for features (batch, features, *roi), slice by slice."""
         labels = np.empty((len(features), *features.shape[2:]), np.intp)
         for sample, place in zip(features, labels, strict=True):
             for index in range(sample.shape[1]):

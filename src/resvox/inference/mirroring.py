@@ -1,4 +1,4 @@
-"""Test-time mirroring: the mean of the answers to a window and to its mirror images."""
+"""Test-time mirroring: the mean of the outputs for a window and for its mirror images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def mirrored(predictor: Predictor, mirror_axes: Sequence[int], spatial_dims: int
     Args:
         predictor: ``(batch, channels, *roi)`` to ``(batch, classes, *roi)``, logits.
         mirror_axes: spatial axes, 0 for the first one after the channels; ``k`` axes cost ``2**k`` passes.
-            Only mirror axes that were mirrored in training, and none if a label has a side (left and right
-            lung).
+            Use only axes that were mirrored in training, and no axis if labels have a side (left and right lung).
         spatial_dims: 2 or 3.
 
     Raises:
@@ -44,8 +43,8 @@ def mirrored(predictor: Predictor, mirror_axes: Sequence[int], spatial_dims: int
         total = np.array(predictor(windows), np.float32)
         for subset in subsets:
             # A flip is a view with negative strides, which torch cannot take.
-            answer = predictor(np.ascontiguousarray(np.flip(windows, subset)))
-            total += np.flip(answer, subset)
+            output = predictor(np.ascontiguousarray(np.flip(windows, subset)))
+            total += np.flip(output, subset)
         total /= len(subsets) + 1
         return total
 

@@ -1,4 +1,4 @@
-"""From logits to what people look at: labels and probabilities."""
+"""Labels and probabilities from logits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def labels_from_logits(logits: np.ndarray) -> np.ndarray:
     is above 0, which is where its sigmoid is above 0.5. Type uint8 up to 256 labels, uint16 above.
 
     Raises:
-        InferenceError: no class axis, no class, or more classes than uint16 can name.
+        InferenceError: no class axis, no classes, or more classes than fit in uint16.
     """
     classes = _class_count(logits)
     if classes == 1:
         positive: np.ndarray = logits[0] > 0
         return positive.astype(np.uint8)
     labels = np.empty(logits.shape[1:], np.uint8 if classes <= 256 else np.uint16)
-    for index in range(len(labels)):  # argmax answers in int64: slice by slice, that is never a whole volume
+    for index in range(len(labels)):  # argmax returns int64: slice by slice, so that it is never a whole volume
         labels[index] = logits[:, index].argmax(axis=0)
     return labels
 
@@ -31,10 +31,10 @@ def probabilities_from_logits(logits: np.ndarray) -> np.ndarray:
     class.
 
     Raises:
-        InferenceError: no class axis, no class, or more classes than uint16 can name.
+        InferenceError: no class axis, no classes, or more classes than fit in uint16.
     """
     if _class_count(logits) == 1:
-        # The exponent is never positive, so nothing overflows.
+        # The exponent is never positive, so it cannot overflow.
         small = np.exp(-np.abs(logits.astype(np.float32)))
         return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
     powers: np.ndarray = np.subtract(logits, logits.max(axis=0), dtype=np.float32)

@@ -1,10 +1,10 @@
-"""From logits on the network's grid to labels on the scan's: slice by slice, and only the labels at full resolution.
+"""From logits on the network's grid to labels on the scan's, slice by slice; only labels have full resolution.
 
-Linear interpolation of every class's logits and then the largest, which is what bringing all logits to the scan's grid
-would give; but the grids are aligned, so it is one axis after the other, and in a box of voxels only the few classes
-that can win anywhere in it are interpolated: a linear mean lies between its lowest and its highest part, so a class
-whose highest logit in the box lies below the lowest one of some other class cannot win there. Most boxes have a single
-class left.
+The result equals that of interpolating the logits of all classes on the scan's grid and taking the largest. The grids
+are aligned, so interpolation is separable, and in a box of voxels only the classes that can be largest anywhere in it
+are interpolated: an interpolated value lies between the smallest and the largest of its neighbours, so a class whose
+highest logit in the box is below the lowest logit of some other class cannot be the largest there. Most boxes have a
+single class left.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from resvox.preprocessing import Prepared
 from resvox.volumes import Volume
 
 __all__ = ["AxisWeights", "Restorer", "can_restore"]
-FEW = 4  # classes: up to so many it is cheaper to interpolate them than to look closer
+FEW = 4  # classes: up to this number, interpolating them is cheaper than the closer test
 MARGIN = 1e-5  # relative: more than the rounding of three interpolations in float32
 
 
 class Restorer:
-    """Takes finished slices and fills a label map on the scan's grid.
+    """Fills a label map on the scan's grid from finished slices.
 
     Args:
-        prepared: how the scan became what the network saw.
+        prepared: the preprocessed scan, with its steps.
         values: the label of every class; None counts from 0. A single class means 0 and 1, by the logit's sign.
-        head: turns slices of features into logits, box by box; None where slices hold logits.
-        probabilities: also restore (classes, *source) float32; this needs the room for all of it.
-        threads: that restore boxes.
+        head: computes logits from features, box by box; None where slices hold logits.
+        probabilities: also restore (classes, *source) float32; this needs memory for all of them.
+        threads: number of threads that restore boxes.
 
     Raises:
-        InferenceError: steps that are not known to keep the axes apart (`can_restore` tells).
+        InferenceError: steps that cannot be restored slice by slice, see `can_restore`.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class Restorer:
 
     @property
     def seconds(self) -> float:
-        """Spent in restoring; the waiting for slices is not counted."""
+        """Time of restoring, without waiting for slices."""
         return self.walk.seconds
 
     def restore(self, slices: Iterable[FinishedSlice]) -> tuple[Volume, Volume | None]:
-        """The label map (*source), and the probabilities if they were asked for."""
-        self.walk.run(self._with_room(slices), self._restore_box)
+        """The label map (*source), and the probabilities if they are wanted."""
+        self.walk.run(self._allocating(slices), self._restore_box)
         labels = Volume.on_grid(self.labels, self.prepared.source)
         if self.scores is None:
             return labels, None
         return labels, Volume.on_grid(self.walk.whole(self.scores), self.prepared.source)
 
-    def _with_room(self, slices: Iterable[FinishedSlice]) -> Iterable[FinishedSlice]:
-        """The slices; the first one tells how much room probabilities need."""
+    def _allocating(self, slices: Iterable[FinishedSlice]) -> Iterable[FinishedSlice]:
+        """The slices; the array of probabilities is allocated at the first one, which has the number of classes."""
         for each in slices:
             if self.wants_probabilities and self.scores is None:
                 classes = self.head.classes if self.head else len(each.logits)
@@ -95,12 +95,13 @@ class Restorer:
         best = scores[0]
         labels = np.full(best.shape, values[0], self.labels.dtype)
         for value, score in zip(values[1:], scores[1:], strict=True):
-            # Greater, not equal: the first of equals wins, as argmax has it.
+            # Greater, not equal: of equal scores the first class wins, as in argmax.
             np.copyto(labels, np.array(value, labels.dtype), where=score > best)
             np.maximum(best, score, out=best)
         return labels
 
     def _threshold(self, box: Array, span: Span, targets: Targets) -> Array | int:
+        # an interpolated logit cannot leave the range of the box, so its extremes may decide for all voxels
         off, on = self.values.get(0, 0), self.values.get(1, 1)
         if box.max() <= 0:
             return off
@@ -117,11 +118,12 @@ def _able_to_win(box: Array) -> Array:
     able = np.flatnonzero(highest >= lowest.max() - margin)
     if len(able) <= FEW:
         return able
-    # The same between every voxel and its neighbours, which tells more classes apart.
+    # The same test for every cell between neighbouring voxels, which excludes more classes.
     low = high = box[able]
     for axis in range(1, box.ndim):
         if box.shape[axis] > 1:
             count = box.shape[axis] - 1
+            # lowest and highest over both ends of each interval along this axis, hence over the corners of a cell
             first, second = (slice(None),) * axis + (slice(count),), (slice(None),) * axis + (slice(1, None),)
             low, high = np.minimum(low[first], low[second]), np.maximum(high[first], high[second])
     wins = high >= low.max(axis=0) - margin

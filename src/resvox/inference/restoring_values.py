@@ -13,17 +13,18 @@ from resvox.volumes import Volume
 
 
 class ValueRestorer:
-    """Takes finished slices and fills volumes of values on the scan's grid, by linear interpolation.
+    """Fills volumes of values on the scan's grid from finished slices, by linear interpolation.
 
     The same values, to the rounding of float32, as `Prepared.restore_scores` of all slices at once.
 
     Args:
-        prepared: how the scan became what the network saw.
-        std, mean: per value; outputs times ``std`` plus ``mean`` are written.
-        threads: that restore boxes.
+        prepared: the preprocessed scan, with its steps.
+        std: standard deviation of each value in training.
+        mean: mean of each value in training; a restored value is output * std + mean.
+        threads: number of threads that restore boxes.
 
     Raises:
-        InferenceError: steps that are not known to keep the axes apart (`can_restore` tells).
+        InferenceError: steps that cannot be restored slice by slice, see `can_restore`.
     """
 
     def __init__(self, prepared: Prepared, *, std: Sequence[float], mean: Sequence[float], threads: int = 1) -> None:
@@ -36,7 +37,7 @@ class ValueRestorer:
 
     @property
     def seconds(self) -> float:
-        """Spent in restoring; the waiting for slices is not counted."""
+        """Time of restoring, without waiting for slices."""
         return self.walk.seconds
 
     def restore(self, slices: Iterable[FinishedSlice]) -> Volume:
@@ -45,5 +46,5 @@ class ValueRestorer:
         return Volume.on_grid(self.walk.whole(self.values), self.prepared.source)
 
     def _restore_box(self, box: Array, span: Span, targets: Targets) -> None:
-        # On the network's grid, where there are mostly fewer voxels.
+        # On the network's grid, which mostly has fewer voxels.
         self.values[(slice(None), *targets)] = self.walk.interpolated(box * self.std + self.mean, span, targets)

@@ -1,4 +1,4 @@
-"""A large volume goes through a small window."""
+"""Sliding-window inference: a large volume, window by window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resvox.inference.blending import importance_map
 from resvox.inference.mirroring import Predictor, mirrored
 from resvox.inference.windows import padding, per_axis, window_size, window_starts
 
-# MONAI takes torch's names for padding; numpy calls two of them otherwise.
+# MONAI uses the names of torch for padding; NumPy has other names for two of them.
 PADDING_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
@@ -30,24 +30,24 @@ def sliding_window_inference(
     mirror_axes: Sequence[int] = (),
     progress: Callable[[int, int], object] | None = None,
 ) -> np.ndarray:
-    """Logits of a whole volume from a predictor that sees one window at a time.
+    """Logits of a whole volume from a predictor for windows.
 
-    Argument names and, with the same arguments, the answer of ``monai.inferers.sliding_window_inference``
-    (whose own defaults are ``overlap=0.25, mode="constant"``). Where windows overlap, the answer is their
-    weighted mean.
+    Argument names and, with the same arguments, results equal those of
+    ``monai.inferers.sliding_window_inference`` (whose defaults are ``overlap=0.25, mode="constant"``). Where windows
+    overlap, the result is their weighted mean.
 
     Args:
         array: ``(channels, *spatial)``, 2 or 3 spatial axes, any size from 1 voxel up.
         predictor: ``(batch, channels, *roi)`` float32 to ``(batch, classes, *roi)``, both numpy, e.g. a
-            ``TorchEngine``. The first answer tells the number of classes.
-        roi_size: the window in voxels, one value or one an axis; ``None`` or -1 for a whole axis.
-        overlap: fraction of a window shared with its neighbour, at least 0 and below 1, one value or one an
+            ``TorchEngine``. Its first output defines the number of classes.
+        roi_size: the window in voxels, one value or one per axis; ``None`` or -1 for a whole axis.
+        overlap: fraction of a window shared with its neighbour, at least 0 and below 1, one value or one per
             axis.
         mode: ``"gaussian"`` or ``"constant"``, see :func:`resvox.inference.blending.importance_map`.
         sigma_scale: the Gaussian's standard deviation as a fraction of the window.
-        sw_batch_size: windows in one call of the predictor.
-        padding_mode: ``"constant"``, ``"reflect"``, ``"replicate"`` or ``"circular"``: what fills an axis
-            shorter than the window, on both sides; the answer is cropped back.
+        sw_batch_size: windows per call of the predictor.
+        padding_mode: ``"constant"``, ``"reflect"``, ``"replicate"`` or ``"circular"``: the padding, on
+            both sides, of an axis that is shorter than the window; the result is cropped back.
         cval: the value of ``"constant"`` padding.
         mirror_axes: spatial axes of test-time mirroring, see :func:`resvox.inference.mirroring.mirrored`.
         progress: called as ``progress(done, total)`` in windows, first with 0, then after every batch.
@@ -56,8 +56,8 @@ def sliding_window_inference(
         ``(classes, *spatial)`` float32, the spatial size of ``array``.
 
     Raises:
-        InferenceError: arguments that do not fit, or a predictor whose answer has a wrong type, shape, number
-            of classes or a value that is not finite.
+        InferenceError: arguments that are not valid, or an output of the predictor with a wrong type, shape, number of
+            classes or with values that are not finite.
     """
     scan = WindowedScan(
         array,
@@ -75,7 +75,7 @@ def sliding_window_inference(
     report = progress or (lambda done, total: None)
     report(0, len(scan.starts))
     done = 0
-    for batch, logits in scan.answers(scan.starts):
+    for batch, logits in scan.outputs(scan.starts):
         if blend is None:
             blend = _Blend(logits.shape[1], scan.padded.shape[1:], scan.weights)
         for start, window in zip(batch, logits, strict=True):
@@ -87,10 +87,10 @@ def sliding_window_inference(
 
 
 class WindowedScan:
-    """A padded volume, where its windows lie and how each counts; arguments as in `sliding_window_inference`.
+    """A padded volume, the positions of its windows and their weights; arguments as in `sliding_window_inference`.
 
     Raises:
-        InferenceError: arguments that do not fit.
+        InferenceError: arguments that are not valid.
     """
 
     def __init__(
@@ -117,31 +117,31 @@ class WindowedScan:
         self.padded = _pad(array, self.pads, padding_mode, cval)
         self.starts = window_starts(self.padded.shape[1:], self.roi, overlaps)
 
-    def answers(
+    def outputs(
         self, starts: Sequence[tuple[int, ...]], *, ahead: bool = False
     ) -> Iterator[tuple[Sequence[tuple[int, ...]], np.ndarray]]:
-        """Batches of starts and their logits (batch, classes, *roi), valid until the next ones are asked for.
+        """Batches of starts and their logits (batch, classes, *roi), valid until the next batch is requested.
 
-        ``ahead``: the next batch is computed, in a thread, while the caller has this one.
+        ``ahead``: the next batch is computed in a thread while the caller works on this one.
         """
         batches = [starts[first : first + self.batch_size] for first in range(0, len(starts), self.batch_size)]
         if not ahead:
             for batch in batches:
-                yield batch, self._answer(batch)
+                yield batch, self._output(batch)
             return
         with ThreadPoolExecutor(1) as pool:
-            waiting = [pool.submit(self._answer, batch) for batch in batches[:1]]
+            waiting = [pool.submit(self._output, batch) for batch in batches[:1]]
             for number, batch in enumerate(batches, start=1):
                 logits = waiting.pop().result()
-                waiting += [pool.submit(self._answer, following) for following in batches[number : number + 1]]
+                waiting += [pool.submit(self._output, following) for following in batches[number : number + 1]]
                 yield batch, logits
 
-    def _answer(self, batch: Sequence[tuple[int, ...]]) -> np.ndarray:
+    def _output(self, batch: Sequence[tuple[int, ...]]) -> np.ndarray:
         return self.predict(_cut(self.padded, batch, self.roi))
 
 
 class _Blend:
-    """The weighted mean of windows: one sum for every class, one sum of weights, over the whole volume."""
+    """The weighted mean of windows: a sum per class and a sum of weights, over the whole volume."""
 
     def __init__(self, classes: int, image_size: Sequence[int], weights: np.ndarray) -> None:
         self.weights = weights
@@ -159,7 +159,7 @@ class _Blend:
         self.weight_sums[box] += self.weights
 
     def mean(self) -> np.ndarray:
-        """The blended logits; in place, so it ends the sums."""
+        """The blended logits; computed in place, so that no window can be added after it."""
         self.sums /= self.weight_sums
         return self.sums
 
@@ -182,7 +182,7 @@ def _pad(array: np.ndarray, pads: Sequence[tuple[int, int]], mode: str, cval: fl
     if not any(map(sum, pads)):
         return array
     if mode == "constant":
-        # cval may be -1000.5 in a volume of unsigned integers: pad what the window will be, float32.
+        # cval may be -1000.5 in a volume of unsigned integers: the padded volume has the type of windows, float32.
         return np.pad(array.astype(np.float32), [(0, 0), *pads], constant_values=cval)
     padded: np.ndarray = np.pad(array, [(0, 0), *pads], mode=PADDING_MODES[mode])  # type: ignore[call-overload]
     return padded
@@ -196,7 +196,7 @@ def _crop(array: np.ndarray, pads: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def _checked(predictor: Predictor) -> Predictor:
-    """The predictor, with its answer checked before anything is added up."""
+    """The predictor, with a check of each output before it is added."""
 
     def predict(windows: np.ndarray) -> np.ndarray:
         logits = predictor(windows)
@@ -210,9 +210,9 @@ def _checked(predictor: Predictor) -> Predictor:
         fits = logits.ndim == windows.ndim and logits.shape[1] >= 1
         if not fits or (logits.shape[0], *logits.shape[2:]) != (windows.shape[0], *windows.shape[2:]):
             raise InferenceError(
-                f"a predictor that answered {logits.shape} to windows of {windows.shape}",
+                f"a predictor that returned {logits.shape} for windows of {windows.shape}",
                 expected=f"({', '.join(map(str, expected))})",
-                fix="a network whose output has its input's size, and a roi_size that its strides divide",
+                fix="a network whose output has its input's size, and a roi_size divisible by its strides",
             )
         _check_finite(logits, windows)
         return logits
@@ -222,7 +222,7 @@ def _checked(predictor: Predictor) -> Predictor:
 
 def _check_finite(logits: np.ndarray, windows: np.ndarray) -> None:
     with np.errstate(all="ignore"):
-        if np.isfinite(logits.sum()):  # any NaN or infinity would show in the sum, at a fraction of the price
+        if np.isfinite(logits.sum()):  # a NaN or infinity shows in the sum, which is much cheaper to compute
             return
     bad = int(logits.size - np.isfinite(logits).sum())
     if not bad:  # the sum itself overflowed

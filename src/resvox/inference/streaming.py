@@ -1,8 +1,8 @@
-"""The sliding window, slice by slice: what no later window touches is handed out and let go.
+"""Sliding-window inference slice by slice: slices that no later window touches are yielded and released.
 
-Memory is bounded by one window's depth of the volume, times the classes; never by the volume times the classes. The
-numbers are those of :func:`resvox.inference.sliding_window_inference`, bit for bit: every voxel gets the same windows
-in the same order.
+Memory is proportional to the number of classes times the depth of one window, not times the whole volume. Results
+equal those of :func:`resvox.inference.sliding_window_inference` bit for bit: the windows of every voxel are added in
+the same order.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from resvox.errors import InferenceError
 from resvox.inference.mirroring import Predictor
 from resvox.inference.sliding_window import WindowedScan
 
-BYTES = 4  # of a float32
+BYTES = 4  # per float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedSlice:
-    """Blended logits that no later window changes.
+    """Blended logits of one slice that no later window changes.
 
-    ``index``: along the first spatial axis. ``start``: of the tile along the second axis (0 for 2D). ``logits``:
-    (classes, *rest), float32, where rest are the remaining spatial axes, cut to the tile along the second one.
+    ``index``: position along the first spatial axis. ``start``: first row of the tile along the second axis (0 for
+    2D). ``logits``: (classes, *rest), float32, where rest are the remaining spatial axes, cut to the tile along the
+    second axis.
     """
 
     index: int
@@ -37,10 +38,10 @@ class FinishedSlice:
 
 @dataclass(kw_only=True)
 class WindowCount:
-    """How many windows there are, were answered, were passed over as empty, and were answered twice for tiles."""
+    """Counts: windows, computed windows (those on a border of tiles count twice), skipped empty windows, tiles."""
 
     windows: int = 0
-    answered: int = 0
+    computed: int = 0
     empty: int = 0
     tiles: int = 1
 
@@ -67,24 +68,24 @@ def stream_sliding_window(
     """The logits of `sliding_window_inference`, in slices along the first spatial axis, first to last.
 
     Args:
-        skip_empty: do not ask about windows that hold nothing: whose values all lie within this fraction of the
-            volume's range above its lowest value (air), or are constant. Where no other window looks, class 0 wins.
-        memory_gb: where the sums of all slices in work would take more, the volume is done in tiles along the second
-            axis, one after the other; windows on a border between tiles are answered once for each. Tiles overlap by
-            one row, so that linear interpolation has both its neighbours. None sets no limit.
-        threads: that add windows up.
-        ahead: compute the next windows while the last ones are added up: for engines on another device, whose answers
+        skip_empty: skip empty windows: those whose values are all within this fraction of the volume's range above its
+            lowest value (air), or are constant. Voxels that no other window covers get class 0.
+        memory_gb: limit for the sums of unfinished slices. Where they would need more, the volume is processed in
+            tiles along the second axis, one after the other; windows on a border of tiles are computed for each.
+            Tiles overlap by one row, so that linear interpolation has both its neighbours. None sets no limit.
+        threads: number of threads that add windows.
+        ahead: compute the next windows while the last ones are added: for engines on another device whose outputs
             stay valid.
-        count: filled with what was done.
+        count: filled with the numbers of windows and tiles.
 
     The other arguments as in :func:`resvox.inference.sliding_window_inference`; ``progress`` counts windows of all
     tiles.
 
     Yields:
-        Slices of the first tile, then of the second...
+        Slices of the first tile, then of the second, and so on.
 
     Raises:
-        InferenceError: as `sliding_window_inference` does.
+        InferenceError: as in `sliding_window_inference`.
     """
     scan = WindowedScan(
         array,
@@ -112,7 +113,7 @@ Share = Callable[[Callable[[int], None], int], None]
 
 
 def _share(pool: ThreadPoolExecutor, threads: int, work: Callable[[int], None], number: int) -> None:
-    """Do ``work(0)`` to ``work(number - 1)``, every thread its run of them."""
+    """Call ``work(0)`` to ``work(number - 1)``, each thread a contiguous range of them."""
 
     def run(part: int) -> None:
         for index in range(part * number // threads, (part + 1) * number // threads):
@@ -137,11 +138,11 @@ def _filled_windows(scan: WindowedScan, skip_empty: float | None) -> list[tuple[
         highest = window.max()
         if highest > limit and highest > window.min():
             kept.append(start)
-    return kept or scan.starts[:1]  # one answer tells how many classes there are
+    return kept or scan.starts[:1]  # at least one output is needed for the number of classes
 
 
 class _Stream:
-    """The tiles of a scan, one after the other."""
+    """The slices of a scan, tile by tile."""
 
     def __init__(
         self,
@@ -159,11 +160,11 @@ class _Stream:
         self.total = len(starts)
 
     def slices(self) -> Iterator[FinishedSlice]:
-        """All slices of all tiles, without what was padded."""
+        """All slices of all tiles, without padding."""
         scan = self.scan
         self.report(0, self.total)
-        # The first answer tells how many classes there are, and so how much memory a slice takes.
-        first: list[np.ndarray] = [next(scan.answers(self.starts[:1]))[1]]
+        # The first output has the number of classes, and hence gives the memory of a slice.
+        first: list[np.ndarray] = [next(scan.outputs(self.starts[:1]))[1]]
         classes = first[0].shape[1]
         tiles = self._tiles(classes)
         self.count.tiles = len(tiles)
@@ -173,16 +174,19 @@ class _Stream:
             yield from self._tile(tile, windows, classes, first)
 
     def _tiles(self, classes: int) -> list[tuple[int, int]]:
-        """Start and stop of each tile along the second axis, in the volume's own voxels; each but the first begins
-        with the last row of the one before."""
+        """Start and stop of each tile along the second axis, in voxels without padding.
+
+        Each tile but the first begins with the last row of the one before.
+        """
         scan = self.scan
         size = scan.padded.shape[1:]
         before, after = scan.pads[1]
         inner = size[1] - before - after
         if len(size) < 3 or self.memory_gb is None:
             return [(0, inner)]
-        row = classes * scan.roi[0] * size[2] * BYTES  # of a whole depth of slices
+        row = classes * scan.roi[0] * size[2] * BYTES  # bytes of a row in all slices that a window covers
         rows = max(int(self.memory_gb * 1e9 // row), 2)
+        # a tile of `rows` rows adds rows - 1 new ones, as one is shared with its neighbour; the number is rounded up
         number = -(-max(inner - 1, 1) // (rows - 1))
         edges = [round(index * (inner - 1) / number) for index in range(number + 1)]
         return [(low, high + 1) for low, high in itertools.pairwise(edges)] if inner > 1 else [(0, 1)]
@@ -199,13 +203,13 @@ class _Stream:
     ) -> Iterator[FinishedSlice]:
         scan = self.scan
         sums = _SliceSums(scan, tile, classes, self.share)
-        # The answer that told the number of classes is not asked for twice; it is let go before the next one.
+        # The output that gave the number of classes is used, not computed again, and released before the next one.
         if first and windows[:1] == self.starts[:1]:
             sums.add(windows[0], first.pop()[0])
             windows = windows[1:]
             self._report(1)
         first.clear()
-        for batch, logits in scan.answers(windows, ahead=self.ahead):
+        for batch, logits in scan.outputs(windows, ahead=self.ahead):
             for start, window in zip(batch, logits, strict=True):
                 yield from sums.finished_before(start[0])
                 sums.add(start, window)
@@ -213,12 +217,12 @@ class _Stream:
         yield from sums.finished_before(scan.padded.shape[1])
 
     def _report(self, windows: int) -> None:
-        self.count.answered += windows
-        self.report(self.count.answered, self.total)
+        self.count.computed += windows
+        self.report(self.count.computed, self.total)
 
 
 class _SliceSums:
-    """Sums of the slices that windows still touch, each an array (classes, *rest of the tile) of its own."""
+    """Sums of unfinished slices, each an array (classes, *rest of the tile) of its own."""
 
     def __init__(self, scan: WindowedScan, tile: tuple[int, int], classes: int, share: Share) -> None:
         self.scan, self.classes, self.share = scan, classes, share
@@ -235,12 +239,13 @@ class _SliceSums:
         self.next = 0
 
     def add(self, start: tuple[int, ...], logits: np.ndarray) -> None:
-        """Add a window (classes, *roi), weighted; slices are made when they are first touched."""
+        """Add a window (classes, *roi) with its weights; slices are allocated when they are first used."""
         if logits.shape[0] != self.classes:
             raise InferenceError(
                 f"a window with {logits.shape[0]} classes after windows with {self.classes}",
                 expected="the same number of classes for every window",
             )
+        # rows of the window that are in the tile, and their place in the arrays of the tile
         low = max(self.low - start[1], 0)
         high = min(self.high - start[1], self.scan.roi[1])
         place: tuple[slice, ...] = (slice(start[1] + low - self.low, start[1] + high - self.low),)
@@ -259,7 +264,7 @@ class _SliceSums:
         self.share(add_slice, self.scan.roi[0])
 
     def finished_before(self, stop: int) -> Iterator[FinishedSlice]:
-        """Slices before ``stop`` along the padded first axis, normalized, without what was padded; then let go."""
+        """Yield and release the slices before ``stop`` along the padded first axis: means, without padding."""
         before, after = self.scan.pads[0]
         end = self.scan.padded.shape[1] - after
         while self.next < stop:
@@ -270,12 +275,12 @@ class _SliceSums:
                 yield FinishedSlice(index=index - before, start=self.start, logits=self._cropped(logits))
 
     def _blank(self) -> np.ndarray:
-        """A slice that no window looked at: background."""
+        """A slice that no window covers: background."""
         return _background(np.zeros((self.classes, *self.rest), np.float32), np.ones(self.rest, np.bool_))
 
     def _cropped(self, logits: np.ndarray) -> np.ndarray:
         pads, sides = self.scan.pads[1:], logits.shape[1:]
-        if len(pads) == 2:  # the tile has been cut along the second axis already
+        if len(pads) == 2:  # arrays of a tile have no padding along the second axis
             (before, after), side = pads[1], sides[1]
             return logits[:, :, before : side - after]
         (before, after), side = pads[0], sides[0]
@@ -284,7 +289,7 @@ class _SliceSums:
 
 def _mean(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
     unseen = weights == 0
-    if unseen.any():  # windows were passed over
+    if unseen.any():  # some windows were skipped
         sums = _background(sums, unseen)
         weights = np.where(unseen, np.float32(1), weights)
     sums /= weights
@@ -292,7 +297,7 @@ def _mean(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _background(sums: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Class 0 wins there; a single class is below its threshold."""
+    """Set class 0 where no window was added; a single class gets a logit below its threshold."""
     if len(sums) == 1:
         np.copyto(sums, np.float32(-1), where=where)
     else:

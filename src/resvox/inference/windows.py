@@ -1,7 +1,7 @@
-"""Where the windows lie. Numbers in, numbers out: no array, no network.
+"""Positions of windows, as plain numbers.
 
-The placement is MONAI's (``monai.inferers.sliding_window_inference``), because users compare: windows step by
-``int(roi_size * (1 - overlap))`` voxels, and the last one along an axis is pushed back inside the volume.
+The placement is that of MONAI (``monai.inferers.sliding_window_inference``), so that results agree: windows step by
+``int(roi_size * (1 - overlap))`` voxels, and the last one along an axis is shifted back into the volume.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def window_size(roi_size: int | Sequence[int | None] | None, image_size: Sequenc
 
 
 def per_axis(value: T | Sequence[T], spatial_dims: int, *, name: str) -> tuple[T, ...]:
-    """One value for every spatial axis, from a single value or a sequence with one value an axis."""
+    """One value for every spatial axis, from a single value or a sequence with one value per axis."""
     values = tuple(value) if isinstance(value, (Sequence, np.ndarray)) else (value,) * spatial_dims
     if len(values) != spatial_dims:
         raise InferenceError(
@@ -43,7 +43,7 @@ def per_axis(value: T | Sequence[T], spatial_dims: int, *, name: str) -> tuple[T
 
 
 def padding(image_size: Sequence[int], roi_size: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Voxels to add on both sides of each axis so that one window fits; the odd one goes after."""
+    """Voxels to add on both sides of each axis so that one window fits; an odd voxel is added at the end."""
     missing = [max(roi - size, 0) for size, roi in zip(image_size, roi_size, strict=True)]
     return tuple((m // 2, m - m // 2) for m in missing)
 
@@ -56,10 +56,10 @@ def window_starts(
     Args:
         image_size: the volume's spatial size, at least ``roi_size`` along every axis (see :func:`padding`).
         roi_size: the window's spatial size.
-        overlap: per axis, the fraction of a window that its neighbour shares; at least 0, below 1.
+        overlap: per axis, the fraction of a window that is shared with its neighbour; at least 0, below 1.
 
-    The order is a promise: once a window starts at ``s`` along the first axis, no later one touches the
-    slices before ``s``, so those are final and can leave the accumulator.
+    The order is guaranteed: once a window starts at ``s`` along the first axis, no later one touches the
+    slices before ``s``, so that those are final and can be released.
     """
     axes = [
         _axis_starts(size, roi, fraction) for size, roi, fraction in zip(image_size, roi_size, overlap, strict=True)

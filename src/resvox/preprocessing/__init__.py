@@ -1,4 +1,4 @@
-"""A scan becomes what the network sees, and a label map comes back to exactly the scan's grid."""
+"""From a scan to the input of a network, and from the output back to exactly the grid of the scan."""
 
 from resvox.preprocessing.crop import Crop, nonzero_box
 from resvox.preprocessing.normalize import Normalization, Window, ZScore

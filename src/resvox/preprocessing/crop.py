@@ -1,4 +1,4 @@
-"""Cut a box out of a volume; what lies outside it is background on the way back."""
+"""Crop a volume to a box; the inverse fills the outside of the box with background."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resvox.volumes.resampling import mask_bounds
 
 
 def nonzero_box(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Start and stop of the smallest box of all voxels not 0 in some channel; all of an all-zero image.
+    """Start and stop of the smallest box that holds all non-zero voxels; the whole image where all voxels are 0.
 
     Args:
         array: (channels, *spatial).
@@ -31,7 +31,7 @@ class Crop:
     """The voxels from `start` up to, not including, `stop`.
 
     Args:
-        source: the grid to start from.
+        source: the grid of the input.
         start: first voxel along each axis.
         stop: one past the last voxel along each axis.
     """
@@ -69,7 +69,7 @@ class Crop:
         return array[self.box]
 
     def inverse(self, array: Array, kind: Kind) -> Array:
-        """The box put back, background around it."""
+        """The box in an array of the source's size, with background around it."""
         out = np.empty((len(array), *self.source.shape), array.dtype)
         out[...] = background_fill(array, kind)
         out[self.box] = array

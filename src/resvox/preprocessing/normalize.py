@@ -1,4 +1,4 @@
-"""Intensities brought to the range a network is trained on, one rule a channel."""
+"""Normalization of intensities, one rule per channel."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from resvox.errors import PlanError
 from resvox.preprocessing.steps import Array
 
-SMALLEST_DEVIATION = 1e-6  # a constant image becomes zeros, not infinities
+SMALLEST_DEVIATION = 1e-6  # a constant image becomes 0, not infinity
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Clip to a window, then ``(x - mean) / std``: for CT, whose numbers mean the same in every scan.
+    """Clip to a window, then ``(x - mean) / std``: for CT, whose values have the same meaning in every scan.
 
     Args:
         low: lower end of the window (Hounsfield units for CT).
         high: upper end.
-        mean: subtracted after clipping; default the window's middle.
-        std: divided by; default half the window's width, so that it becomes -1 to 1.
+        mean: subtracted after clipping; by default the middle of the window.
+        std: the divisor; by default half the width of the window, so that values are between -1 and 1.
     """
 
     low: float
@@ -47,24 +47,23 @@ class Window:
         """Float32, same shape, a new array."""
         mean = (self.low + self.high) / 2.0 if self.mean is None else self.mean
         std = (self.high - self.low) / 2.0 if self.std is None else self.std
-        scored = np.array(channel, np.float32, order="C")  # the one copy; the rest happens in it
+        scored = np.array(channel, np.float32, order="C")  # the only copy; all further operations are in place
         np.clip(scored, np.float32(self.low), np.float32(self.high), out=scored)
         scored -= np.float32(mean)
         scored /= np.float32(std)
         return scored
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The rule as plain values, for JSON and YAML."""
         return {"kind": self.kind, **{item.name: getattr(self, item.name) for item in fields(self)}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZScore:
-    """Mean 0 and deviation 1 over the case itself: for MR and others without fixed units.
+    """Mean 0 and standard deviation 1 over each case: for MR and other images without fixed units.
 
     Args:
-        nonzero_only: mean and deviation of the voxels that are not 0 alone, and 0 stays 0 (skull-stripped
-            MR).
+        nonzero_only: use the mean and standard deviation of the non-zero voxels; 0 stays 0 (skull-stripped MR).
     """
 
     nonzero_only: bool = False
@@ -77,10 +76,10 @@ class ZScore:
 
     def __call__(self, channel: Array) -> Array:
         """Float32, same shape, a new array; statistics in float64."""
-        scored = np.array(channel, np.float32, order="C")  # the one copy; the rest happens in it
+        scored = np.array(channel, np.float32, order="C")  # the only copy; all further operations are in place
         counted = scored != 0 if self.nonzero_only else np.broadcast_to(np.True_, scored.shape)
         if not counted.any():
-            return scored  # zeros alone
+            return scored  # all voxels are 0
         mean, std = _mean_and_std(scored, counted)
         if std < SMALLEST_DEVIATION * max(1.0, abs(mean)):
             return np.zeros_like(scored)
@@ -90,12 +89,12 @@ class ZScore:
         return scored
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The rule as plain values, for JSON and YAML."""
         return {"kind": self.kind, "nonzero_only": self.nonzero_only}
 
 
 def _mean_and_std(channel: Array, counted: Array) -> tuple[float, float]:
-    """Of the voxels counted; slab by slab, so that no float64 copy of a whole scan is ever made."""
+    """Mean and standard deviation of the selected voxels, slab by slab: no float64 copy of a whole scan is made."""
     slabs = [(slab, use) for slab, use in zip(channel, counted, strict=True) if use.any()]
     count = sum(int(np.count_nonzero(use)) for _, use in slabs)
     mean = sum(float(slab.sum(dtype=np.float64, where=use)) for slab, use in slabs) / count
@@ -108,7 +107,7 @@ KINDS: dict[str, type[Window] | type[ZScore]] = {Window.kind: Window, ZScore.kin
 
 
 def normalization_from_dict(values: Mapping[str, Any]) -> Normalization:
-    """The rule that `to_dict` wrote; unknown kinds and fields are refused.
+    """The rule that `to_dict` wrote; unknown kinds and fields are rejected.
 
     Raises:
         PlanError: an unknown kind or field, or one that is missing.

@@ -1,4 +1,4 @@
-"""Put background around a volume until it has a least size."""
+"""Pad a volume with background up to a minimum size."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from resvox.volumes import Grid
 
 @dataclass(frozen=True, kw_only=True)
 class Pad:
-    """Voxels added on both sides, half and half (the odd one after), up to `minimum_size`.
+    """Background added equally on both sides (an odd voxel at the end), up to `minimum_size`.
 
     Args:
-        source: the grid to start from.
-        minimum_size: voxels along each axis; axes that have as many stay as they are.
+        source: the grid of the input.
+        minimum_size: voxels along each axis; longer axes are not changed.
     """
 
     source: Grid
@@ -33,7 +33,7 @@ class Pad:
 
     @cached_property
     def before(self) -> tuple[int, ...]:
-        """Voxels added in front of each axis."""
+        """Voxels added at the start of each axis."""
         pairs = zip(self.minimum_size, self.source.shape, strict=True)
         return tuple(max(0, least - size) // 2 for least, size in pairs)
 
@@ -50,7 +50,7 @@ class Pad:
 
     @property
     def box(self) -> tuple[slice, ...]:
-        """Where the source lies in an array (channels, *spatial) on the target grid."""
+        """Slices of the source in an array (channels, *spatial) on the target grid."""
         sides = zip(self.before, self.source.shape, strict=True)
         return (slice(None), *(slice(start, start + size) for start, size in sides))
 
@@ -62,5 +62,5 @@ class Pad:
         return out
 
     def inverse(self, array: Array, kind: Kind) -> Array:
-        """A view without what was added."""
+        """A view without the padding."""
         return array[self.box]

@@ -1,4 +1,4 @@
-"""The whole preprocessing of a case, written down once, and what comes out of it."""
+"""The whole preprocessing of a case: its options, and their application to a volume."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from resvox.volumes import Volume
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """From a scan to what the network sees: reorient, crop, normalize, respace, pad, in this order.
+    """From a scan to the input of a network: reorient, crop, normalize, respace, pad, in this order.
 
     Normalization comes before interpolation, so that values far outside a window (-3024 beside a CT's
     field of view) are clipped before they are mixed with tissue.
 
     Args:
-        orientation: where array axes shall point, e.g. ``"SPL"``; None keeps the file's (2-D images).
-        spacing_mm: distance between voxel centres along each (reoriented) array axis; None keeps the file's.
+        orientation: directions of the array axes, e.g. ``"SPL"``; None keeps those of the file (2-D images).
+        spacing_mm: distance between voxel centres along each (reoriented) array axis; None keeps that of the file.
         crop: ``"none"``, or ``"nonzero"`` to cut away the border that is 0 in every channel.
-        normalization: one rule a channel; as many as the network has input channels. Empty: none, any
-            channels.
-        minimum_size: pad with background up to this many voxels along each axis; None does not.
+        normalization: one rule per channel, as many as the network has input channels. Empty: no normalization,
+            any number of channels.
+        minimum_size: pad with background up to this many voxels along each axis; None does not pad.
 
     Raises:
-        PlanError: values that describe no preprocessing.
+        PlanError: a value that is not valid.
     """
 
     orientation: str | None = None
@@ -73,10 +73,10 @@ class Preprocessing:
         """Prepare one case.
 
         Args:
-            volume: (*spatial) or (channels, *spatial); never changed.
+            volume: (*spatial) or (channels, *spatial); it is not changed.
 
         Raises:
-            VolumeError: another number of channels or dimensions; voxels that are NaN or infinite.
+            VolumeError: a wrong number of channels or dimensions, or voxels that are NaN or infinite.
         """
         self._check(volume)
         array, grid = volume.with_channel_axis(), volume.grid
@@ -105,7 +105,7 @@ class Preprocessing:
         if not self.normalization:
             return array.astype(np.float32)
         channels = zip(self.normalization, array, strict=True)
-        if len(array) == 1:  # one channel is its own stack: no copy
+        if len(array) == 1:  # a single channel needs no stacking, hence no copy
             return next(rule(channel) for rule, channel in channels)[np.newaxis]
         out = np.empty(array.shape, np.float32)
         for place, (rule, channel) in zip(out, channels, strict=True):
@@ -126,7 +126,7 @@ class Preprocessing:
                 f"a {volume.spatial_dims}-D image of {'x'.join(map(str, volume.grid.shape))} voxels",
                 expected=f"{dims.pop()} dimensions",
             )
-        floating = volume.array.dtype.kind == "f"  # whole numbers are finite without a look
+        floating = volume.array.dtype.kind == "f"  # whole numbers are always finite
         bad = volume.array.size - int(np.count_nonzero(np.isfinite(volume.array))) if floating else 0
         if bad:
             raise VolumeError(f"{bad} of {volume.array.size} voxels are NaN or infinite", expected="finite numbers")
@@ -143,10 +143,10 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """What `to_dict` wrote; what is left out has its default.
+        """The preprocessing that `to_dict` wrote; missing entries have their defaults.
 
         Raises:
-            PlanError: an unknown name, or a value that cannot be.
+            PlanError: an unknown name, or a value that is not valid.
         """
         known = [item.name for item in fields(cls)]
         for name in values:

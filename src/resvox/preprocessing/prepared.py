@@ -1,4 +1,4 @@
-"""A case as the network sees it, which remembers the way back to the scan's own grid."""
+"""A preprocessed case, with the inverse of its preprocessing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from resvox.volumes import Grid, Volume
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """What `Preprocessing.apply` made of a scan.
+    """The result of `Preprocessing.apply`.
 
     Args:
         array: (channels, *spatial) float32.
-        grid: where `array` lives.
-        source: the grid of the scan as it was read; everything restored lives on exactly this one.
-        steps: the geometric steps taken, in order.
+        grid: the grid of `array`.
+        source: the grid of the scan as it was read; restored volumes are on exactly this grid.
+        steps: the geometric steps that were applied, in order.
     """
 
     array: Array
@@ -37,7 +37,7 @@ class Prepared:
             (*grid.shape), same type.
 
         Raises:
-            VolumeError: a label map on another grid, of several channels, or of fractions.
+            VolumeError: a label map on another grid, with several channels, or with fractional values.
         """
         if not volume.grid.matches(self.source):
             raise VolumeError(
@@ -53,15 +53,14 @@ class Prepared:
     def restore_labels(self, array: Array) -> Volume:
         """A label map (*grid.shape) on the prepared grid brought back to exactly the source grid.
 
-        Voxels that the preprocessing cut away are background, 0.
+        Voxels outside the crop are background, 0.
         """
         return self._restored(self._one_channel(np.asarray(array), self.grid), "labels", drop_channels=True)
 
     def restore_scores(self, array: Array) -> Volume:
-        """Scores (classes, *grid.shape) brought back linearly: (classes, *source.shape) float32.
+        """Scores (classes, *grid.shape) interpolated linearly on the source grid: (classes, *source.shape) float32.
 
-        Where the preprocessing cut away, class 0 has its highest score of the case and the others their
-        lowest.
+        Outside the crop, class 0 has its highest score of the case and the other classes their lowest.
         """
         scores = np.asarray(array, np.float32)
         if scores.ndim != self.grid.spatial_dims + 1 or scores.shape[1:] != self.grid.shape:

@@ -1,4 +1,4 @@
-"""Turn the array axes towards wanted directions: transposes and flips only, so nothing is interpolated."""
+"""Permute and flip array axes towards given directions, without interpolation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AXIS_OF_LETTER = {"R": 0, "L": 0, "A": 1, "P": 1, "I": 2, "S": 2}
 
 
 def check_orientation(codes: str) -> None:
-    """Refuse what is no set of axis codes.
+    """Check axis codes.
 
     Raises:
         PlanError: not 2 or 3 letters of R/L, A/P, I/S with each pair used once at most.
@@ -32,13 +32,13 @@ def check_orientation(codes: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Reorient:
-    """Array axes permuted and flipped until each lies nearest to the direction its letter names.
+    """Array axes permuted and flipped so that each is nearest to the direction of its letter.
 
-    An oblique scan keeps its rotation: its axes are the nearest ones, not exactly the named ones.
+    An oblique scan keeps its rotation: its axes are nearest to these directions, not exactly along them.
 
     Args:
-        source: the grid to start from.
-        codes: one letter an array axis, e.g. ``"SPL"``.
+        source: the grid of the input.
+        codes: one letter per array axis, e.g. ``"SPL"``.
     """
 
     source: Grid
@@ -61,17 +61,17 @@ class Reorient:
 
     @cached_property
     def flips(self) -> tuple[int, ...]:
-        """Target axes that run against their source axis."""
+        """Target axes that are opposite to their source axis."""
         pairs = enumerate(zip(self.codes, self.order, strict=True))
         return tuple(axis for axis, (letter, old) in pairs if letter != self.source.axis_codes[old])
 
     @cached_property
     def target(self) -> Grid:
-        """The same voxels, named in another order."""
+        """The grid of the same voxels in the other order of axes."""
         grid, order = self.source, list(self.order)
         direction = grid.direction[:, order].copy()
         direction[:, list(self.flips)] *= -1.0
-        first = [0] * len(order)  # source index of the voxel that becomes the first
+        first = [0] * len(order)  # source index of the first voxel of the target
         for axis in self.flips:
             first[order[axis]] = grid.shape[order[axis]] - 1
         return Grid(
@@ -82,11 +82,11 @@ class Reorient:
         )
 
     def forward(self, array: Array, kind: Kind) -> Array:
-        """Views only: no voxel changes."""
+        """A view in the new order of axes; no voxel changes."""
         turned = np.transpose(array, (0, *(1 + old for old in self.order)))
         return np.flip(turned, tuple(1 + axis for axis in self.flips))
 
     def inverse(self, array: Array, kind: Kind) -> Array:
-        """Views only: exactly the source array."""
+        """A view in the order of the source axes: exactly the source array."""
         turned = np.flip(array, tuple(1 + axis for axis in self.flips))
         return np.transpose(turned, (0, *(1 + self.order.index(axis) for axis in range(len(self.order)))))

@@ -1,4 +1,4 @@
-"""Another distance between voxels, the same place in the world."""
+"""Change the spacing of a grid; the box that it covers in the world stays the same."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from resvox.preprocessing.steps import Array, Kind
 from resvox.volumes import Grid, Volume, resample
 from resvox.volumes.resampling import Interpolation
 
-SAME_SPACING = 1e-6  # relative: a spacing read back from a float32 header is the same spacing
+SAME_SPACING = 1e-6  # relative: a spacing that was rounded to float32 in a header counts as the same spacing
 
 
 def respaced(grid: Grid, spacing_mm: tuple[float, ...]) -> Grid:
     """The grid over the same box of the world at another spacing.
 
     The new size is ``max(1, round(size * old / new))`` along each axis. The box of the voxels (from the
-    outer face of the first to the outer face of the last, not from centre to centre) is what is kept; as
-    the rounded size fills it only to within half a new voxel, the new grid is centred in it, so the rest
-    is shared by both sides. Spacing is exactly what was asked for.
+    outer face of the first to the outer face of the last, not from centre to centre) is kept. As the rounded
+    size fills it only to within half a new voxel, the new grid is centred in it. The spacing is exactly
+    ``spacing_mm``.
     """
     if len(spacing_mm) != grid.spatial_dims:
         raise VolumeError(
@@ -32,7 +32,7 @@ def respaced(grid: Grid, spacing_mm: tuple[float, ...]) -> Grid:
     ratios = [new / old for old, new in zip(grid.spacing_mm, spacing_mm, strict=True)]
     ratios = [1.0 if abs(ratio - 1.0) <= SAME_SPACING else ratio for ratio in ratios]
     pairs = list(zip(grid.spacing_mm, ratios, spacing_mm, strict=True))
-    # size * old / new in this order, as it is written above: a half rounds one way or the other by it
+    # exactly in the order size * old / new: otherwise a size that ends in .5 may round the other way
     shape = [
         size if ratio == 1.0 else max(1, math.floor(size * old / new + 0.5))
         for size, (old, ratio, new) in zip(grid.shape, pairs, strict=True)
@@ -49,14 +49,14 @@ def respaced(grid: Grid, spacing_mm: tuple[float, ...]) -> Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Respace:
-    """Images and scores by linear interpolation, labels by the strongest of their interpolated masks.
+    """Images and scores by linear interpolation, labels by the argmax of their interpolated masks.
 
     Images that lose resolution are blurred first (see `resvox.volumes.resample`). Beyond the outermost
-    centres the edge is repeated: the two grids cover one box of the world to within half a voxel.
+    centres the edge is repeated: the two grids cover the same box of the world to within half a voxel.
 
     Args:
-        source: the grid to start from.
-        spacing_mm: wanted distance between voxel centres along each array axis.
+        source: the grid of the input.
+        spacing_mm: distance between voxel centres along each array axis.
     """
 
     source: Grid
@@ -64,7 +64,7 @@ class Respace:
 
     @cached_property
     def target(self) -> Grid:
-        """See `respaced`."""
+        """The grid at the new spacing, see `respaced`."""
         return respaced(self.source, self.spacing_mm)
 
     def forward(self, array: Array, kind: Kind) -> Array:
@@ -72,7 +72,7 @@ class Respace:
         return _moved(array, self.source, self.target, kind)
 
     def inverse(self, array: Array, kind: Kind) -> Array:
-        """The same on the way back."""
+        """From the target grid to the source grid by the same interpolation."""
         return _moved(array, self.target, self.source, kind)
 
 

@@ -1,4 +1,4 @@
-"""What every geometric step offers: arrays from its source grid to its target grid, and back."""
+"""The interface of a geometric step: arrays from its source grid to its target grid, and back."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ Array = npt.NDArray[Any]
 
 
 class Step(Protocol):
-    """One step of a preprocessing, settled for one case.
+    """One step of a preprocessing with all its numbers resolved for one case.
 
-    Arrays have a channel axis in front of the spatial ones: (channels, *spatial). ``kind`` says what the
-    numbers
-    mean: an image's intensities, label values (never blended), or one score a class.
+    Arrays have a channel axis in front of the spatial axes: (channels, *spatial). ``kind`` is the meaning of the
+    values: intensities of an image, label values (never interpolated), or one score per class.
     """
 
     @property
-    def source(self) -> Grid: ...
+    def source(self) -> Grid:
+        """The grid of the input."""
+        ...
 
     @property
-    def target(self) -> Grid: ...
+    def target(self) -> Grid:
+        """The grid of the output."""
+        ...
 
     def forward(self, array: Array, kind: Kind) -> Array:
         """From the source grid to the target grid."""
@@ -37,11 +40,11 @@ class Step(Protocol):
 
 
 def background_fill(array: Array, kind: Kind) -> Array:
-    """What stands for "nothing there", one value a channel, shape (channels, 1, ...).
+    """The value of background, one per channel, shape (channels, 1, ...).
 
     Labels: 0. Images: the lowest value of the channel, which is air or dark in every modality. Scores: the
-    highest score of all for class 0 and their lowest for the other classes, so that an argmax says background
-    for logits and for probabilities; a single channel gets its lowest.
+    highest of all scores for class 0 and the lowest for the other classes, so that an argmax is background
+    for logits and for probabilities; a single channel gets its lowest value.
     """
     axes = tuple(range(1, array.ndim))
     if kind == "labels":

@@ -1,4 +1,4 @@
-"""A whole image at one fixed size: what a classifier sees, which answers once for all of it."""
+"""A whole image at one fixed size: the input of a classifier, which gives one output for the image."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ def prepare_whole(volume: Volume, preprocessing: Preprocessing, size: Sequence[i
 
     Args:
         volume: (*spatial) or (channels, *spatial).
-        fit: ``"resize"`` interpolates the box of the image to ``size``, whatever that does to its proportions;
-            ``"crop"`` keeps voxels as they are, cuts the middle out where the image is larger and pads it with
-            the lowest value of each channel where it is smaller.
+        fit: ``"resize"`` interpolates the box of the image to ``size``, without keeping its proportions;
+            ``"crop"`` does not interpolate: it crops the middle of a larger image, and pads a smaller one with
+            the lowest value of each channel.
 
     Returns:
         (channels, *size) float32.
 
     Raises:
-        VolumeError: a scan that the preprocessing refuses. PlanError: an unknown fit.
+        VolumeError: a scan that the preprocessing rejects.
+        PlanError: an unknown fit.
     """
     prepared = preprocessing.apply(volume)
     if fit == "resize":
@@ -41,7 +42,7 @@ def _resized(array: Array, grid: Grid, size: tuple[int, ...]) -> Array:
     if grid.shape == size:
         return array
     spacing = tuple(mm * old / new for mm, old, new in zip(grid.spacing_mm, grid.shape, size, strict=True))
-    # The outer faces stay where they are, so the first centre moves by half the difference of the voxels.
+    # The outer faces of the image stay, so the first centre moves by half the difference of the spacings.
     first = [(old / new - 1) / 2 for old, new in zip(grid.shape, size, strict=True)]
     target = Grid(size, spacing_mm=spacing, origin_mm=tuple(grid.world_mm(first)), direction=grid.direction)
     made = resample(Volume.on_grid(array, grid), target, interpolation="linear", fill=None, antialias=True)

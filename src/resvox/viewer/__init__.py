@@ -1,6 +1,6 @@
 """Pictures and pages: overlays of label maps on scans, training curves, and a self-contained report.
 
-Nothing is imported until it is asked for: Matplotlib takes longer to load than most commands take to run.
+Names are imported when they are first used: Matplotlib takes longer to load than most commands take to run.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ PALETTE = ("#56B4E9", "#D55E00", "#F0E442", "#CC79A7", "#0072B2", "#E69F00", "#0
 
 
 def label_colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour ``"#rrggbb"`` for every name, in order; a name ``"background"`` gets black and takes no turn.
+    """A colour ``"#rrggbb"`` for every name, in order; ``"background"`` gets black and does not count.
 
-    The first seven come from Okabe and Ito's palette; further ones are the same seven, lighter and darker in
-    turn, so a colour repeats only after 35 labels.
+    The first seven come from Okabe and Ito's palette; further ones are the same seven, alternately
+    lighter and darker, so a colour repeats only after 35 labels.
     """
     colours: dict[str, str] = {}
     turn = 0

@@ -34,7 +34,7 @@ NOTEBOOK_VOXELS = 1_000_000  # a notebook keeps every output in its file
 
 @dataclass(frozen=True)
 class View:
-    """A scan and its label maps as an interactive page; shown by itself at the end of a notebook cell."""
+    """A scan and its label maps as an interactive page; displayed when it is the last value of a notebook cell."""
 
     scene: Scene
 
@@ -49,7 +49,7 @@ class View:
             "script": _asset("page.js"),
             "scene": json.dumps(_plain(self.scene)).replace("<", "\\u003c"),
         }
-        # In one pass: a label may be called anything, "{{script}}" too.
+        # In one pass: the name of a label may be any text, "{{script}}" too.
         return re.sub(r"\{\{(\w+)\}\}", lambda place: text[place[1]], _asset("page.html"))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -106,7 +106,7 @@ def view(
 
 
 def notebook_html(volume: Volume) -> str:
-    """What a notebook shows of a volume: the interactive page, at a size that a notebook file can keep."""
+    """The display of a volume in a notebook: the interactive page, at a size that a notebook file can store."""
     return View(build_scene(volume, title=repr(volume), max_voxels=NOTEBOOK_VOXELS))._repr_html_()
 
 
@@ -152,7 +152,7 @@ def _plain_layer(layer: SceneLayer, grid: Grid) -> dict[str, Any]:
 def _nifti(
     array: np.ndarray[Any, Any], grid: Grid, *, slope: float = 1.0, intercept: float = 0.0, label: bool = False
 ) -> str:
-    """A gzipped NIfTI-1 file in base64, placed as the grid is."""
+    """A gzipped NIfTI-1 file in base64, with the geometry of the grid."""
     import nibabel
 
     dims = grid.spatial_dims

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resvox.viewer.colours import rgb
-from resvox.viewer.slices import PLANES, Array, Plane, display_window, telling_slice, upright
+from resvox.viewer.slices import PLANES, Array, Plane, display_window, most_informative_slice, to_radiological
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,26 +31,26 @@ def overlay_png(
     window: tuple[float, float] | None = None,
     width_inches: float = 11.0,
 ) -> bytes:
-    """Label maps over a scan, one row a map, in three planes.
+    """Label maps over a scan, one row per map, in three planes.
 
-    The slices are those where the last map with a label in it shows most.
+    The slices are those that show most of the last map that has a label.
 
     Args:
         image: (*spatial) or (channels, *spatial), 2D or 3D; the first channel is shown.
         maps: ``{title: label map}`` on the grid of the image, e.g. prediction and reference.
         labels: ``{name: value}``; 0 is not drawn.
         colours: ``{name: "#rrggbb"}``.
-        window: the values shown black and white; by default drawn from the image.
+        window: the values shown black and white; by default computed from the image.
 
     Returns:
         A PNG. Millimetres are equally long in both directions of every panel, however thick the slices are.
     """
-    scan, spacing_mm = upright(image)
-    turned = {title: upright(each)[0] for title, each in maps.items()}
+    scan, spacing_mm = to_radiological(image)
+    turned = {title: to_radiological(each)[0] for title, each in maps.items()}
     planes: Sequence[Plane | None] = PLANES if image.spatial_dims == 3 else (None,)
-    # The last map, a reference where there is one: a bad prediction must not choose what is shown.
+    # By the last map, the reference where there is one: a bad prediction must not select the slices.
     chooser = [each for each in turned.values() if each.any()][-1:]
-    at = [None if p is None else telling_slice(chooser, p.axis, scan.shape[p.axis]) for p in planes]
+    at = [None if p is None else most_informative_slice(chooser, p.axis, scan.shape[p.axis]) for p in planes]
     sizes_mm = [_size_mm(scan.shape, spacing_mm, plane) for plane in planes]
 
     total = sum(width for _, width in sizes_mm)
@@ -140,7 +140,7 @@ def _panel(
             continue
         fill[mask] = (*rgb(colours[name]), FILL)
         rows, columns = mask.shape
-        if min(rows, columns) > 1:  # a contour needs two of each
+        if min(rows, columns) > 1:  # a contour needs at least two rows and two columns
             across, down = (
                 (np.arange(columns) + 0.5) * width / columns,
                 (np.arange(rows) + 0.5) * height / rows,

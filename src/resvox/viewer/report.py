@@ -1,7 +1,7 @@
 """A page that is one file: HTML with its style and its pictures inside, readable without a network.
 
-Every function returns a piece of HTML with its text escaped; `page` puts pieces together, `write_page`
-writes.
+Every function returns a piece of HTML with its text escaped; `page` joins pieces to a document, `write_page`
+writes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from resvox.viewer.style import STYLE
 
 
 def page(title: str, lead: str, pieces: Sequence[str], *, footer: str = "") -> str:
-    """The whole document: ``lead`` stands under the title, ``pieces`` come from the functions below."""
+    """The whole document: ``lead`` is the text under the title, ``pieces`` come from the functions below."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -34,7 +34,7 @@ def section(title: str, *pieces: str) -> str:
 
 
 def paragraph(text: str) -> str:
-    """Plain text."""
+    """A paragraph of plain text."""
     return f"<p>{_text(text)}</p>"
 
 
@@ -53,7 +53,7 @@ def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
 
 
 def notice(title: str, *texts: str) -> str:
-    """What a reader must not miss."""
+    """A highlighted notice."""
     return f'<aside class="notice"><h2>{_text(title)}</h2>{"".join(paragraph(text) for text in texts)}</aside>'
 
 
@@ -73,7 +73,7 @@ def table(
     *,
     swatches: Mapping[str, str] | None = None,
 ) -> str:
-    """A table whose first column names the row; ``swatches`` puts a spot of colour before such a name."""
+    """A table whose first column holds the names of the rows; ``swatches``: colours shown before these names."""
     swatches = swatches or {}
     top = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in head)
     body = "".join(
@@ -90,7 +90,7 @@ def table(
 
 
 def picture(png: bytes, *, alt: str, caption: str = "", dark: bytes | None = None) -> str:
-    """A picture inside the page; ``dark`` is its twin for a dark screen. ``alt`` says what it shows."""
+    """A picture inside the page; ``dark``: its version for a dark screen; ``alt``: its description."""
     source = f'<source srcset="{_data(dark)}" media="(prefers-color-scheme: dark)">' if dark else ""
     under = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
     image = f'<img src="{_data(png)}" alt="{_text(alt)}">'
@@ -98,12 +98,12 @@ def picture(png: bytes, *, alt: str, caption: str = "", dark: bytes | None = Non
 
 
 def console(lines: Sequence[str]) -> str:
-    """Commands as typed."""
+    """Commands as they are typed."""
     return f'<pre tabindex="0"><code>{_text(chr(10).join(lines))}</code></pre>'
 
 
 def write_page(path: str | os.PathLike[str], text: str) -> Path:
-    """Write the document atomically: a reader finds the old page or the new one."""
+    """Write the document atomically: at any moment the file is the old page or the new one."""
     return write_atomically(Path(path), text)
 
 

@@ -1,4 +1,4 @@
-"""What the interactive page shows: a scan and label maps on one grid, small enough for a browser."""
+"""The content of the interactive page: a scan and label maps on one grid, small enough for a browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resvox.volumes import Grid, Volume
 
 MAX_VOXELS = 8_000_000  # a page of about 10 MB; 512 x 512 x 300 becomes 239 x 239 x 140
-HOUNSFIELD_AIR = -500.0  # a scan with values below this is taken for CT
+HOUNSFIELD_AIR = -500.0  # a scan with values below this counts as CT
 LUMA = np.asarray((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601: brightness of red, green and blue
 GREY_LEVELS = 2048  # of scans that are not stored in whole numbers
 Array = np.ndarray[Any, Any]
@@ -30,7 +30,7 @@ class DisplayWindow:
     high: float
 
 
-# Level and width as radiology workstations offer them, in Hounsfield units.
+# Level and width as on radiology workstations, in Hounsfield units.
 CT_WINDOWS = (
     DisplayWindow(name="soft tissue", low=-160, high=240),
     DisplayWindow(name="lung", low=-1350, high=150),
@@ -70,12 +70,12 @@ class SceneLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """All that the page shows, on one grid.
+    """Everything that the page shows, on one grid.
 
     Args:
         scan: the scan, (*spatial), reduced where it was large.
         windows: presets, the first one is shown at first.
-        notes: what a reader should know, one sentence each.
+        notes: remarks for the reader, one sentence each.
     """
 
     title: str
@@ -175,7 +175,7 @@ def _on_grid_of(scan: Volume, volume: Volume, role: str, notes: list[str]) -> Vo
 
 
 def _names(maps: Iterable[Volume], labels: Mapping[str, int] | None) -> dict[str, int]:
-    """``{name: value}`` of all labels but the background: the given ones in their order, then what else is there."""
+    """``{name: value}`` of all labels but the background: named ones in their order, then the others."""
     named = {name: int(value) for name, value in (labels or {}).items() if int(value) != 0}
     known = set(named.values())
     found = sorted({int(value) for volume in maps for value in np.unique(volume.array)} - known - {0})

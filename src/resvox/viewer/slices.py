@@ -1,4 +1,4 @@
-"""A volume as a radiologist expects to see it, and the slices worth seeing."""
+"""Volumes in radiological orientation, and the selection of slices and of display windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """One way to cut: the axis that a slice number counts, and what the four edges of the picture are."""
+    """A plane: the axis along which slices are counted, and the directions of the four edges of the picture."""
 
     name: str
     axis: int
@@ -26,8 +26,8 @@ class Plane:
     bottom: str
 
 
-# After `upright`, axis 0 runs to the feet, axis 1 to the back, axis 2 to the patient's left. The patient's
-# right is on the left of the picture, as on a light box.
+# After `to_radiological`, axis 0 runs to the feet, axis 1 to the back, axis 2 to the patient's left. The patient's
+# right is on the left of the picture, as in radiology.
 PLANES = (
     Plane(name="axial", axis=0, left="R", right="L", top="A", bottom="P"),
     Plane(name="coronal", axis=1, left="R", right="L", top="S", bottom="I"),
@@ -35,7 +35,7 @@ PLANES = (
 )
 
 
-def upright(volume: Volume) -> tuple[Array, tuple[float, ...]]:
+def to_radiological(volume: Volume) -> tuple[Array, tuple[float, ...]]:
     """A scan's array (first channel) turned so that its axes run to I, P and L, and its spacing in mm.
 
     Only whole axes are swapped and flipped: an oblique scan is shown along its own axes, the nearest ones.
@@ -48,22 +48,22 @@ def upright(volume: Volume) -> tuple[Array, tuple[float, ...]]:
     from resvox.volumes.grid import nearest_world_axes
 
     direction = np.asarray(volume.direction, dtype=float)  # column a: where array axis a points, in x, y, z (LPS)
-    world = (2, 1, 0)  # the world axis that each shown axis follows
+    world = (2, 1, 0)  # the world axis of each shown axis
     followed = nearest_world_axes(direction)
     order = tuple(followed.index(each) for each in world)
     turned = np.transpose(array, order)
-    wanted = (-1, 1, 1)  # S to I is against LPS's z; A to P and R to L go with y and x
+    wanted = (-1, 1, 1)  # S to I is opposite to the z axis of LPS; A to P and R to L are along y and x
     for shown, (w, a) in enumerate(zip(world, order, strict=True)):
         if direction[w, a] * wanted[shown] < 0:
             turned = np.flip(turned, shown)
     return turned, tuple(spacing[a] for a in order)
 
 
-def telling_slice(maps: Iterable[Array], axis: int, size: int) -> int:
-    """The slice where most labels show much of themselves.
+def most_informative_slice(maps: Iterable[Array], axis: int, size: int) -> int:
+    """The slice with the most of all labels.
 
-    For each label the share of its largest slice is taken, so a small structure counts as much as a large
-    one. Without any label it is the middle of ``size``.
+    The area of each label is divided by its largest area, so that a small structure counts as much as a large one.
+    Without any label it is the middle of ``size``.
     """
     scores: Array | None = None
     for labels in maps:
@@ -78,7 +78,7 @@ def telling_slice(maps: Iterable[Array], axis: int, size: int) -> int:
 
 
 def display_window(array: Array) -> tuple[float, float]:
-    """The lowest and highest value to tell apart on screen: 1st and 99.5th percentile of what is finite.
+    """The values that are shown black and white: the 1st and 99.5th percentile of the finite values.
 
     The most frequent lowest value (the padding outside a scanner's field of view) is left out.
     """

@@ -1,4 +1,4 @@
-"""How a page looks: one style sheet, light and dark, no fonts or files from anywhere else."""
+"""The style sheet of the pages: light and dark, without external fonts or files."""
 
 STYLE = """
 :root {

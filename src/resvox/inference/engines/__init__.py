@@ -1,4 +1,4 @@
-"""Engines: what computes the outputs of a network, each in a module of its own with its framework.
+"""Engines: they compute the outputs of a network, each with a framework and in a module of its own.
 
 `resvox.inference.engines.table` lists them.
 """

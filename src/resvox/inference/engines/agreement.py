@@ -1,10 +1,10 @@
-"""When two engines agree: the measure of the accuracy guard, one per kind of output.
+"""Agreement of two engines: the measures of the accuracy guard, one per kind of output.
 
 With ``precision="auto"`` an engine is used only if it agrees with plain torch in float32:
 
-- segmentation: at most 0.1 % of the voxels of a window that holds foreground get another label. bfloat16 is tried.
-- classification: every image of the first batch gets the same class, and no probability moves by more than 0.01.
-  bfloat16 is tried on CUDA alone: on a processor whole images are fast enough, and probabilities keep their digits.
+- segmentation: at most 0.1 % of the voxels of a window with foreground get another label. bfloat16 is tried.
+- classification: every image of the first batch gets the same class, and no probability changes by more than
+  0.01. bfloat16 is tried on CUDA only: on a processor whole images are fast enough in float32.
 - regression: in the first window that is not uniform, values differ by at most 0.1 % of their standard deviation in
   training (root mean square), and none by more than 1 % of it. bfloat16, which holds two to three digits, is not tried.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from resvox.inference.engines.protocol import Engine
 from resvox.inference.reduction import probabilities_from_logits
 
-LABELS_CHANGED = 1e-3  # share of a window's voxels
+LABELS_CHANGED = 1e-3  # fraction of a window's voxels
 PROBABILITY_MOVED = 0.01
 VALUES_RMS = 1e-3  # in standard deviations of the training values, which is the unit of the network's outputs
 VALUES_LARGEST = 1e-2
@@ -38,27 +38,27 @@ class Agreement(Protocol):
         """The largest difference with which an engine is used."""
 
     def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
-        """Whether these windows tell a good engine from a bad one."""
+        """Whether these windows are informative: whether they can show a difference of engines."""
 
     def expected(self, reference: Engine, windows: np.ndarray) -> np.ndarray:
-        """What is kept of the reference's output for the comparison."""
+        """The part of the reference's output that is kept for the comparison."""
 
     def difference(self, output: np.ndarray, expected: np.ndarray) -> float:
-        """How far an engine's output is from what was expected; at least 0."""
+        """Distance of an engine's output from the expected one; at least 0."""
 
     def describe(self, difference: float) -> str:
-        """What an engine with this difference would do, for a message."""
+        """The effect of an engine with this difference, for a message."""
 
 
 @runtime_checkable
 class LabelsAlone(Protocol):
-    """An engine that can compute labels without handing out logits."""
+    """An engine that can compute labels without returning logits."""
 
     def labels(self, windows: np.ndarray, /) -> np.ndarray: ...
 
 
 class LabelAgreement:
-    """Of label maps: the share of a window's voxels with another label.
+    """Agreement of label maps: the fraction of a window's voxels with another label.
 
     Args:
         labels_of: the classes (batch, *roi) of an output; by default those of the largest logits.
@@ -72,54 +72,54 @@ class LabelAgreement:
         self._is_plain = labels_of is None
 
     def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
-        """Whether there is foreground."""
+        """Whether the output has foreground."""
         return bool(self._labels_of(output).any())
 
     def expected(self, reference: Engine, windows: np.ndarray) -> np.ndarray:
-        """Labels alone: with many classes two outputs are gigabytes."""
+        """Labels only: with many classes two outputs are gigabytes."""
         if self._is_plain and isinstance(reference, LabelsAlone):
             return reference.labels(windows)
         return self._labels_of(reference(windows))
 
     def difference(self, output: np.ndarray, expected: np.ndarray) -> float:
-        """The share of voxels with another label."""
+        """The fraction of voxels with another label."""
         return float(np.mean(self._labels_of(output) != expected))
 
     def describe(self, difference: float) -> str:
-        """In percent."""
+        """The fraction in percent."""
         return f"would change {100 * difference:.2f} % of the labels of a window"
 
 
 class ClassAgreement:
-    """Of whole images: the largest change of a probability; 1 where an image gets another class."""
+    """Agreement of classes: the largest change of a probability; 1 where an image gets another class."""
 
     tolerance = PROBABILITY_MOVED
     bfloat16_on: tuple[str, ...] = ("cuda",)
 
     def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
-        """Every batch does."""
+        """Always true: every batch has classes to compare."""
         return True
 
     def expected(self, reference: Engine, windows: np.ndarray) -> np.ndarray:
-        """(batch, classes) probabilities."""
+        """Probabilities (batch, classes)."""
         return _chances(reference(windows))
 
     def difference(self, output: np.ndarray, expected: np.ndarray) -> float:
-        """Between 0 and 1."""
+        """The largest change of a probability, between 0 and 1."""
         found = _chances(output)
         if (_classes(found) != _classes(expected)).any():
             return 1.0
         return float(np.abs(found - expected).max())
 
     def describe(self, difference: float) -> str:
-        """Another class, or how far a probability moves."""
+        """Another class, or the change of a probability."""
         if difference >= 1:
             return "would give an image another class"
         return f"would move a probability by {difference:.3f}"
 
 
 class ValueAgreement:
-    """Of values: the root mean square difference, in standard deviations of the training values."""
+    """Agreement of values: the root mean square difference, in standard deviations of the training values."""
 
     tolerance = VALUES_RMS
     bfloat16_on: tuple[str, ...] = ()
@@ -133,12 +133,12 @@ class ValueAgreement:
         return np.array(reference(windows), np.float32)
 
     def difference(self, output: np.ndarray, expected: np.ndarray) -> float:
-        """The root mean square, or a tenth of the largest difference where that is more."""
+        """The root mean square, or a tenth of the largest difference if that is larger."""
         off = np.abs(output - expected)
         return max(float(np.sqrt(np.mean(np.square(off)))), float(off.max()) * VALUES_RMS / VALUES_LARGEST)
 
     def describe(self, difference: float) -> str:
-        """In percent of the standard deviation."""
+        """The difference in percent of the standard deviation."""
         return f"would change values by {100 * difference:.2f} % of their standard deviation"
 
 

@@ -43,10 +43,10 @@ def read_cached(name: str) -> bytes | None:
 
 
 def write_cached(name: str, data: bytes | memoryview) -> None:
-    """Keep bytes under a name; of the files that this cache wrote, the least recently used ones make room.
+    """Keep bytes under a name; the least recently used of the files that this cache wrote are removed.
 
-    Files of other names in the folder are left alone. A cache that cannot be written (no home folder, full disk) only
-    costs time the next time, so that is not an error.
+    Files of other names in the folder are left alone. A cache that cannot be written (no home folder, full disk) is not
+    an error: it only costs time at the next start.
     """
     folder = engine_cache_folder()
     if folder is None:

@@ -1,4 +1,4 @@
-"""Which engine is used: the fastest that this machine has, as long as its outputs agree with those of float32."""
+"""Selection of an engine: the fastest that this machine has, if its outputs agree with those of float32."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def make_engine(
         engine: ``"openvino"`` (CPU), ``"torch"`` (folded, channels last), ``"torch-plain"`` (the module as it is);
             ``"auto"`` takes the first of these that is installed.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        precision: ``"auto"`` is bfloat16 where the device multiplies it itself and the outputs allow it, under the
-            guard of :class:`resvox.inference.engines.guard.GuardedEngine`, else float32. A precision that is named is
-            used without a comparison.
-        fingerprint: identifies the network (a digest of its file), so that what is made of it can be kept on disk.
-        head: the network's own last layer; the engine then computes the features before it.
+        precision: ``"auto"`` is bfloat16 where the device has bfloat16 units and the outputs allow it, under the guard
+            of :class:`resvox.inference.engines.guard.GuardedEngine`, else float32. A precision that is named is used
+            without a comparison.
+        fingerprint: identifies the network (a digest of its file), so that its compiled form can be cached on disk.
+        head: the last layer of the network, if the caller applies it; the engine then computes the features before it.
         agreement: the measure of the guard; by default that of label maps, see
             `resvox.inference.engines.agreement`.
-        notify: called with a line of text where an engine is given up; a ``RuntimeWarning`` by default.
+        notify: called with a line of text where an engine is rejected; a ``RuntimeWarning`` by default.
 
     Raises:
         InferenceError: an unknown engine, device or precision, or one that this machine does not have.
@@ -103,7 +103,7 @@ def make_engine(
     if precision not in (AUTO, "float32"):
         return _first_made(candidates, notify or warn, only=engine != AUTO)
     if engine != AUTO and precision == "float32":
-        candidates[0][1]()  # what was asked for by name and is not there is an error, not a remark
+        candidates[0][1]()  # an engine that was named but is missing is an error; others are skipped with a remark
     words = [words for words, _ in candidates]
     name = key_of("verdict", _versions(), fingerprint, roi_size, words) + ".json" if fingerprint else ""
     return GuardedEngine(
@@ -129,7 +129,7 @@ def engine_of_file(
 ) -> Engine:
     """The engine for an exported network: ``kind`` is "torchscript", "torch-export", "onnx" or "openvino".
 
-    Float32 unless a precision is named: what was checked when it was exported is what runs.
+    Float32 unless a precision is named: the exported file was checked in float32.
 
     Raises:
         InferenceError: an unknown kind, an engine that does not run it or is not installed, a device or precision
@@ -216,7 +216,7 @@ def _making(row: EngineRow, request: NetworkRequest) -> Making:
 
 
 def _first_made(candidates: Candidates, notify: Callable[[str], object], *, only: bool) -> Engine:
-    """The first engine of the precision that was asked for by name; nothing is compared."""
+    """The first engine in the precision that was named, without a comparison."""
     for words, make in candidates:
         try:
             return make()
@@ -244,7 +244,7 @@ def _read_verdict(name: str) -> Verdict | None:
     try:
         found = json.loads(data)
         return Verdict(int(found["index"]), float(found["changed"]))
-    except (ValueError, KeyError, TypeError):  # damaged: it is found out again
+    except (ValueError, KeyError, TypeError):  # damaged: the comparison is repeated
         return None
 
 

@@ -1,4 +1,4 @@
-"""A pass of a network recorded once on a CUDA card and replayed."""
+"""A forward pass recorded once as a CUDA graph and replayed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 
 
 class CudaGraph:
-    """A pass recorded once a shape and replayed: its inputs and outputs stay in one place on the card.
+    """A forward pass recorded once per shape and replayed, with inputs and outputs at fixed addresses on the device.
 
-    Where recording fails (an operation that waits for the card, memory) the passes run as usual, and that is said.
+    Where recording fails (an operation that synchronizes, memory) the network runs without a graph, with a remark.
     """
 
     def __init__(self, *, notify: Callable[[str], object]) -> None:
@@ -22,16 +22,18 @@ class CudaGraph:
         if self._off:
             return module(windows)
         if windows.shape != self._shape:
-            if self._shape is not None:  # the last, smaller batch of a scan is not worth a second recording
+            if (
+                self._shape is not None
+            ):  # the last, smaller batch of a scan is not recorded: that would take longer than it saves
                 return module(windows)
             try:
                 self._record(module, windows)
             except RuntimeError as error:
                 self._shape = None
                 if is_out_of_memory(error):
-                    raise  # the engine goes on with smaller batches, which may be recorded
+                    raise  # the engine continues with smaller batches, which may be recorded
                 self._off = True
-                self._notify(f"no CUDA graph ({str(error).splitlines()[0]}); going on without")
+                self._notify(f"no CUDA graph ({str(error).splitlines()[0]}); continuing without one")
                 return module(windows)
         self._input.copy_(windows)
         self._recorded.replay()
@@ -41,7 +43,7 @@ class CudaGraph:
         self._input = windows.clone(memory_format=torch.preserve_format)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # the libraries choose their algorithms before anything is recorded
+        with torch.cuda.stream(side):  # warm-up: libraries select their algorithms before recording
             for _ in range(3):
                 module(self._input)
         torch.cuda.current_stream().wait_stream(side)
@@ -52,8 +54,8 @@ class CudaGraph:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch says that the device's memory did not suffice."""
-    # The CPU's allocator, cuDNN and Apple's backend raise a bare RuntimeError; only their words tell.
+    """Whether an error of torch means that the device is out of memory."""
+    # The CPU's allocator, cuDNN and Apple's backend raise a bare RuntimeError; recognised by their text.
     text = str(error).lower()
     words = ("out of memory", "not enough memory", "can't allocate memory", "cudnn_status_alloc_failed")
     return isinstance(error, torch.OutOfMemoryError) or any(word in text for word in words)

@@ -1,4 +1,4 @@
-"""A network as a file that other programs run: TorchScript, torch.export, ONNX, OpenVINO."""
+"""Export of a network to a file for other programs: TorchScript, torch.export, ONNX, OpenVINO."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from resvox.errors import InferenceError
 from resvox.inference.engines.table import ExportFormat, export_formats, is_installed, resolve
 
-# Larger than 32 voxels and uneven: torch.export holds an axis that is one voxel deep down for another program.
+# Larger than 32 voxels and odd: torch.export specializes an axis that has a single voxel at the deepest level.
 EXAMPLE = (37, 46, 41)
 
 
@@ -24,13 +24,13 @@ def write_network(
 
     Args:
         module: (batch, in_channels, *spatial) to (batch, classes, *spatial).
-        path: of the file; OpenVINO puts its weights beside it, into ``.bin``.
+        path: the file; OpenVINO writes its weights beside it, into ``.bin``.
         kind: "torchscript", "torch-export", "onnx" or "openvino".
-        roi_size: the window of predictions; its length says 2D or 3D.
-        any_size: False ties torch.export and ONNX to the window, for networks that export in no other way.
+        roi_size: the window of predictions; its length is the number of dimensions.
+        any_size: False fixes the window of torch.export and ONNX, for networks that cannot be exported otherwise.
 
     Raises:
-        InferenceError: an unknown kind, a package that is not installed, a network that does not export.
+        InferenceError: an unknown kind, a package that is not installed, or a network that cannot be exported.
     """
     formats = export_formats()
     if kind not in formats:
@@ -43,7 +43,7 @@ def write_network(
     with _quiet(), torch.no_grad():
         try:
             resolve(formats[kind].writer)(module.cpu().eval(), path, example, sizes)
-        except Exception as error:  # exporters raise errors of every kind
+        except Exception as error:  # exporters raise exceptions of many types
             text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise InferenceError(
                 f"a network that does not export to {kind} ({text.strip()})",
@@ -57,14 +57,14 @@ def _check_packages(format: ExportFormat) -> None:
     if missing:
         raise InferenceError(
             f"format={format.name!r} without {' and '.join(missing)}",
-            expected="what writes it, installed",
+            expected="these packages, which write it",
             fix=f"pip install {' '.join(missing)}",
         )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters talk at length, and torch announces the end of TorchScript; what matters is checked afterwards."""
+    """Silence exporters, which print much, and the deprecation of TorchScript; results are checked afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,11 +1,12 @@
-"""The same function in fewer operations: what a network that only predicts does not need to compute.
+"""Rewriting a network for prediction: the same function with fewer operations.
 
-Two rewrites, both exact on paper (in float32 to the last digits):
+Two rewrites, both mathematically exact (in float32 up to rounding):
 
-- A batch norm behind a convolution is one more scale and shift a channel, so it goes into the convolution's weights.
-- Enlarging by 2 (nearest) before a 3-wide convolution repeats voxels that the kernel then sums: the two are one
-  transposed convolution of width 4 and stride 2, with 8 multiplications a voxel instead of 27 in 3D and no enlarged
-  copy. A convolution of two joined maps is the sum of two convolutions, so the map that is joined stays as it is.
+- A batch norm after a convolution is a scale and a shift per channel, so it is folded into the convolution's weights.
+- Nearest upsampling by 2 before a convolution of width 3 repeats voxels that the kernel then sums: together they are
+  one transposed convolution of width 4 and stride 2, with 8 multiplications per voxel instead of 27 in 3D and without
+  an enlarged copy. The convolution of two concatenated maps is the sum of two convolutions, so the skip keeps an
+  ordinary convolution of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 PLAIN: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
-# Which norm takes a convolution's answer and nothing else does: read from the forwards in resvox.torch.
+# Pairs of a convolution and a norm where the norm is the only user of the convolution's output, by resvox.torch.
 POST_ACTIVATION = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 PRE_ACTIVATION = (("conv1", "norm2"), ("conv2", "norm3"))
 PAIRS: tuple[tuple[tuple[type[nn.Module], ...], tuple[tuple[str, str], ...]], ...] = (
@@ -40,18 +41,18 @@ PAIRS: tuple[tuple[tuple[type[nn.Module], ...], tuple[tuple[str, str], ...]], ..
 
 
 def folded(module: nn.Module, *, roi_size: Sequence[int] | None = None) -> nn.Module:
-    """A copy for prediction alone, in eval mode, with every batch norm folded that can be; the module stays as it is.
+    """A copy for prediction, in eval mode, with all batch norms folded that can be; the module is not changed.
 
     Args:
-        module: a network that resvox built, or any other: parts of a kind that is not known stay as they are.
-        roi_size: the one size that windows will have. Where a decoder's levels divide it, nothing is ever cut, so
-            enlarging and the convolution behind it become one transposed convolution.
+        module: a network of this package or any other; modules of unknown types are left as they are.
+        roi_size: the size of all windows. Where the strides of a decoder divide it, no map is cropped, so that
+            upsampling and the convolution after it become one transposed convolution.
     """
     network = copy.deepcopy(module).eval().requires_grad_(False)
     for (holder, first), (parent, second) in list(_foldable(network)):
         setattr(holder, first, _fused(getattr(holder, first), getattr(parent, second)))
         setattr(parent, second, nn.Identity())
-    if isinstance(network, NETWORKS):  # other networks may need what goes in once more
+    if isinstance(network, NETWORKS):  # other networks may use the input of an activation again
         _activate_in_place(network)
     for part in list(network.modules()):
         if isinstance(part, UNetDecoder) and roi_size and _divides(roi_size, len(part.blocks)):
@@ -60,14 +61,14 @@ def folded(module: nn.Module, *, roi_size: Sequence[int] | None = None) -> nn.Mo
 
 
 def _activate_in_place(network: nn.Module) -> None:
-    """Activations write over their input, which nothing else reads in a network of this package."""
+    """Make activations overwrite their input, which no other module of a network of this package uses."""
     for part in network.modules():
         if isinstance(part, (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU)):
             part.inplace = True
 
 
 def without_head(network: nn.Module) -> nn.Module:
-    """The network, which then answers with the features before its last layer."""
+    """The network without its last layer: its outputs are features."""
     network.head = nn.Identity()
     return network
 
@@ -86,15 +87,15 @@ def _divides(roi_size: Sequence[int], levels: int) -> bool:
 
 
 def count_folded(module: nn.Module) -> int:
-    """How many batch norms of a module `folded` would take away."""
+    """The number of batch norms of a module that `folded` removes."""
     return sum(1 for _ in _foldable(module))
 
 
-Place = tuple[nn.Module, str]
+Slot = tuple[nn.Module, str]
 
 
-def _foldable(network: nn.Module) -> Iterator[tuple[Place, Place]]:
-    """Where a convolution and the norm that takes its answer stand: parent and name of each."""
+def _foldable(network: nn.Module) -> Iterator[tuple[Slot, Slot]]:
+    """Pairs of a convolution and the norm after it: parent module and attribute name of each."""
     for part in network.modules():
         if isinstance(part, nn.Sequential):
             names = [name for name, _ in part.named_children()]
@@ -102,14 +103,14 @@ def _foldable(network: nn.Module) -> Iterator[tuple[Place, Place]]:
         else:
             pairs = next((names for kinds, names in PAIRS if isinstance(part, kinds)), ())
         for first, second in pairs:
-            place = _last(part, first)
-            conv, norm = getattr(*place, None), getattr(part, second, None)
+            slot = _last(part, first)
+            conv, norm = getattr(*slot, None), getattr(part, second, None)
             if isinstance(conv, CONVOLUTIONS) and _has_statistics(norm) and not _gated_between(part, second):
-                yield place, (part, second)
+                yield slot, (part, second)
 
 
-def _last(parent: nn.Module, name: str) -> Place:
-    """A child, or the last of its own children where it is a sequence: a stem of three convolutions."""
+def _last(parent: nn.Module, name: str) -> Slot:
+    """The slot of a child, or of the last layer of a child that is a sequence (a stem of three convolutions)."""
     child = getattr(parent, name, None)
     if isinstance(child, nn.Sequential) and len(child):
         return child, str(len(child) - 1)
@@ -117,7 +118,7 @@ def _last(parent: nn.Module, name: str) -> Place:
 
 
 def _gated_between(part: nn.Module, norm: str) -> bool:
-    """Whether squeeze-and-excitation stands between a convolution and its norm."""
+    """Whether squeeze-and-excitation is between a convolution and its norm."""
     if not isinstance(part, (BasicBlock, BottleneckBlock)) or isinstance(part.se, nn.Identity):
         return False
     return bool(part.se_before_norm) and norm == ("bn2" if isinstance(part, BasicBlock) else "bn3")
@@ -136,7 +137,7 @@ def _fused(conv: Any, norm: Any) -> nn.Module:
 
 
 def _merge_upsampling(decoder: UNetDecoder) -> None:
-    below = 0  # channels that come from the block before; the first block's map is too small to be worth it
+    below = 0  # channels of the block before; merging does not pay for the first block, whose map is small
     for index, block in enumerate(decoder.blocks):
         assert isinstance(block, UNetDecoderBlock)
         if below and _merges(block, below):
@@ -164,9 +165,9 @@ def _factors(up: nn.Upsample) -> tuple[float, ...]:
 
 
 class MergedDecoderBlock(nn.Module):
-    """A decoder block whose enlarging and first convolution are one transposed convolution.
+    """A decoder block whose upsampling and first convolution are one transposed convolution.
 
-    For sizes that divide: it enlarges to exactly twice, and cuts nothing.
+    For sizes that the strides divide: it enlarges exactly by 2 and does not crop.
     """
 
     def __init__(self, block: UNetDecoderBlock, below: int) -> None:
@@ -176,8 +177,8 @@ class MergedDecoderBlock(nn.Module):
         self.joins = block.joins
         self.gated = isinstance(block.gate, AttentionGate)
         self.gate = block.gate
-        self.up = _enlarging(conv.weight[:, :below], conv.bias, dims)
-        self.beside = _plain(conv.weight[:, below:], dims) if block.joins else nn.Identity()
+        self.up = _merged_upsampling(conv.weight[:, :below], conv.bias, dims)
+        self.skip_conv = _plain(conv.weight[:, below:], dims) if block.joins else nn.Identity()
         self.bn1, self.act1 = block.bn1, block.act1
         self.conv2, self.bn2, self.act2 = block.conv2, block.bn2, block.act2
 
@@ -185,13 +186,17 @@ class MergedDecoderBlock(nn.Module):
         x = self.up(below)
         if self.joins:
             skip = self.gate(references[0], below) if self.gated else references[0]
-            x = x + self.beside(torch.cat([skip, *references[1:]], 1))
+            x = x + self.skip_conv(torch.cat([skip, *references[1:]], 1))
         x = self.act1(self.bn1(x))
         return self.act2(self.bn2(self.conv2(x)))
 
 
-def _enlarging(weight: Tensor, bias: Tensor | None, dims: int) -> nn.Module:
-    """Width 4, stride 2: the kernel, turned round as a transposed convolution wants it, spread by two ones."""
+def _merged_upsampling(weight: Tensor, bias: Tensor | None, dims: int) -> nn.Module:
+    """The transposed convolution (width 4, stride 2) that equals nearest upsampling by 2 and a convolution of width 3.
+
+    A transposed convolution is a convolution with the flipped kernel. Upsampling by 2 repeats every voxel twice, which
+    is a convolution with (1, 1) along each axis: kernel (a, b, c) becomes (a, a + b, b + c, c).
+    """
     kernel = weight.flip(tuple(range(2, 2 + dims))).transpose(0, 1).contiguous()
     for axis in range(2, 2 + dims):
         zero = torch.zeros_like(kernel.narrow(axis, 0, 1))

@@ -16,26 +16,26 @@ Making = Callable[[], Engine]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a comparison: the engine's index among the candidates, and how far it was from the reference."""
+    """The result of a comparison: the index of the engine among the candidates, and its distance from the reference."""
 
     index: int
     changed: float
 
 
 class GuardedEngine:
-    """Tries candidates from the fastest on, and compares each with a reference on the first windows that can tell.
+    """Tries candidates, fastest first, and compares each with a reference on the first informative windows.
 
     A candidate whose difference is larger than the tolerance is not used: the next one computes the same windows.
-    Which windows can tell and what the difference is depends on the kind of output, see
-    `resvox.inference.engines.agreement`. Until such windows are met, the first candidate is used.
+    Which windows are informative and what the difference is depends on the kind of output, see
+    `resvox.inference.engines.agreement`. Until there are such windows, the first candidate is used.
 
     Args:
-        candidates: (description, what makes it), fastest first. One that cannot be made is passed over with a note.
-        reference: makes the engine that is trusted, plain float32 torch; it is also the last resort.
+        candidates: (description, factory), fastest first. A candidate that cannot be made is skipped with a remark.
+        reference: factory of the reference engine, plain float32 torch; it is also the last choice.
         agreement: the measure; by default that of label maps.
-        verdict: of an earlier comparison of the same network on this machine; then nothing is compared.
+        verdict: the result of an earlier comparison of the same network on this machine; it is not repeated.
         on_verdict: called with the result of the comparison.
-        notify: called with a line of text where a candidate is given up.
+        notify: called with a line of text where a candidate is rejected.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class GuardedEngine:
 
     @property
     def name(self) -> str:
-        """The name of the engine in use; empty where the next one could not be made yet."""
+        """The name of the engine in use; empty before the first one is made."""
         return self._made.name if self._made is not None else ""
 
     @property
@@ -77,7 +77,7 @@ class GuardedEngine:
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
         expected: np.ndarray | None = None
         while True:
-            if self._made is None:  # given up, here or in a call in which the next one found no memory
+            if self._made is None:  # rejected here, or in a call in which the next engine ran out of memory
                 self._made = self._next()
             output = self._made(windows)
             if self.changed is not None:
@@ -94,7 +94,7 @@ class GuardedEngine:
             words = self._candidates[self._index][0]
             self._notify(f"{words} {self._agreement.describe(changed)}; not used")
             self._index += 1
-            # Its memory is for the next one, and an output may be a part of it.
+            # Frees its memory for the next engine; an output may share that memory.
             del output
             self._made = None
 
@@ -105,7 +105,7 @@ class GuardedEngine:
         return output
 
     def _forget(self) -> None:
-        """Let go of what is not needed once it is settled: the closures hold a whole network."""
+        """Release what is not needed after the decision: the factories hold a whole network."""
         made = self._made
         assert made is not None
         self._candidates, self._reference = [], lambda: made

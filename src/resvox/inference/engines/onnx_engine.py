@@ -1,4 +1,4 @@
-"""ONNX Runtime."""
+"""The engine of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class OnnxEngine:
-    """Answers windows with an ``.onnx`` file in float32.
+    """Computes windows with an ``.onnx`` file in float32.
 
     Args:
-        path: of the file; its first input takes (batch, channels, *roi), its first output are logits.
+        path: the file; its first input takes (batch, channels, *roi), its first output are logits.
         device: ``"auto"`` is CUDA where ONNX Runtime was built with it, else the CPU.
 
     Raises:
@@ -49,7 +49,7 @@ class OnnxEngine:
         )
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
-        except Exception as error:  # its errors share no base
+        except Exception as error:  # its exceptions have no common base class
             raise InferenceError(
                 f"not read by ONNX Runtime ({str(error).splitlines()[0]})", expected="an ONNX network", path=path
             ) from error
@@ -58,8 +58,8 @@ class OnnxEngine:
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
         windows = np.ascontiguousarray(windows, np.float32)
-        answer: np.ndarray = self._session.run([self._output], {self._input: windows})[0]
-        return answer
+        output: np.ndarray = self._session.run([self._output], {self._input: windows})[0]
+        return output
 
 
 def engine_of_file(request: FileRequest) -> Engine:

@@ -1,4 +1,4 @@
-"""OpenVINO on the processor: compiled for one window, once; the compiled network is kept on disk."""
+"""The engine of OpenVINO on the CPU: compiled once for one window size; the compiled network is cached on disk."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ if TYPE_CHECKING:
     import torch
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
-SMALL = 32  # voxels: the side of an example
+SMALL = 32  # voxels: side of the example for tracing
 _MAKING_CORE = Lock()
 
 
 class OpenVinoEngine:
-    """Answers windows of one size on the CPU.
+    """Computes windows of one size on the CPU.
 
     Args:
-        make: gives the network as OpenVINO reads it (`from_torch`, `from_file`); called only where no compiled one is
-            in the cache.
+        make: returns the OpenVINO model (`from_torch`, `from_file`); called only if the cache has no compiled one.
         roi_size: the window.
         in_channels: of the window.
         precision: ``"float32"`` or ``"bfloat16"``.
-        fingerprint: names the network, so that its compiled form can be kept and found; None keeps nothing.
+        fingerprint: identifies the network for the cache of compiled networks; None does not cache.
 
-    The answer of a call is valid until the next call.
+    The output of a call is valid until the next call.
 
     Raises:
-        InferenceError: a precision that this processor does not compute in, or a network that OpenVINO refuses.
+        InferenceError: a precision that this processor does not compute in, or a network that OpenVINO does not support.
     """
 
     name = "openvino"
@@ -58,7 +57,7 @@ class OpenVinoEngine:
     ) -> None:
         import openvino
 
-        core = the_core()
+        core = shared_core()
         if precision not in PRECISIONS or (precision == "bfloat16" and not computes_in_bfloat16()):
             raise InferenceError(
                 f"precision={precision!r} with OpenVINO on this processor",
@@ -94,22 +93,22 @@ class OpenVinoEngine:
             )
         if len(windows) == 1:
             return self._one(windows)
-        # One at a time: on a processor a window fills all cores, and a batch is only more memory.
+        # One at a time: a window uses all cores, and a batch only needs more memory.
         return np.concatenate([self._one(windows[index : index + 1]).copy() for index in range(len(windows))])
 
     def _one(self, window: np.ndarray) -> np.ndarray:
         self._request.set_input_tensor(0, self._tensor(window, shared_memory=True))
         self._request.infer()
-        answer: np.ndarray = self._request.get_output_tensor(0).data
-        return answer
+        output: np.ndarray = self._request.get_output_tensor(0).data
+        return output
 
 
-def the_core() -> Any:
+def shared_core() -> Any:
     """The one ``openvino.Core`` of the process.
 
-    Each core gives the thread that first computes with it a stack of its own for signals (``sigaltstack``), and takes
-    it back when the core goes: in another order than they came, or in another thread, the stack that is left in
-    force is unmapped memory, and the next signal (Ctrl-C, the end of a child) writes over whatever lies there then.
+    A core sets an alternate signal stack (``sigaltstack``) in the thread that first computes with it, and frees it when
+    the core is destroyed. With several cores that end in another order or thread, the active signal stack is unmapped
+    memory, and the next signal (Ctrl-C, the exit of a child) corrupts whatever is mapped there then.
     """
     with _MAKING_CORE:
         return _core()
@@ -123,37 +122,37 @@ def _core() -> Any:
 
 
 def from_torch(module: torch.nn.Module, roi_size: Sequence[int], in_channels: int) -> Any:
-    """A torch module as OpenVINO reads it, folded and merged for a window (`resvox.inference.engines.folding`)."""
+    """A torch module as an OpenVINO model, folded and merged for a window (`resvox.inference.engines.folding`)."""
     import torch
 
     from resvox.inference.engines.folding import folded
 
-    # A small window where it divides as the large one does: the trace notes operations, not sizes.
+    # A small window with the same divisibility: tracing records operations, not sizes.
     sides = (side if side % SMALL else SMALL for side in roi_size)
     return converted(folded(module.cpu(), roi_size=roi_size), torch.zeros(1, in_channels, *sides))
 
 
 def converted(module: torch.nn.Module, example: torch.Tensor) -> Any:
-    """A torch module in eval mode as an OpenVINO network of open sizes.
+    """A torch module in eval mode as an OpenVINO model with dynamic sizes.
 
-    By OpenVINO's reader of TorchScript itself: its `convert_model` traces twice, optimizes what compiling optimizes
-    again (10 times the seconds, measured), and reports each use to its makers over the network.
+    It uses OpenVINO's TorchScript frontend directly: `convert_model` traces twice, optimizes what compiling optimizes
+    again (10 times slower, measured), and sends telemetry over the network.
     """
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer about sizes that it takes for constants, torch about TorchScript
+        warnings.simplefilter("ignore")  # warnings of the tracer about constant sizes, and of torch about TorchScript
         traced = torch.jit.trace(module, example, check_trace=False)
         reader = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(traced, example_input=example)  # must outlive its reading
+        decoder = TorchScriptPythonDecoder(traced, example_input=example)  # must stay alive until it has been converted
         return reader.convert(reader.load(decoder))
 
 
 def from_file(path: str | os.PathLike[str]) -> Any:
     """A network of an ``.xml`` (OpenVINO) or ``.onnx`` file."""
-    return the_core().read_model(Path(path))
+    return shared_core().read_model(Path(path))
 
 
 def engine_of_network(request: NetworkRequest) -> Engine:
@@ -192,13 +191,13 @@ def write_openvino(module: torch.nn.Module, path: Path, example: torch.Tensor, s
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether a type of device multiplies bfloat16 itself, as OpenVINO sees it."""
+    """Whether a type of device has bfloat16 units, according to OpenVINO."""
     return device == "cpu" and computes_in_bfloat16()
 
 
 def computes_in_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself, as OpenVINO sees it."""
-    return "BF16" in the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    """Whether the processor has bfloat16 units, according to OpenVINO."""
+    return "BF16" in shared_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _compiled(core: Any, make: Callable[[], Any], shape: tuple[int, ...], options: dict[str, Any]) -> Any:
@@ -206,7 +205,7 @@ def _compiled(core: Any, make: Callable[[], Any], shape: tuple[int, ...], option
         network = make()
         network.reshape(list(shape))
         return core.compile_model(network, "CPU", {**options, **_needs(network)})
-    except Exception as error:  # OpenVINO's own errors share no base
+    except Exception as error:  # exceptions of OpenVINO have no common base class
         raise InferenceError(
             f"OpenVINO does not take this network ({_first_line(error)})",
             expected="one made of operations that it knows",
@@ -215,8 +214,10 @@ def _compiled(core: Any, make: Callable[[], Any], shape: tuple[int, ...], option
 
 
 def _needs(network: Any) -> dict[str, Any]:
-    """Networks with instance or group norm are compiled without generated kernels ("snippets"): where these meet two
-    residual blocks with such a norm in a row, OpenVINO 2026.4 ends the process by a segmentation fault."""
+    """Compile networks with instance or group norm without generated kernels ("snippets").
+
+    With snippets, OpenVINO 2026.4 crashes (segmentation fault) on two consecutive residual blocks with such a norm.
+    """
     norms = any(operation.get_type_name() == "GroupNormalization" for operation in network.get_ops())
     return {"SNIPPETS_MODE": "DISABLE"} if norms else {}
 
@@ -226,7 +227,7 @@ def _imported(core: Any, data: bytes | None, options: dict[str, Any]) -> Any | N
         return None
     try:
         return core.import_model(io.BytesIO(data), "CPU", options)
-    except RuntimeError:  # damaged, or of another build of OpenVINO: it is made again, and replaced
+    except RuntimeError:  # damaged, or of another build of OpenVINO: it is compiled again and replaced
         return None
 
 

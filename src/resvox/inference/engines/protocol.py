@@ -1,4 +1,4 @@
-"""What an engine is, and what it is made from."""
+"""The interface of an engine, and the requests from which engines are made."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the table of engines, such as "openvino"."""
+        """Its name in the table of engines, such as "openvino"."""
 
     @property
     def device(self) -> object:
-        """Where it computes; its text is such as "cpu" or "cuda:0"."""
+        """The device that it uses; as text, such as "cpu" or "cuda:0"."""
 
     @property
     def precision(self) -> str:
@@ -38,7 +38,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRequest:
-    """From what an engine for a network in torch is made.
+    """A request for an engine that runs a network in torch.
 
     Args:
         module: loads the network; called only where nothing compiled is in the cache.
@@ -46,8 +46,8 @@ class NetworkRequest:
         in_channels: channels of a window.
         device: where to compute.
         precision: "float32", "bfloat16" or "float16"; also "auto" for the reference engine.
-        fingerprint: identifies the network, so that its compiled form can be kept; None keeps nothing.
-        notify: called with a line of text where the engine goes on in another way, such as with smaller batches.
+        fingerprint: identifies the network, so that its compiled form can be cached; None does not cache.
+        notify: called with a line of text where the engine continues in another way, such as with smaller batches.
     """
 
     module: Callable[[], torch.nn.Module]
@@ -61,7 +61,7 @@ class NetworkRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class FileRequest:
-    """From what an engine for an exported network is made; other fields as in `NetworkRequest`.
+    """A request for an engine that runs an exported network; other fields as in `NetworkRequest`.
 
     Args:
         path: the exported network.

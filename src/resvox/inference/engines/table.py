@@ -24,7 +24,7 @@ class ExportFormat:
         name: as in ``resvox export --format``.
         ending: of its files.
         writer: ``module:function`` that writes it, see `resvox.inference.engines.exporting.write_network`.
-        packages: what the writer needs beside torch.
+        packages: what the writer needs besides torch.
     """
 
     name: str
@@ -35,20 +35,19 @@ class ExportFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRow:
-    """An engine: what computes the outputs of a network.
+    """A row of the table: an engine, which computes the outputs of a network.
 
     Args:
         name: as in ``resvox predict --engine``.
         package: what must be installed.
-        network: ``module:function`` that makes the engine from a `NetworkRequest`; "" where it runs files alone.
-        file: ``module:function`` that makes the engine from a `FileRequest`; "" where it runs no files.
-        bfloat16: ``module:function`` that tells of a type of device ("cpu", "cuda") whether it multiplies bfloat16
-            itself.
-        devices: types of devices that it computes on; empty for all that torch has.
+        network: ``module:function`` that makes the engine from a `NetworkRequest`; "" for an engine that runs files only.
+        file: ``module:function`` that makes the engine from a `FileRequest`; "" for an engine that does not run files.
+        bfloat16: ``module:function``: whether a type of device ("cpu", "cuda") has bfloat16 units.
+        devices: types of devices that it supports; empty for all devices of torch.
         is_automatic: tried by ``engine="auto"``, in the order of the table.
-        is_reference: the trusted one; it is used as it is and never compared.
+        is_reference: the reference of the accuracy guard; it is never compared itself.
         formats: the export formats that come with it; it is the first choice to run them.
-        reads: names of other engines' formats that it runs too.
+        reads: names of formats of other engines that it runs too.
     """
 
     name: str
@@ -123,12 +122,12 @@ def engine_names() -> tuple[str, ...]:
 
 
 def network_engines() -> dict[str, EngineRow]:
-    """By name, the engines that run networks which are not exported."""
+    """The engines that run networks in torch, by name."""
     return {row.name: row for row in ENGINES if row.network}
 
 
 def export_formats() -> dict[str, ExportFormat]:
-    """By name, the export formats."""
+    """The export formats by name."""
     return {each.name: each for row in ENGINES for each in row.formats}
 
 
@@ -138,7 +137,7 @@ def format_of_ending(ending: str) -> str | None:
 
 
 def runners_of(format: str) -> tuple[EngineRow, ...]:
-    """The engines that run an export format: the one that it comes with, then the others."""
+    """The engines that run an export format: the one that lists it, then the others."""
     own = [row for row in ENGINES if format in (each.name for each in row.formats)]
     return (*own, *(row for row in ENGINES if format in row.reads and row not in own))
 

@@ -15,37 +15,36 @@ from resvox.inference.engines.cuda_graph import CudaGraph, is_out_of_memory
 from resvox.inference.engines.protocol import Engine, NetworkRequest
 from resvox.inference.engines.table import PRECISIONS
 
-# By number of axes, of (batch, channels, *roi) and of a convolution's (out, in, *kernel) alike.
+# By number of axes, both of (batch, channels, *roi) and of the weights (out, in, *kernel).
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class TorchEngine:
-    """Answers windows with a ``torch.nn.Module``: ``(batch, channels, *roi)`` to ``(batch, classes, *roi)``,
-    numpy.
+    """Computes windows with a ``torch.nn.Module``: NumPy ``(batch, channels, *roi)`` to ``(batch, classes, *roi)``.
 
-    The module is used, not taken: each call puts it into eval mode and then gives every sub-module back the
-    mode it had, so a training loop can validate with its own model. It stays on the device it was moved to. A
-    module in eval mode also gets its weights laid out channels-last, which convolves faster; one in training
-    mode does not, so that a validation cannot change the rounding of the training after it.
+    The module is not copied: each call puts it into eval mode and then restores the mode of every sub-module, so
+    that a training loop can validate with its own model. It stays on the device to which it was moved. The weights
+    of a module in eval mode are also converted to channels-last, which is faster; those of a module in training mode
+    are not, so that a validation does not change the rounding of the training after it.
 
-    With ``roi_size`` the engine takes a copy made for that window alone: batch norms folded, enlarging merged with the
-    convolution behind it (`resvox.inference.engines.folding`), weights kept in the precision, and on CUDA the whole
-    pass recorded as one graph, so that the launch of some hundred small kernels is paid once.
+    With ``roi_size`` the engine uses a copy made for that window: batch norms folded, upsampling merged with the
+    convolution after it (`resvox.inference.engines.folding`), weights in the precision, and on CUDA the whole forward
+    pass recorded as one graph, so that hundreds of small kernels are launched at once.
 
     Args:
-        module: the network, 2D or 3D. Of several outputs (deep supervision) the first counts.
-        device: ``"auto"`` keeps a module that is on an accelerator where it is, else takes CUDA, else the
-            CPU. Apple's ``"mps"`` is used only by name: not every 3D operation exists there.
+        module: the network, 2D or 3D. Of several outputs (deep supervision) the first one is used.
+        device: ``"auto"`` is the accelerator that the module is on, else CUDA, else the CPU. Apple's ``"mps"`` is
+            used only by name: it lacks some 3D operations.
         precision: ``"auto"`` is bfloat16 autocast on CUDA cards that compute in it, else float32; or
-            ``"float32"`` (true float32: no TF32 either), ``"bfloat16"``, ``"float16"``. The answer is float32
-            always.
-        roi_size: the window that every call will have; the module itself is then left as it is.
-        notify: called with a line of text when the engine goes on with smaller batches because memory ran
+            ``"float32"`` (true float32: no TF32 either), ``"bfloat16"``, ``"float16"``. The output is always
+            float32.
+        roi_size: the window of all calls; the module itself is then not changed.
+        notify: called with a line of text when the engine continues with smaller batches because memory ran
             out; a ``RuntimeWarning`` by default.
 
     Raises:
-        InferenceError: unknown device or precision; in a call: memory that does not suffice for one single
-            window, or a module that returns no tensor.
+        InferenceError: unknown device or precision; in a call: not enough memory for a single window,
+            or a module that does not return a tensor.
     """
 
     def __init__(
@@ -59,9 +58,9 @@ class TorchEngine:
     ) -> None:
         self.device = choose_device(device, module)
         self.precision = _choose_precision(precision, self.device)
-        self.batch_limit: int | None = None  # windows in one pass, known only once memory has run out
+        self.batch_limit: int | None = None  # windows per forward pass, known only after memory has run out
         self._notify = notify or warn
-        self._cast: torch.dtype | None = None  # of the windows, where the weights are in it too
+        self._cast: torch.dtype | None = None  # of the windows, if the weights have it too
         self._graph: CudaGraph | None = None
         if roi_size is None:
             self.module = module.to(self.device)
@@ -72,11 +71,11 @@ class TorchEngine:
 
     @property
     def name(self) -> str:
-        """As it is called in reports."""
+        """Its name in reports."""
         return "torch"
 
     def _made_for(self, module: torch.nn.Module, roi: tuple[int, ...]) -> torch.nn.Module:
-        # Imported late: training validates with this engine and folds nothing.
+        # Imported late: validation in training uses this engine without folding.
         from resvox.inference.engines.folding import folded, in_precision
 
         made = folded(module, roi_size=None if self._keeps_upsampling() else roi)
@@ -94,23 +93,23 @@ class TorchEngine:
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
         batch = torch.from_numpy(np.ascontiguousarray(windows, np.float32))
-        answers: list[np.ndarray] = []
+        outputs: list[np.ndarray] = []
         done = 0
         with self._inference():
             while done < len(batch):
                 part = batch[done : done + (self.batch_limit or len(batch))]
-                answer = self._try(part)
-                if answer is None:
+                output = self._try(part)
+                if output is None:
                     self._shrink(len(part), tuple(windows.shape[2:]))
                     continue
-                answers.append(answer)
+                outputs.append(output)
                 done += len(part)
-        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     def labels(self, windows: np.ndarray, /) -> np.ndarray:
         """(batch, *roi): the class of each voxel, of a single class whether its logit is above 0.
 
-        One window after the other, and no logit leaves the device.
+        One window after the other; the logits stay on the device.
         """
         found: list[np.ndarray] = []
         with self._inference():
@@ -123,24 +122,24 @@ class TorchEngine:
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
-        """Eval mode, no gradients, the precision asked for, the same answer on every run."""
+        """Eval mode, no gradients, the chosen precision, and deterministic algorithms."""
         with ExitStack() as stack:
             stack.enter_context(_eval_mode(self.module))
             stack.enter_context(torch.inference_mode())
             if self.device.type == "cuda":
-                # Timing-based choice of algorithms differs from run to run; TF32 would make float32 a name
+                # Benchmarking selects other algorithms from run to run; TF32 has fewer digits than float32
                 # only.
                 stack.enter_context(
                     torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
                 )
             enabled = self.precision != "float32" and self._cast is None
             dtype = getattr(torch, self.precision) if enabled else None
-            # Entered when off too: a caller's own autocast must not reach in here.
+            # Entered when off too, so that an autocast of the caller has no effect here.
             stack.enter_context(torch.autocast(self.device.type, dtype=dtype, enabled=enabled))
             yield
 
     def _try(self, batch: torch.Tensor) -> np.ndarray | None:
-        """The answer to one batch, or None where the device's memory did not suffice."""
+        """The output for one batch, or None if the device is out of memory."""
         try:
             moved = batch.to(self.device, self._cast)
             layout = CHANNELS_LAST.get(batch.ndim)
@@ -151,7 +150,7 @@ class TorchEngine:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        # Outside of the except block: there, the traceback would keep every activation alive.
+        # Outside the except block, where the traceback would keep all activations alive.
         return None
 
     def _shrink(self, size: int, roi: tuple[int, ...]) -> None:
@@ -166,7 +165,7 @@ class TorchEngine:
         self.batch_limit = max(size // 2, 1)
         self._notify(
             f"out of memory on {self.device} for {size} windows of {roi} voxels; "
-            f"going on with {self.batch_limit} at a time"
+            f"continuing with {self.batch_limit} at a time"
         )
 
 
@@ -187,7 +186,7 @@ def reference_engine(request: NetworkRequest) -> Engine:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether a type of device ("cpu", "cuda") multiplies bfloat16 itself; older cards emulate it, slowly."""
+    """Whether a type of device ("cpu", "cuda") has bfloat16 units; older cards emulate it slowly."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device != "cpu":
@@ -208,7 +207,7 @@ def _lay_channels_last(module: torch.nn.Module) -> None:
 
 @contextmanager
 def _eval_mode(module: torch.nn.Module) -> Iterator[None]:
-    # One by one, not module.train(was_training): a frozen batch norm inside a training model stays frozen.
+    # Each sub-module by itself: a frozen batch norm in a model in training stays frozen.
     was_training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -243,12 +242,12 @@ def choose_device(device: str | torch.device, module: torch.nn.Module | None = N
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)  # a device that this machine lacks says so here, not in the first window
+        torch.empty(0, device=chosen)  # raises here, not at the first window, if this machine lacks the device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InferenceError(
             f"device={str(device)!r} ({str(error).splitlines()[0]})",
             expected="'auto', 'cpu', 'cuda', 'cuda:1', ... or 'mps', as far as this machine has them",
-            fix="device='auto' takes the best there is",
+            fix="device='auto' selects the best one",
         ) from error
     return chosen
 

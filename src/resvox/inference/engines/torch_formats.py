@@ -15,17 +15,17 @@ from resvox.inference.engines.torch_engine import TorchEngine
 
 
 class ExportedModule(torch.nn.Module):
-    """A network of `torch.export.load`, which itself refuses `eval`: it was exported for prediction."""
+    """A network of `torch.export.load`, whose own `eval` raises an error: it was exported for prediction."""
 
     def __init__(self, exported: torch.nn.Module) -> None:
         super().__init__()
-        self._call = [exported]  # in a list, so that it is no sub-module: its modes cannot be set
+        self._call = [exported]  # in a list, so that it is not a sub-module: its mode cannot be set
 
     def forward(self, windows: torch.Tensor) -> object:
         return self._call[0](windows)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ExportedModule:
-        self._call[0]._apply(fn, recurse)  # moved to the device that this is moved to
+        self._call[0]._apply(fn, recurse)  # follows this module to its device
         return self
 
 
@@ -43,7 +43,7 @@ def load_exported(path: str | os.PathLike[str], kind: str) -> torch.nn.Module:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch announces the end of TorchScript at every load
+            warnings.simplefilter("ignore")  # torch warns about the deprecation of TorchScript at every load
             if kind == "torchscript":
                 module: torch.nn.Module = torch.jit.load(os.fspath(path), map_location="cpu").eval()
                 return module
