@@ -58,7 +58,7 @@ def window_starts(
         roi_size: the window's spatial size.
         overlap: per axis, the fraction of a window that is shared with its neighbour; at least 0, below 1.
 
-    The order is guaranteed: once a window starts at ``s`` along the first axis, no later one touches the
+    The order is guaranteed: after a window that starts at ``s`` along the first axis, no later one touches the
     slices before ``s``, so that those are final and can be released.
     """
     axes = [

@@ -31,7 +31,7 @@ class OpenVinoEngine:
     """Computes windows of one size on the CPU.
 
     Args:
-        make: returns the OpenVINO model (`from_torch`, `from_file`); called only if the cache has no compiled one.
+        make: returns the OpenVINO model (`from_torch`, `from_file`); called only without a compiled one in the cache.
         roi_size: the window.
         in_channels: of the window.
         precision: ``"float32"`` or ``"bfloat16"``.
@@ -40,7 +40,7 @@ class OpenVinoEngine:
     The output of a call is valid until the next call.
 
     Raises:
-        InferenceError: a precision that this processor does not compute in, or a network that OpenVINO does not support.
+        InferenceError: a precision that this processor lacks, or a network that OpenVINO does not support.
     """
 
     name = "openvino"

@@ -40,8 +40,8 @@ class EngineRow:
     Args:
         name: as in ``resvox predict --engine``.
         package: what must be installed.
-        network: ``module:function`` that makes the engine from a `NetworkRequest`; "" for an engine that runs files only.
-        file: ``module:function`` that makes the engine from a `FileRequest`; "" for an engine that does not run files.
+        network: ``module:function`` that makes the engine from a `NetworkRequest`; "" if it runs files only.
+        file: ``module:function`` that makes the engine from a `FileRequest`; "" if it runs no files.
         bfloat16: ``module:function``: whether a type of device ("cpu", "cuda") has bfloat16 units.
         devices: types of devices that it supports; empty for all devices of torch.
         is_automatic: tried by ``engine="auto"``, in the order of the table.
