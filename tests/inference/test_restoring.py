@@ -157,7 +157,7 @@ def step_classes():
         module = importlib.import_module(each.name)
         for value in vars(module).values():
             is_own = isinstance(value, type) and value.__module__ == each.name and not is_protocol(value)
-            names = (set(dir(value)) | set(getattr(value, "__annotations__", ()))) if is_own else ()
+            names = (set(dir(value)) | set(getattr(value, "__dataclass_fields__", ()))) if is_own else ()
             if is_own and all(name in names for name in members):
                 found.add(value)
     return found
