@@ -8,7 +8,7 @@ NIIVUE := src/resvox/viewer/assets/niivue.umd.js
 SOURCES := src tests benchmarks tools drop-in/src
 
 .DEFAULT_GOAL := help
-.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-fast test-oldest check laws format bench clean
+.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-fast test-oldest check laws fuzz format bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,10 +51,10 @@ demo-unseen: $(VENV)/unseen-installed  ## the same, scored on a case that traini
 	$(BIN)/resvox demo --unseen -o demo-unseen
 
 test: check $(VENV)/browser-installed  ## everything CI runs: format, lint, types, tests
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not browser and not dicom_tools'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools'
 
 test-fast: $(VENV)/test-installed $(VENV)/browser-installed $(NIIVUE)  ## the tests alone, stopping at the first failure
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow and not browser and not dicom_tools'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools'
 
 # NumPy 1.26 has no wheels for Python 3.13, so this takes Python 3.10 where there is one.
 OLDEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
@@ -70,7 +70,7 @@ $(OLDEST)/installed: pyproject.toml oldest.txt drop-in/pyproject.toml tests/data
 	touch $@
 
 test-oldest: $(OLDEST)/installed $(VENV)/browser-installed $(NIIVUE)  ## the tests of `make test` with the oldest supported versions of all but torch
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not browser and not dicom_tools'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools'
 
 test-browser: $(VENV)/test-installed $(VENV)/browser-installed  ## the interactive page, driven by Playwright in Chromium
 	$(PIP) install -q -c constraints.txt playwright
@@ -92,6 +92,9 @@ laws: $(VENV)/test-installed  ## every law over the whole catalog at full size; 
 	  OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q --hypothesis-seed=0 -m 'laws or slow' $$part \
 	    || [ $$? -eq 5 ] || exit 1; \
 	done
+
+fuzz: $(VENV)/test-installed  ## 2,000 damaged files of each kind are read; writes docs/fuzz.md
+	cd tests && ../$(BIN)/python -m fuzz.run --mutations 2000 --output ../docs/fuzz.md
 
 format: $(VENV)/test-installed  ## write the format and the fixes of the linter
 	$(BIN)/ruff format -q $(SOURCES)

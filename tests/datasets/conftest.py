@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from training.conftest import caches_in_runs, folder_of, image_writer
+from training.conftest import caches_in_runs, folder_of, image_writer, scan_maker
 
-__all__ = ["caches_in_runs", "folder_of", "image_writer"]
+__all__ = ["caches_in_runs", "folder_of", "image_writer", "scan_maker"]

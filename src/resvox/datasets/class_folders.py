@@ -78,7 +78,7 @@ def _refuse_other_tasks(root: Path, folders: list[Path]) -> None:
 def _cases_in_classes(folder: Path, split: str | None) -> list[ImageCase]:
     # All in one call, so that `resvox predict FOLDER` gives every case the name that it has here.
     found = find_cases([folder], channels=None)
-    _warn_of_frames(found)
+    _warn_of_frames(found, folder)
     cases = []
     for case in found:
         if case.problem is not None:
@@ -101,12 +101,13 @@ def _cases_in_classes(folder: Path, split: str | None) -> list[ImageCase]:
     return cases
 
 
-def _warn_of_frames(cases: Sequence[InputCase]) -> None:
+def _warn_of_frames(cases: Sequence[InputCase], folder: Path) -> None:
     """Say that numbered pictures (``frame_0000.png``, ``frame_0001.png``) are images of their own, not channels."""
     films: dict[tuple[Path, str], list[str]] = {}
     for case in cases:
         name = channel_name(case.paths[0])
-        if name.channel is not None and len(case.paths) == 1 and is_picture(case.paths[0]):
+        is_grouped = len(case.paths[0].relative_to(folder).parts) > 2  # class/patient/image
+        if name.channel is not None and len(case.paths) == 1 and is_picture(case.paths[0]) and not is_grouped:
             films.setdefault((case.paths[0].parent, name.case), []).append(case.paths[0].name)
     films = {
         film: names for film, names in films.items() if len(names) > 1 and channel_name(Path(names[0])).channel == 0

@@ -134,7 +134,7 @@ def _files(value: Any, where: str, folder: Path, channels: int, source: Path) ->
             return numbered
     kind = where.rsplit(" ", 1)[-1]
     return tuple(
-        find_file(folder, name.strip(), f"{kind} file for case {case_id(Path(name))!r} ({where})", source)
+        find_file(folder, name.strip(), f"{kind} file for case {case_id(Path(name))[:80]!r} ({where})", source)
         for name in names
     )
 

@@ -115,7 +115,7 @@ def _table(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
                 table.append((reader.line_num, stripped))
     except csv.Error as error:
         raise DatasetError(
-            f"not CSV from line {reader.line_num + 1} on ({error})", expected="a table of text", path=path
+            f"not CSV in line {max(reader.line_num, 1)} ({error})", expected="a table of text", path=path
         ) from error
     return table, separator
 

@@ -6,7 +6,9 @@ Yang et al. 2023, "MedMNIST v2 - A large-scale lightweight benchmark for 2D and 
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from resvox.errors import DatasetError
 from resvox.volumes import Volume
 
 PARTS = {"train": "train", "val": "validation", "test": "test"}
+# What a damaged archive or array raises, by the byte that is wrong; encrypted or exotic archives are a RuntimeError.
+UNREADABLE = (KeyError, ValueError, OSError, EOFError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile,
+              zlib.error, struct.error, SyntaxError)  # fmt: skip
 COLOURS = (1, 3, 4)  # a last axis this long is colour, not depth
 
 
@@ -97,7 +102,7 @@ def npz_names(path: Path) -> tuple[str, ...]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return tuple(file.files)
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"not a .npz ({error})", expected="what numpy.savez writes", path=path) from error
 
 
@@ -112,7 +117,7 @@ def npz_shape(path: Path, name: str) -> tuple[int, ...]:
             version = np.lib.format.read_magic(file)
             header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
             shape: tuple[int, ...] = header(file)[0]
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"no array {name} that can be read ({error})", expected="an array", path=path) from error
     if len(shape) < 3 or shape[0] < 1:
         raise DatasetError(f"{name} of shape {shape}", expected="(n, h, w) or more axes, one image at least", path=path)
@@ -138,7 +143,7 @@ def _array(path: str, modified: int, name: str) -> np.ndarray[Any, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             found: np.ndarray[Any, Any] = file[name]
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DatasetError(
             f"no array {name} that can be read ({error})", expected="arrays of numbers", path=path
         ) from error

@@ -114,7 +114,7 @@ def normalization_from_dict(values: Mapping[str, Any]) -> Normalization:
     """
     rest = dict(values)
     kind = rest.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise PlanError(f"normalization kind {kind!r}", expected=f"one of {', '.join(KINDS)}")
     cls = KINDS[kind]
     known = [item.name for item in fields(cls)]

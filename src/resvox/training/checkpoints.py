@@ -58,12 +58,15 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> dict[s
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-        known = content["version"] == VERSION
-    except (RuntimeError, OSError, KeyError, TypeError, EOFError, ValueError) as error:
+        version = content["version"]
+        progress = Progress(**content["progress"]) if version == VERSION else None
+        complete = isinstance(content["plan"], Mapping) and isinstance(content["model"], Mapping)
+    except Exception as error:  # torch.load names none: what a damaged file raises depends on the byte that is wrong
+        reason = error.strerror if isinstance(error, OSError) else "damaged, or another kind of file"
         raise ResvoxError(
-            f"not a readable checkpoint ({error})", fix="start again with --overwrite", path=path
+            f"not a readable checkpoint ({reason})", fix="start again with --overwrite", path=path
         ) from error
-    if not known:
-        raise ResvoxError(f"a checkpoint of version {content['version']}", expected=f"version {VERSION}", path=path)
-    content["progress"] = Progress(**content["progress"])
+    if progress is None or not complete:
+        raise ResvoxError(f"a checkpoint of version {version}", expected=f"version {VERSION}, whole", path=path)
+    content["progress"] = progress
     return dict(content)

@@ -99,9 +99,9 @@ def check_task(name: Any, *, path: str | os.PathLike[str] | None = None) -> str:
     Raises:
         PlanError: there is no such task.
     """
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise PlanError(f"task={name!r}", expected=f"one of {', '.join(TASKS)}", path=path)
-    return str(name)
+    return name
 
 
 def read_for(task: str, dataset: str | os.PathLike[str]) -> Any:

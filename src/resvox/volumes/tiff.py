@@ -102,16 +102,26 @@ def is_stack(path: Path) -> bool:
     """Whether a TIFF holds several slices; False for what cannot be read."""
     try:
         with tifffile.TiffFile(path) as file:
+            _check_chain(file, path)
             return _roles(_main_series(file, path), None, path)[0] is not None
     except Exception:  # reading the file says what is wrong with it
         return False
 
 
 def _check_chain(file: Any, path: Path) -> None:
-    """Refuse a file that ends before its last page: tifffile reads the pages that are left."""
+    """Refuse a file that ends before its last page (tifffile reads the pages that are left), or whose pages go in a
+    circle (tifffile reads them for ever)."""
     layout, stream, stored = file.tiff, file.filehandle, path.stat().st_size
-    offset, seen = file.pages.first.offset, set()
-    while offset and offset not in seen:
+    seen: set[int] = set()
+    offset = file.pages.first.offset
+    while offset:
+        if offset in seen:
+            raise VolumeError(
+                f"damaged: its page {len(seen)} is followed by an earlier one",
+                expected="a whole TIFF",
+                fix="copy or download it again",
+                path=path,
+            )
         seen.add(offset)
         stream.seek(offset)
         count = stream.read(layout.tagnosize)
