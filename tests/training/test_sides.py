@@ -13,7 +13,8 @@ SIDED = [
     ["rim direito"], ["linkernier", "rechternier"], ["nerka lewa", "nerka prawa"], ["njure vänster"], ["lunge højre"],
     ["lunge høyre"], ["vasen munuainen"], ["pravá ledvina"], ["левая почка"], ["правый лёгкое"], ["左肾"], ["右腎"],
     ["오른쪽 신장"], ["الكلية اليسرى يسرى"], ["Lkidney", "Rkidney"], ["LKidney", "RKidney"], ["kidneyL"],
-    ["lung LLL", "lung RUL"], ["LV", "RV", "MYO"], ["rein_G", "rein_D"], ["Niere li", "Niere re"], ["rene_sx"], ["kidney-R"],
+    ["lung LLL", "lung RUL"],
+    ["LV", "RV", "MYO"], ["rein_G", "rein_D"], ["Niere li", "Niere re"], ["rene_sx"], ["kidney-R"],
     ["lh cortex"],
 ]  # fmt: skip
 PLAIN = [
