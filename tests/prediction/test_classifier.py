@@ -191,3 +191,75 @@ def test_a_table_that_is_none(tmp_path):
     (tmp_path / "predictions.csv").write_text("case,predicted\na,b\n")
     with pytest.raises(EvaluationError, match=r"predictions.csv: 1 rows with columns case, predicted; expected case"):
         workflow.evaluate(tmp_path, tmp_path)
+
+
+def test_an_image_that_was_replaced_under_its_name_is_reported(classifier_file, pictures, tmp_path):
+    from PIL import Image
+
+    out = tmp_path / "out"
+    workflow.predict(classifier_file, pictures, out)
+    before = table_of(out)
+    replaced = sorted((pictures / "bar").glob("*.png"))[0]
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(replaced)
+    result = workflow.predict(classifier_file, pictures, out)
+    (failed,) = result.with_status("failed")
+    assert f"a prediction for {replaced.stem} is there already, made from {replaced} before it changed" in failed.reason
+    assert table_of(out) == before
+    assert workflow.predict(classifier_file, pictures, out, overwrite=True).ok
+    assert table_of(out) != before
+
+
+def test_two_images_of_one_name_are_one_row_and_one_error(classifier_file, pictures, tmp_path):
+    picture = sorted(pictures.rglob("*.png"))[2]
+    data = write_npz(tmp_path / "s.npz", counts=(2, 2))
+    with np.load(data) as arrays:
+        count = len(arrays["test_labels"])
+    again = tmp_path / "again" / "s.npz"
+    again.parent.mkdir()
+    again.write_bytes(data.read_bytes())
+    result = workflow.predict(classifier_file, [data, again, picture], tmp_path / "out")
+    assert len(result.with_status("written")) == count + 1
+    assert len(result.with_status("failed")) == count
+    assert "two images called test_0" in result.with_status("failed")[0].reason
+    assert not result.ok
+    assert len(table_of(tmp_path / "out")) == count + 1
+
+
+def test_classes_are_predicted_by_several_processes(classifier_file, pictures, tmp_path):
+    result = workflow.predict(classifier_file, pictures, tmp_path / "out", processes=2, engine="torch")
+    assert statuses(result) == ["written"] * 5
+    expected = workflow.predict(classifier_file, pictures, tmp_path / "alone", engine="torch")
+    assert result.ok
+    assert expected.ok
+    assert table_of(tmp_path / "out") == table_of(tmp_path / "alone")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predict.jsonl").read_text().splitlines()]
+    assert sorted(line["case"] for line in lines) == ["0", "1", "2", "3", "4"]
+
+
+def test_an_engine_that_gives_another_class_is_not_used(classifier_file, pictures, tmp_path, monkeypatch):
+    import resvox.inference.engines.torch_engine as torch_engine
+
+    monkeypatch.setenv("RESVOX_CACHE", "")  # no verdict of an earlier test
+    real = torch_engine.engine_of_network
+
+    def wrong(request):
+        engine = real(request)
+
+        class Wrong:
+            name, device, precision = "torch", "cpu", "float32"
+
+            def __call__(self, windows):
+                return -3 * engine(windows)
+
+        return Wrong()
+
+    monkeypatch.setattr(torch_engine, "engine_of_network", wrong)
+    notes = []
+    result = workflow.predict(
+        classifier_file, pictures, tmp_path / "out", engine="torch", device="cpu", on_note=notes.append
+    )
+    assert result.ok
+    assert any("would give an image another class; not used" in note for note in notes)
+    monkeypatch.setattr(torch_engine, "engine_of_network", real)
+    workflow.predict(classifier_file, pictures, tmp_path / "plain", engine="torch-plain", device="cpu")
+    assert table_of(tmp_path / "out") == table_of(tmp_path / "plain")

@@ -151,3 +151,62 @@ def test_values_are_scored_by_case(tmp_path):
     assert (tmp_path / "s.csv").read_text().startswith("case,value,mae,rmse,psnr_db,ssim\na,value,")
     with pytest.raises(EvaluationError, match=r"true/a\.nii\.gz: values .* not whole numbers; expected a label map"):
         workflow.evaluate(tmp_path / "made", tmp_path / "true")
+
+
+def test_values_are_predicted_by_several_processes_into_one_log(regressor_file, write_scan, tmp_path):
+    scans = [write_scan(tmp_path / f"{name}.nii.gz") for name in "abc"]
+    result = workflow.predict(regressor_file, scans, tmp_path / "out", processes=2, engine="torch", device="cpu")
+    assert [case.status for case in result.cases] == ["written"] * 3
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predict.jsonl").read_text().splitlines()]
+    assert sorted(line["case"] for line in lines) == ["a", "b", "c"]
+    assert {line["engine"] for line in lines} == {"torch"}
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_a_streamed_prediction_is_that_of_the_whole_volume(regressor_file, write_scan, tmp_path, engine):
+    """As version 0.1 computed it: all windows of plain torch blended, then brought to the scan's grid."""
+    from resvox.inference import TorchEngine, sliding_window_inference
+
+    path = tmp_path / "model.safetensors"
+    metadata = {**read_header(regressor_file).metadata}
+    metadata["preprocessing"] = {**metadata["preprocessing"], "spacing_mm": [4.0, 3.0, 3.0]}
+    network = resvox.load_model(regressor_file)
+    resvox.save_model(network, path, metadata=metadata)
+    array = np.random.default_rng(0).integers(-900, 900, (23, 19, 17)).astype(np.int16)
+    scan = read_volume(write_scan(tmp_path / "a.nii.gz", array))
+    regressor = Regressor(path, engine=engine, device="cpu")
+    prepared = regressor.preprocessing.apply(scan)
+    plain = TorchEngine(network, device="cpu", precision="float32")
+    whole = sliding_window_inference(prepared.array, plain, roi_size=(8, 8, 8), overlap=0.25)
+    expected = prepared.restore_scores(whole * np.float32(10) + np.float32(5)).array[0]
+    made = regressor.predict(scan)
+    np.testing.assert_allclose(made.volume.array, expected, rtol=1e-4, atol=1e-3)
+    assert regressor.engine.name == engine
+    tiled = Regressor(path, engine=engine, device="cpu", memory_gb=1e-9).predict(scan)
+    np.testing.assert_allclose(tiled.volume.array, made.volume.array, rtol=1e-5, atol=1e-4)
+
+
+def test_an_engine_whose_values_are_off_is_not_used(regressor_file, write_scan, tmp_path, monkeypatch):
+    import resvox.inference.engines.torch_engine as torch_engine
+
+    monkeypatch.setenv("RESVOX_CACHE", "")  # no verdict of an earlier test
+    real = torch_engine.engine_of_network
+
+    def wrong(request):
+        engine = real(request)
+
+        class Wrong:
+            name, device, precision = "torch", "cpu", "float32"
+
+            def __call__(self, windows):
+                return engine(windows) + np.float32(0.002)
+
+        return Wrong()
+
+    scan = read_volume(write_scan(tmp_path / "a.nii.gz"))
+    expected = Regressor(regressor_file, engine="torch-plain", device="cpu").predict(scan).volume.array
+    monkeypatch.setattr(torch_engine, "engine_of_network", wrong)
+    notes = []
+    regressor = Regressor(regressor_file, engine="torch", device="cpu", notify=notes.append)
+    np.testing.assert_allclose(regressor.predict(scan).volume.array, expected, atol=1e-5)
+    assert "torch in float32 would change values by 0.20 % of their standard deviation; not used" in notes

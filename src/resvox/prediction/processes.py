@@ -11,9 +11,10 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError
-from resvox.prediction.batch import Shared, predict_cases
+from resvox.prediction.batch import predict_cases
 from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
+from resvox.prediction.work import Work
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 RANK = {"written": 0, "failed": 1, "present": 2, "elsewhere": 3}  # of a case's outcomes the first is reported
 
 
-def predict_in_processes(options: PredictOptions, callbacks: Callbacks, shared: Shared) -> PredictResult:
+def predict_in_processes(options: PredictOptions, callbacks: Callbacks, work: Work) -> PredictResult:
     """Predict by this process and ``options.processes - 1`` others, each with its share of the cores and, of several
     GPUs, the next one.
 
@@ -35,13 +36,13 @@ def predict_in_processes(options: PredictOptions, callbacks: Callbacks, shared: 
     for rank in range(1, processes):
         here, there = context.Pipe(duplex=False)
         child: BaseProcess = context.Process(
-            target=_work, args=(_placed(options, rank), shared, cores, there), daemon=True
+            target=_work, args=(_placed(options, rank), work, cores, there), daemon=True
         )
         child.start()
         there.close()
         started.append((child, here))
     try:
-        results = [predict_cases(_placed(options, 0), callbacks, shared)]
+        results = [predict_cases(_placed(options, 0), callbacks, work)]
         results += [_result_of(child, pipe) for child, pipe in started]
     finally:
         for child, _ in started:
@@ -67,10 +68,10 @@ def _placed(options: PredictOptions, rank: int) -> PredictOptions:
     return replace(options, device=f"cuda:{rank % count}")
 
 
-def _work(options: PredictOptions, shared: Shared, cores: int, pipe: Connection) -> None:
+def _work(options: PredictOptions, work: Work, cores: int, pipe: Connection) -> None:
     os.environ["OMP_NUM_THREADS"] = str(cores)  # before torch is imported, in a fresh interpreter
     try:
-        result = predict_cases(options, Callbacks(on_note=lambda text: None), shared)
+        result = predict_cases(options, Callbacks(on_note=lambda text: None), work)
         # An outcome's exception stays here: not every one survives being sent.
         message: Any = replace(result, cases=tuple(replace(case, error=None) for case in result.cases))
     except Exception as error:

@@ -59,18 +59,25 @@ def predict(
     Raises:
         WeightsError: a model that cannot be used. InferenceError: a device or option that cannot be.
     """
-    from resvox.prediction.batch import find_work, predict_cases
+    from resvox.prediction.batch import predict_cases
     from resvox.prediction.processes import predict_in_processes
+    from resvox.prediction.work import find_work
 
+    named = {"model": model, "inputs": inputs, "out": out}
+    typed = PredictOptions(
+        model=model or (), inputs=inputs or (), out=Path(out or ""), mirror=mirror, overlap=overlap, engine=engine,
+        device=device, precision=precision, resample=resample, skip_empty=skip_empty, memory_gb=memory_gb,
+        series=series, processes=processes, probabilities=probabilities, format=format, dicom=dicom, sidecar=sidecar,
+        report=report, overwrite=overwrite, suffix=suffix, split=split,
+    )  # fmt: skip
     if options is None:
-        if model is None or inputs is None or out is None:
+        if None in named.values():
             raise InferenceError("no model, inputs or out", expected="predict(model, inputs, out), or options=")
-        options = PredictOptions(
-            model=model, inputs=inputs, out=Path(out), mirror=mirror, overlap=overlap, engine=engine, device=device,
-            precision=precision, resample=resample, skip_empty=skip_empty, memory_gb=memory_gb, series=series,
-            processes=processes, probabilities=probabilities, format=format, dicom=dicom, sidecar=sidecar,
-            report=report, overwrite=overwrite, suffix=suffix, split=split,
-        )  # fmt: skip
+        options = typed
+    else:
+        beside = [*(name for name, value in named.items() if value is not None), *typed.changed()]
+        if beside:
+            raise InferenceError(f"{', '.join(beside)} beside options", expected="one or the other")
     callbacks = Callbacks(on_start=on_start, on_windows=on_windows, on_case=on_case, on_note=on_note)
     work = find_work(options, callbacks)
     run = predict_in_processes if options.processes > 1 else predict_cases

@@ -73,7 +73,8 @@ class PredictDisplay:
         elif outcome.status == "written":
             line(f"{outcome.path}  {sum(outcome.seconds.values()):.1f} s")
         elif outcome.status == "elsewhere":
-            line(f"{outcome.id}: left to {outcome.reason}", stderr=True)
+            again = "the same command does it, should that one end"
+            line(f"error: {outcome.id}: left to {outcome.reason}; {again}", style="red", stderr=True)
         elif outcome.reason:
             line(f"{outcome.path}: {outcome.reason}", style="yellow", stderr=True)
 
