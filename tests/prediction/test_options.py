@@ -22,6 +22,7 @@ def test_the_function_and_the_command_line_have_the_defaults_of_the_options():
 
     keywords = {name: each.default for name, each in inspect.signature(predict).parameters.items()}
     words = {name: each.default for name, each in inspect.signature(command.predict).parameters.items()}
+    words["format"] = words.pop("label_format")
     for each in fields(PredictOptions):
         if each.name not in OWN:
             assert keywords[each.name] == getattr(DEFAULTS, each.name), each.name

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from resvox.volumes import Volume
 
 LISTS = (".npz", ".csv")  # files that list images
-SAMPLES, SAMPLE_BYTES = 32, 4096  # of a file, for its sample digest
-SCAN_FILES = 16  # of a DICOM folder, whose samples are read
+CHUNK = 1 << 20  # bytes that are read at once for a digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,14 +171,18 @@ def _listed(path: Path, split: str | None) -> Iterator[Case]:
 
 
 def state_of(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Size, time and a digest of samples of each file or DICOM folder, which tell whether it is still the same."""
-    return [_state(Path(each)) for each in files]
+    """Size, time and digest of each file or DICOM folder, which tell whether it is still the same."""
+    states = []
+    for path in files:
+        size, moment = _size_and_time(Path(path))
+        states.append({"bytes": size, "modified": moment, "digest": _digest(Path(path), size, moment)})
+    return states
 
 
 def is_same(files: Sequence[Path], state: Sequence[Any]) -> bool:
     """Whether the files are those of which a state was noted.
 
-    Files of the same size and time are taken for the same; others are compared by their samples.
+    A file of the same size and time is taken for the same; one of the same size alone is read.
     """
     if len(files) != len(state):
         return False
@@ -188,14 +192,9 @@ def is_same(files: Sequence[Path], state: Sequence[Any]) -> bool:
         size, moment = _size_and_time(Path(path))
         if size != known.get("bytes"):
             return False
-        if moment != known.get("modified") and _sample(Path(path)) != known.get("sample"):
+        if moment != known.get("modified") and _digest(Path(path), size, moment) != known.get("digest"):
             return False
     return True
-
-
-def _state(path: Path) -> dict[str, Any]:
-    size, moment = _size_and_time(path)
-    return {"bytes": size, "modified": moment, "sample": _sample(path)}
 
 
 def _size_and_time(path: Path) -> tuple[int, float]:
@@ -211,19 +210,17 @@ def _files(path: Path) -> list[Path]:
     return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
 
 
-def _sample(path: Path) -> str:
-    """A digest of evenly spaced pieces: whole files would be read twice."""
-    digest = hashlib.sha256()
+@lru_cache(maxsize=64)
+def _digest(path: Path, size: int, moment: float) -> str:
+    """A digest of the contents; "" of what cannot be read. The rows of one ``.npz`` share it, hence the cache."""
+    digest = hashlib.blake2b(digest_size=16)
     try:
-        files = _files(path)
-        step = max(len(files) // SCAN_FILES, 1)
-        for each in files[::step]:
-            size = each.stat().st_size
-            digest.update(f"{each.name if path.is_dir() else ''} {size} ".encode())
+        for each in _files(path):
+            if path.is_dir():
+                digest.update(f"{each.relative_to(path)} {each.stat().st_size} ".encode())
             with each.open("rb") as file:
-                for place in range(SAMPLES):
-                    file.seek(place * max(size - SAMPLE_BYTES, 0) // (SAMPLES - 1))
-                    digest.update(file.read(SAMPLE_BYTES))
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
     except OSError:
         return ""
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
