@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class ResvoxError(Exception):
@@ -15,6 +16,8 @@ class ResvoxError(Exception):
         fix: what the reader can do about it.
         path: the file or folder it happened in, put first so that a batch's log reads well.
     """
+
+    exit_code: ClassVar[int] = 1  # of a command that ends with it
 
     def __init__(
         self,
@@ -96,3 +99,9 @@ class InferenceError(ResvoxError):
 
 class EvaluationError(ResvoxError):
     """A prediction and a reference that cannot be compared."""
+
+
+class RunStoppedError(ResvoxError):
+    """A training that a signal has stopped early, with its checkpoint written."""
+
+    exit_code: ClassVar[int] = 75  # EX_TEMPFAIL of sysexits.h: try again later

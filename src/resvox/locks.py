@@ -106,6 +106,17 @@ class Claims:
             return "another process"
         return f"process {found.get('pid', '?')} on {str(found.get('host', '?')).partition('|')[0]}"
 
+    def is_local(self, case: str) -> bool:
+        """Whether the holder is on this machine, where it is known at once whether it runs."""
+        return _read(self._path(case)).get("host") == _host()
+
+    def beat_of(self, case: str) -> float | None:
+        """When the holder last touched its claim, by the folder's clock; None where there is no claim."""
+        try:
+            return self._path(case).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
     def clock(self) -> float:
         """The time by the folder's own clock, which on a network file system is not this machine's."""
         self.folder.mkdir(parents=True, exist_ok=True)

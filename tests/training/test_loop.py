@@ -7,6 +7,7 @@ import io
 import math
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -342,17 +343,18 @@ def test_dice_by_hand():
 def test_an_error_in_a_spawned_process_is_still_one_line():
     told = "\n\n-- Process 1 terminated with the following error:\nTraceback ...\n"
     error = ProcessRaisedException(told + "resvox.errors.DatasetError: a.nii.gz: no label; fix: add it\n", 1, 2)
-    found = _original(error)
+    found = _original(error, RunFolder(Path("run")))
     assert type(found) is DatasetError
     assert str(found) == "a.nii.gz: no label; fix: add it"
     foreign = ProcessRaisedException(told + "ValueError: no", 1, 2)
-    assert _original(foreign) is foreign
+    assert _original(foreign, RunFolder(Path("run"))) is foreign
 
 
 def test_the_bar_shows_loss_dice_and_time_left():
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120)
-    with ProgressDisplay(shown=True, steps=10, first_step=2, console=console) as display:
+    with ProgressDisplay(shown=True, steps=10, console=console) as display:
+        display.start(2)
         display.step({"step": 3, "loss": 1.23456, "dice_mean": 0.5}, left_seconds=3725)
     assert "3/10" in screen.getvalue()
     assert "loss 1.235  Dice 0.500  1:02:05 left" in screen.getvalue()

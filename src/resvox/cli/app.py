@@ -100,7 +100,7 @@ def verb(epilog: str) -> Callable[[Verb], Verb]:
                 if arguments.get("debug"):
                     raise
                 say_error(in_one_line(error))
-                raise typer.Exit(1) from None
+                raise typer.Exit(error.exit_code if isinstance(error, ResvoxError) else 1) from None
 
         # Paragraphs as one line each: Typer keeps the source's line breaks, whatever the terminal's width.
         text = "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))

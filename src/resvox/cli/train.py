@@ -108,6 +108,12 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start again where a run is.", rich_help_panel=RUN)
     ] = DEFAULTS.overwrite,
+    finish: Annotated[
+        bool,
+        typer.Option(
+            "--finish", help="Train no further: write the model of a stopped run's best weights.", rich_help_panel=RUN
+        ),
+    ] = DEFAULTS.finish,
     device: DeviceOption = DEVICE,
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)
@@ -144,6 +150,7 @@ def train(
         plan_only=plan_only,
         resume=resume,
         overwrite=overwrite,
+        finish=finish,
         device=device.value,
         processes=processes,
         precision=precision.value if precision else None,

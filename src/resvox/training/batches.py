@@ -11,6 +11,7 @@ import torch
 
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, generator
+from resvox.training.stopping import ignore_signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,4 +86,5 @@ def batch_loader(
         batch_sampler=StepBatches(plan, first_step=first_step, rank=rank, world_size=world_size),
         num_workers=workers,
         collate_fn=collate,
+        worker_init_fn=ignore_signals,
     )

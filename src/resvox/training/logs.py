@@ -30,6 +30,7 @@ class MetricsFile:
         # What a killed run wrote after its last checkpoint will be written again.
         self.rows = [row for row in read_metrics(path) if row["step"] <= keep_to_step]
         write_atomically(path, self._text([self.columns, *map(self._cells, self.rows)]).encode())
+        self._path = path
         self._file = path.open("a", encoding="utf-8", newline="")
 
     def write(self, row: dict[str, Any]) -> None:
@@ -37,6 +38,14 @@ class MetricsFile:
         self.rows.append(row)
         self._file.write(self._text([self._cells(row)]))
         self._file.flush()
+
+    def amend(self, scores: dict[str, Any]) -> dict[str, Any]:
+        """Add the scores of a validation that came late to the last row; returns the row."""
+        self.rows[-1].update(scores)
+        self._file.close()
+        write_atomically(self._path, self._text([self.columns, *map(self._cells, self.rows)]).encode())
+        self._file = self._path.open("a", encoding="utf-8", newline="")
+        return self.rows[-1]
 
     def close(self) -> None:
         """Close the file."""
@@ -94,7 +103,6 @@ class ProgressDisplay:
         *,
         shown: bool,
         steps: int,
-        first_step: int,
         score: str = "dice_mean",
         title: str = "Dice",
         console: Console | None = None,
@@ -114,7 +122,12 @@ class ProgressDisplay:
                 TextColumn(f"loss {{task.fields[loss]}}  {title} {{task.fields[value]}}  {{task.fields[left]}} left"),
                 console=self.console,
             )
-            self._task = self._bar.add_task("", total=steps, completed=first_step, loss="-", value="-", left="-")
+            self._task = self._bar.add_task("", total=steps, loss="-", value="-", left="-")
+
+    def start(self, first_step: int) -> None:
+        """The step that the run goes on from."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=first_step)
 
     def __enter__(self) -> ProgressDisplay:
         if self._bar is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,25 +13,29 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from resvox import errors
 from resvox.catalog import get_blueprint
-from resvox.errors import PlanError, ResvoxError
+from resvox.errors import PlanError, ResvoxError, RunStoppedError
 from resvox.factory import create_model
 from resvox.training.bfloat16 import check_bfloat16
-from resvox.training.checkpoints import Progress, load_checkpoint
+from resvox.training.checkpoints import Members, Progress, fitting, is_readable, load_checkpoint
 from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
 from resvox.training.plans.base import TrainingPlan
-from resvox.training.processes import choose_precision, make_fabric
+from resvox.training.processes import choose_precision, make_fabric, quiet_libraries
 from resvox.training.randomness import Purpose, seed_number
-from resvox.training.run_folder import RunFolder
+from resvox.training.run_folder import RunFolder, changed_files, naming_a_full_disk, refuse_other_cases
 from resvox.training.schedule import make_optimizer
 from resvox.training.steps import CHANNELS_LAST, run_steps
+from resvox.training.stopping import StopGuard, StopRequestedError
 from resvox.training.task import Cases, Job, State, StepReport
 from resvox.training.tasks import TASKS, task_of
 from resvox.weights import save_model
+
+# what gloo and NCCL say where another process is gone
+LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +57,12 @@ class FitResult:
     @property
     def best_score(self) -> float | None:
         """The best of the scores that are shown: mean Dice, balanced accuracy, or MAE."""
-        return self.best[self.shown]
+        return self.best.get(self.shown)
 
     @property
     def best_dice(self) -> float:
         """Of a segmentation, the best mean Dice."""
-        return float(self.best["dice_mean"] or 0.0)
+        return float(self.best.get("dice_mean") or 0.0)
 
 
 def fit(
@@ -67,6 +72,7 @@ def fit(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    finish: bool = False,
     devices: int | str = 1,
     num_nodes: int = 1,
     accelerator: str = "auto",
@@ -80,8 +86,10 @@ def fit(
 
     Args:
         dataset: as the plan's task reads it: `Dataset`, `ClassificationDataset` or `RegressionDataset`.
-        resume: go on from RUN/checkpoints/last.pt; where there is none yet, begin.
+        resume: go on from RUN/checkpoints/last.pt; where there is none yet, begin, and say so.
         overwrite: begin again in a folder that was used before.
+        finish: train no further: validate the last checkpoint of a stopped run and write the model of the best
+            weights so far. A later ``resume`` goes on from the same checkpoint.
         devices: processes on this machine, or "auto"; under `torchrun` its own number counts. Several are
             spawned: keep the call under ``if __name__ == "__main__":``.
         precision: instead of the plan's: "32-true", "bf16-mixed" or "16-mixed".
@@ -97,13 +105,14 @@ def fit(
         PlanError: a plan that does not fit the data or the folder, a changed plan on resume.
         DatasetError: a case that cannot be used.
         ResvoxError: a loss that is not a number; the message names the step and the cases.
+        RunStoppedError: after SIGTERM or SIGUSR1, once the checkpoint is written.
         KeyboardInterrupt: after Ctrl-C, once the checkpoint is written.
     """
     task = task_of(plan)
     task.check(dataset, plan)
     check_model(plan)
-    run = RunFolder(Path(run_folder))
-    run.check(plan, resume=resume, overwrite=overwrite)
+    run = RunFolder(Path(run_folder).expanduser())
+    run.check(plan, resume=resume, overwrite=overwrite, finish=finish)
     fabric = make_fabric(plan, devices=devices, num_nodes=num_nodes, accelerator=accelerator, precision=precision)
     chosen = choose_precision(precision or plan.precision, is_cuda=fabric.device.type == "cuda")
     check_bfloat16(plan, chosen, is_cuda=fabric.device.type == "cuda")
@@ -112,26 +121,43 @@ def fit(
         dataset=dataset,
         plan=plan,
         run=run,
-        resume=resume,
+        resume=resume or finish,
+        overwrite=overwrite,
+        finish=finish,
         precision=chosen,
         workers=workers,
         shown=progress,
         on_step=on_step,
         colours=dict(colours or {}),
     )
-    # A partial, not arguments: Fabric refuses frozen dataclasses among what it hands to spawned processes.
-    try:
-        told = fabric.launch(partial(_train, job=job))
-    except ProcessRaisedException as error:
-        raise _original(error) from error
-    return FitResult(run_folder=run.path, model_path=run.model, shown=task.shown, title=task.title, **told)
+    with StopGuard(forwards=True) as guard:
+        try:
+            # A partial, not arguments: Fabric refuses frozen dataclasses among what it hands to spawned processes.
+            result = fabric.launch(partial(_train, job=job))
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            stopped: Exception = _original(error, run)
+            if guard.signal_name == "SIGINT" and isinstance(stopped, RunStoppedError):
+                raise KeyboardInterrupt from stopped
+            raise stopped from error
+    return FitResult(run_folder=run.path, model_path=run.model, shown=task.shown, title=task.title, **result)
 
 
-def _original(error: ProcessRaisedException) -> Exception:
-    """The error of ours that ended a spawned process; its traceback ends with name and text."""
-    name, _, text = str(error).strip().splitlines()[-1].partition(": ")
+def _original(error: ProcessRaisedException | ProcessExitedException, run: RunFolder) -> Exception:
+    """The error that ended a spawned process; its traceback ends with name and text."""
+    last = str(error).strip().splitlines()[-1]
+    name, _, text = last.partition(": ")
     kind = getattr(errors, name.removeprefix("resvox.errors."), None)
-    return kind(text) if isinstance(kind, type) and issubclass(kind, ResvoxError) else error
+    if isinstance(kind, type) and issubclass(kind, ResvoxError):
+        return kind(text)
+    if isinstance(error, ProcessExitedException) or any(word in last for word in LOST_PEER):
+        reason = last if isinstance(error, ProcessExitedException) else "its connection was closed"
+        return ResvoxError(
+            f"one of the training processes was ended from outside ({reason})",
+            expected="processes that run to the end; the system kills one when memory is short",
+            fix="the same command with --resume goes on from the last checkpoint",
+            path=run.path,
+        )
+    return error
 
 
 def check_model(plan: TrainingPlan) -> None:
@@ -151,28 +177,40 @@ def check_model(plan: TrainingPlan) -> None:
 
 def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
     """The whole run on one process; what `FitResult` is made of."""
+    quiet_libraries()
+    display = ProgressDisplay(
+        shown=job.shown and fabric.is_global_zero, steps=job.plan.steps, score=job.task.shown, title=job.task.title
+    )
+    with StopGuard() as guard, naming_a_full_disk(job.run.path):
+        try:
+            with job.run.locked(display.say, guard.check) if fabric.is_global_zero else nullcontext():
+                return _locked_train(fabric, job, display, guard)
+        except StopRequestedError:
+            raise _stopped_before_training(job, guard) from None
+        except RunStoppedError as error:
+            if guard.signal_name == "SIGINT" and fabric.world_size == 1:
+                raise KeyboardInterrupt from error
+            raise
+
+
+def _locked_train(fabric: Fabric, job: Job, display: ProgressDisplay, guard: StopGuard) -> dict[str, Any]:
     torch.manual_seed(seed_number(job.plan.seed, Purpose.WEIGHTS))
     if fabric.is_global_zero:
+        # Again, now that nobody else writes: another run may have ended here since.
+        job.run.check(job.plan, resume=job.resume and not job.finish, overwrite=job.overwrite, finish=job.finish)
         job.run.tidy()
         if not job.resume:
             job.run.clear()
         job.plan.save(job.run.plan)
     fabric.barrier()
-    shown = job.shown and fabric.is_global_zero
-    state = _start(fabric, job)
-    display = ProgressDisplay(
-        shown=shown,
-        steps=job.plan.steps,
-        first_step=state.progress.step,
-        score=job.task.shown,
-        title=job.task.title,
-    )
+    state, members = _start(fabric, job, guard, display)
     if state.loaded:
         display.say(state.loaded)
-    cases = _prepare(fabric, job, display)
+    cases = _prepare(job, state, members, display)
+    display.start(state.progress.step)
     history = run_steps(state, job, cases, display)
     if fabric.is_global_zero:
-        _export(state, job)
+        _export(state, job, display)
     fabric.barrier()
     return {
         "best": state.progress.best,
@@ -181,43 +219,84 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
     }
 
 
-def _prepare(fabric: Fabric, job: Job, display: ProgressDisplay) -> Cases:
-    """The cases as the network sees them; every process prepares its share and opens all."""
-    split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
-    display.say(f"cases to train {len(split.train)}, to validate {len(split.validation)}: {split.reason}")
-    for line in job.task.remarks(job):
-        display.say(line)
-    everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
-    share = slice(fabric.global_rank, None, fabric.world_size)
-    job.task.prepare(everyone, job, share=share, progress=display.preparing)
-    fabric.barrier()
-    prepared = dict(zip((case.id for case in everyone), job.task.prepared(everyone, job), strict=True))
-    return Cases(
-        train=[prepared[case.id] for case in split.train],
-        validation=[prepared[case.id] for case in split.validation],
+def _stopped_before_training(job: Job, guard: StopGuard) -> BaseException:
+    if guard.signal_name == "SIGINT":
+        return KeyboardInterrupt()
+    return RunStoppedError(
+        f"stopped by {guard.signal_name} before the first step; what is prepared is kept",
+        fix="run the same command again",
+        path=job.run.path,
     )
 
 
-def _start(fabric: Fabric, job: Job) -> State:
-    """A new network, one that begins from weights, or the one of the last checkpoint."""
+def _prepare(job: Job, state: State, saved: Members, display: ProgressDisplay) -> Cases:
+    """The cases as the network sees them; every process prepares its share and opens all."""
+    split = job.dataset.split(fraction=job.plan.validation_fraction, seed=job.plan.seed)
+    if not job.finish:
+        now = {"train": split.train, "validation": split.validation}
+        refuse_other_cases(saved, {part: {c.id: None for c in cases} for part, cases in now.items()}, job.run.last)
+    display.say(f"cases to train {len(split.train)}, to validate {len(split.validation)}: {split.reason}")
+    for line in job.task.remarks(job):
+        display.say(line)
+
+    def progress(done: int, total: int, case: str) -> None:
+        state.stop.check()
+        display.preparing(done, total, case)
+
+    everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
+    share = slice(state.fabric.global_rank, None, state.fabric.world_size)
+    job.task.prepare(everyone, job, share=share, progress=progress)
+    state.fabric.barrier()
+    prepared = dict(zip((case.id for case in everyone), job.task.prepared(everyone, job), strict=True))
+    cases = Cases(
+        train=[prepared[case.id] for case in split.train],
+        validation=[prepared[case.id] for case in split.validation],
+    )
+    remark = changed_files(saved, cases.members())
+    if remark:
+        display.say(remark)
+    return cases
+
+
+def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay) -> tuple[State, Members]:
+    """A new network, one that begins from weights, or the one of a checkpoint; and the cases of that checkpoint."""
     module = build_model(job.plan)
-    resumes = job.resume and job.run.last.is_file()
-    loaded = "" if resumes else begin_from_weights(module, job.plan)
+    source = job.run.resume_source(finish=job.finish) if job.resume else None
+    loaded = begin_from_weights(module, job.plan) if source is None else ""
     freeze(module, job.plan)
     module.to(memory_format=CHANNELS_LAST[job.plan.spatial_dims])  # type: ignore[call-overload]
     optimizer = make_optimizer(module, job.plan, fabric.device)
     progress = Progress()
-    content: dict[str, Any] | None = None
-    if resumes:
-        content = load_checkpoint(job.run.last)
-        module.load_state_dict(content["model"])
+    content: dict[str, Any] = {}
+    if source is not None:
+        content = load_checkpoint(source)
+        with fitting(source):
+            module.load_state_dict(content["model"])
         progress = content["progress"]
+        _expect_best(job, progress, display)
+    elif job.resume:
+        display.say(f"no checkpoint in {job.run.path}: the training begins anew")
     model, wrapped = fabric.setup(module, optimizer)
-    if content is not None:
+    if content.get("optimizer") is not None:
         # After setup: the moments must land on the device where the parameters now are.
-        wrapped.load_state_dict(content["optimizer"])
-        fabric.strategy.precision.load_state_dict(content["precision"])
-    return State(fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress, loaded=loaded)
+        with fitting(job.run.last):
+            wrapped.load_state_dict(content["optimizer"])
+            fabric.strategy.precision.load_state_dict(content["precision"])
+    state = State(
+        fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress, stop=guard, loaded=loaded
+    )
+    return state, content.get("cases") or {}
+
+
+def _expect_best(job: Job, progress: Progress, display: ProgressDisplay) -> None:
+    """Where the best weights are gone, the next validation chooses new ones: it comes at once."""
+    if progress.best_step and not is_readable(job.run.best):
+        display.say(
+            f"warning: {job.run.best} of step {progress.best_step} is missing or damaged; "
+            "the best of the validations from now on is kept"
+        )
+        progress.forget_best()
+        progress.validation_due = True
 
 
 def build_model(plan: TrainingPlan) -> nn.Module:
@@ -227,11 +306,20 @@ def build_model(plan: TrainingPlan) -> nn.Module:
     return model
 
 
-def _export(state: State, job: Job) -> None:
+def _export(state: State, job: Job, display: ProgressDisplay) -> None:
     """RUN/model.safetensors from the best weights, with all that a prediction needs."""
-    content = load_checkpoint(job.run.best)
-    state.module.load_state_dict(content["model"])
-    best = content["progress"]
-    training = {"dataset": job.dataset.name, "step": best.best_step, "steps": state.progress.step}
+    best = state.progress
+    if best.best_step:
+        content = load_checkpoint(job.run.best)
+        with fitting(job.run.best):
+            state.module.load_state_dict(content["model"])
+        best = content["progress"]
+    else:
+        display.say(f"warning: no validation gave a score; the model holds the weights of step {best.step}")
+    training = {
+        "dataset": job.dataset.name,
+        "step": best.best_step or best.step,
+        "steps": state.progress.step,
+    }
     card = job.task.card(job, training, best.best)
     save_model(state.module, job.run.model, metadata=card.to_dict())

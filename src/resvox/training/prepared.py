@@ -18,7 +18,7 @@ from resvox.errors import ResvoxError
 from resvox.files import creating_folder, sha256_of
 
 FACTS = "facts.json"
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, None)  # NumPy's short writes have no number
 _BLOCK = 1 << 22
 
 
@@ -82,6 +82,15 @@ def checksum_of(path: Path) -> int:
     return value
 
 
+def sources_checksum(paths: Iterable[Path]) -> int:
+    """CRC-32 over the contents of a case's files, whatever their names and dates."""
+    value = 0
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            value = zlib.crc32(checksum_of(file).to_bytes(4, "little"), value)
+    return value
+
+
 @contextmanager
 def naming_the_folder(target: Path) -> Iterator[None]:
     """Turn a full disk, whose error names no file, into one line with folder, reason and fix."""
@@ -91,7 +100,7 @@ def naming_the_folder(target: Path) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise ResvoxError(
-            f"a prepared case could not be written ({error.strerror})",
+            f"a prepared case could not be written ({error.strerror or 'the disk is full'})",
             expected="space for the prepared cases: about 5 bytes per voxel after resampling",
             fix="free space there, or name a folder on a larger disk in RESVOX_PREPARED, then run the same command",
             path=target.parent,

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
+import warnings
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
 from resvox.errors import PlanError
 from resvox.training.plans.base import TrainingPlan
@@ -27,12 +38,20 @@ def make_fabric(
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     is_cuda = accelerator in ("cuda", "gpu")
+    if is_cuda:
+        check_cuda()
     if devices == "auto":
         devices = torch.cuda.device_count() if is_cuda else 1
     elastic = "TORCHELASTIC_RUN_ID" in os.environ  # started by torchrun, which says how many there are
     if elastic:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         num_nodes = int(os.environ["WORLD_SIZE"]) // devices
+    if is_cuda and int(devices) > torch.cuda.device_count():
+        raise PlanError(
+            f"{devices} processes on {torch.cuda.device_count()} GPUs",
+            expected="at most one process per GPU",
+            fix=f"--processes {torch.cuda.device_count()}",
+        )
     total = int(devices) * num_nodes
     if plan.batch_size % total:
         raise PlanError(
@@ -40,15 +59,110 @@ def make_fabric(
             expected="a batch that they share evenly",
             fix=f"set batch_size to {-(-plan.batch_size // total) * total}",
         )
+    environment = _environment(total, elastic=elastic)
     # Spawned processes run the loop alone; running the user's script again in each would read all data anew.
-    strategy = "auto" if total == 1 else ("ddp" if elastic or num_nodes > 1 else "ddp_spawn")
+    strategy = "auto" if total == 1 else ("ddp_spawn" if isinstance(environment, OwnProcesses) else "ddp")
+    quiet_libraries()
     return Fabric(
+        plugins=[environment],
         accelerator=accelerator,
         devices=int(devices),
         num_nodes=num_nodes,
         strategy=strategy,
         precision=choose_precision(precision or plan.precision, is_cuda=is_cuda).value,  # type: ignore[arg-type]
     )
+
+
+class OwnProcesses(LightningEnvironment):
+    """Processes that this one spawns on this machine, whatever a batch system or a script has left in the environment.
+
+    `LightningEnvironment` takes LOCAL_RANK, NODE_RANK, MASTER_ADDR and MASTER_PORT as orders; scripts export them for
+    other programs, and a port in use ended the run.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # a spawned process receives this before Fabric connects it, and says so
+        self.__dict__.update(state)
+        quiet_libraries()
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """No: they are spawned."""
+        return False
+
+    @property
+    def main_address(self) -> str:
+        """This machine."""
+        return "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        """A free port, chosen once and handed to the spawned processes."""
+        if self._main_port == -1:
+            self._main_port = find_free_network_port()
+        return self._main_port
+
+    def local_rank(self) -> int:
+        """The number that the launcher gives each spawned process; 0 for the one that spawns."""
+        return int(os.environ["LOCAL_RANK"]) if multiprocessing.parent_process() is not None else 0
+
+    def node_rank(self) -> int:
+        """There is one machine."""
+        return 0
+
+
+def _environment(total: int, *, elastic: bool) -> ClusterEnvironment:
+    """Who starts the processes: torchrun, srun, or this process.
+
+    Slurm's variables are everywhere in a job. Only those of a step of several tasks mean that srun has started several
+    copies of this program.
+
+    Raises:
+        PlanError: srun has started another number of copies than are to train together.
+    """
+    if elastic:
+        return TorchElasticEnvironment()
+    copies = int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1)
+    if copies == 1:
+        return OwnProcesses()
+    if copies != total:
+        raise PlanError(
+            f"srun has started {copies} copies of a training of {total} processes",
+            expected="one copy, or as many as there are processes",
+            fix=f"srun -n 1 resvox train ..., or --processes {copies}",
+        )
+    return SLURMEnvironment()
+
+
+def check_cuda() -> None:
+    """Check that there is a GPU to train on.
+
+    Raises:
+        PlanError: PyTorch finds none.
+    """
+    if not torch.cuda.is_available():
+        built = "is built without CUDA" if torch.version.cuda is None else "finds no GPU or driver"
+        raise PlanError(
+            f"device='cuda', and PyTorch {torch.__version__} {built}",
+            expected="a GPU with its driver, and PyTorch with CUDA",
+            fix="--device cpu, or look at nvidia-smi and https://pytorch.org/get-started",
+        )
+
+
+def quiet_libraries() -> None:
+    """Keep Fabric's and PyTorch's own lines on processes and precision off the terminal; their errors stay."""
+    for name in (
+        "lightning_fabric",
+        "lightning.fabric",
+        "lightning",
+        "torch.distributed",
+        "torch.nn.parallel",
+        "torch.multiprocessing",
+    ):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning(_fabric|\.fabric)?\b")
+    # DDP's remark on 1x1x1 convolutions in channels-last memory
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
 
 
 def choose_precision(precision: str, *, is_cuda: bool) -> Precision:

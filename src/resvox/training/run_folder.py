@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resvox.errors import PlanError
+from resvox.errors import PlanError, ResvoxError
 from resvox.files import remove_leftovers
+from resvox.locks import Claims
 from resvox.machine import prepared_cases_folder
-from resvox.training.checkpoints import load_checkpoint
+from resvox.training.checkpoints import Members, is_readable, load_checkpoint
 from resvox.training.plans.base import TrainingPlan
+from resvox.training.prepared import FULL
+
+LOCK = "training"  # the name of the run's lock
+NAMED = 5  # cases named in a message, at most
 
 
 @dataclass(frozen=True)
@@ -61,23 +68,91 @@ class RunFolder:
         """Whether a training has left something here; a plan alone does not count."""
         return any(path.exists() for path in (self.last, self.best, self.metrics, self.model))
 
-    def check(self, plan: TrainingPlan, *, resume: bool, overwrite: bool) -> None:
-        """Refuse before anything is written.
+    def check(self, plan: TrainingPlan, *, resume: bool, overwrite: bool, finish: bool = False) -> None:
+        """Check before anything is written that the folder may be used as asked.
 
         Raises:
             PlanError: a used folder without ``resume`` or ``overwrite``, both at once, or a changed plan.
+            ResvoxError: a checkpoint that is missing or damaged.
         """
-        if resume and overwrite:
+        if (resume or finish) and overwrite:
             raise PlanError("both --resume and --overwrite", expected="one of them", path=self.path)
-        if self.is_used and not (resume or overwrite):
+        if self.is_used and not (resume or finish or overwrite):
             raise PlanError(
                 "the folder holds a training run already",
                 expected="a new or empty folder",
                 fix="--resume to go on with it, --overwrite to start again, or another folder",
                 path=self.path,
             )
-        if resume and self.last.is_file():
-            _refuse_changed_plan(plan, load_checkpoint(self.last)["plan"], self.last)
+        if finish and not (self.last.exists() or self.best.exists()):
+            raise PlanError("no checkpoint to make a model of", expected="a run that was stopped", path=self.path)
+        source = self.resume_source(finish=finish) if resume or finish else None
+        if source is not None:
+            _refuse_changed_plan(plan, load_checkpoint(source)["plan"], source)
+
+    def resume_source(self, *, finish: bool = False) -> Path | None:
+        """The checkpoint to go on from: last.pt; None where there is none yet.
+
+        Args:
+            finish: best.pt is enough where last.pt is missing or damaged.
+
+        Raises:
+            ResvoxError: last.pt is damaged, or missing beside the best.pt of the same run.
+        """
+        if not self.last.exists() and not self.best.exists():
+            return None
+        try:
+            load_checkpoint(self.last)
+        except ResvoxError as error:
+            has_best = is_readable(self.best)
+            if finish and has_best:
+                return self.best
+            way_on = "--finish writes the model of the best weights so far; " if has_best else ""
+            raise ResvoxError(
+                error.got,
+                expected=error.expected,
+                fix=f"{way_on}put back a copy of the file and --resume, or start again in another folder",
+                path=self.last,
+            ) from error
+        return self.last
+
+    @contextmanager
+    def locked(self, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[None]:
+        """Keep other processes from training in this folder for as long as the block runs.
+
+        Where the run's lock belongs to a process of another machine, this waits until its heartbeat is seen, or until
+        it has been silent for two minutes: a job that was put back into the queue may find the lock of its first part.
+
+        Args:
+            say: called with a line where this has to wait.
+            check: called while this waits; what it raises ends the wait.
+
+        Raises:
+            PlanError: another process trains here.
+        """
+        with Claims(self.path) as claims:
+            if not claims.take(LOCK):
+                self._wait_for(claims, say, check)
+            try:
+                yield
+            finally:
+                claims.release(LOCK)
+
+    def _wait_for(self, claims: Claims, say: Callable[[str], None], check: Callable[[], None]) -> None:
+        owner, beat = claims.holder(LOCK), claims.beat_of(LOCK)
+        if not claims.is_local(LOCK):
+            say(f"waiting up to {claims.stale_seconds:.0f} s to see whether {owner} still trains in {self.path}")
+        while claims.beat_of(LOCK) == beat and not claims.is_local(LOCK):
+            check()
+            time.sleep(min(1.0, claims.beat_seconds))
+            if claims.take(LOCK):
+                return
+        raise PlanError(
+            f"{claims.holder(LOCK)} is training in this folder",
+            expected="one training per folder",
+            fix="choose another folder with -o, or stop that process with SIGTERM, then --resume",
+            path=self.path,
+        )
 
     def clear(self) -> None:
         """Remove what an earlier run left here; the cache, the plan and files of others stay."""
@@ -91,6 +166,22 @@ class RunFolder:
             remove_leftovers(folder)
 
 
+@contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Turn the error of a full disk into one line with the file, the reason and the way on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ResvoxError(
+            f"the disk is full ({error.strerror or error})",
+            expected="space for checkpoints, logs and prepared cases",
+            fix="free space, then the same command with --resume goes on from the last checkpoint",
+            path=error.filename or path,
+        ) from error
+
+
 def _refuse_changed_plan(plan: TrainingPlan, saved: Mapping[str, Any], path: Path) -> None:
     """A resumed run must follow the plan it began with, or its curve means nothing."""
     changed = plan.changes_since(saved, path=path)
@@ -102,3 +193,47 @@ def _refuse_changed_plan(plan: TrainingPlan, saved: Mapping[str, Any], path: Pat
             fix="resume with the plan.yaml of the run, or start another folder",
             path=path,
         )
+
+
+def refuse_other_cases(saved: Members, now: Members, path: Path) -> None:
+    """A resumed run must see the cases it began with: which case makes which sample follows from their list.
+
+    Raises:
+        PlanError: cases that were added or removed, or that train now and validated before; it names them.
+    """
+    if not saved:  # a checkpoint of an older version
+        return
+    before = {case: part for part, members in saved.items() for case in members}
+    after = {case: part for part, members in now.items() for case in members}
+    changes = {
+        "added": sorted(set(after) - set(before)),
+        "removed": sorted(set(before) - set(after)),
+        "moved between training and validation": sorted(c for c in before if c in after and before[c] != after[c]),
+    }
+    found = [f"{len(cases)} {what} ({_listed(cases)})" for what, cases in changes.items() if cases]
+    if found:
+        raise PlanError(
+            f"the dataset has changed since the checkpoint, cases: {', '.join(found)}",
+            expected="the cases that the run began with",
+            fix="put them back; or write this run's model with --finish and train a new folder with "
+            "--weights RUN/model.safetensors",
+            path=path,
+        )
+
+
+def changed_files(saved: Members, now: Members) -> str:
+    """A remark on cases whose files hold other bytes than when the run began; empty where there are none."""
+    before = {case: checksum for members in saved.values() for case, checksum in members.items()}
+    after = {case: checksum for members in now.values() for case, checksum in members.items()}
+    changed = [
+        case
+        for case, checksum in after.items()
+        if checksum is not None and before.get(case) is not None and before[case] != checksum
+    ]
+    if not changed:
+        return ""
+    return f"warning: the files of {len(changed)} cases have changed since the checkpoint ({_listed(sorted(changed))})"
+
+
+def _listed(cases: list[str]) -> str:
+    return ", ".join(cases[:NAMED]) + (", ..." if len(cases) > NAMED else "")

@@ -10,15 +10,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from resvox.errors import ResvoxError
+from resvox.errors import ResvoxError, RunStoppedError
 from resvox.training.batches import Batch, batch_loader
-from resvox.training.checkpoints import Progress, save_checkpoint
+from resvox.training.checkpoints import Members, Progress, save_checkpoint
 from resvox.training.finetuning import train_mode
 from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.schedule import learning_rate, set_learning_rate
-from resvox.training.stopping import InterruptGuard, agreed
+from resvox.training.stopping import StopRequestedError, agreed
 from resvox.training.task import Cases, Job, State, StepReport
 
 CHANNELS_LAST = {
@@ -27,56 +27,102 @@ CHANNELS_LAST = {
 }  # measured faster on CPUs and tensor cores
 
 
-def run_steps(
-    state: State,
-    job: Job,
-    cases: Cases,
-    display: ProgressDisplay,
-) -> list[dict[str, Any]]:
+def run_steps(state: State, job: Job, cases: Cases, display: ProgressDisplay) -> list[dict[str, Any]]:
+    """Train from the state's step to the end of the plan; the rows of metrics.csv.
+
+    Raises:
+        RunStoppedError: a signal stopped the run; its checkpoint is written.
+    """
     plan: TrainingPlan = job.plan
     fabric, progress = state.fabric, state.progress
     first_step = progress.step
     if first_step:
         display.say(f"resuming after step {first_step}")
-    loader = batch_loader(
-        job.task.samples(cases, job),
-        plan,
-        first_step=first_step,
-        rank=fabric.global_rank,
-        world_size=fabric.world_size,
-        workers=job.workers,
-    )
-    loss_function = job.task.loss(cases, job).to(fabric.device)
-    train_mode(state.model, plan)
-    began = time.monotonic() - progress.seconds
-    limit = None if plan.max_minutes is None else plan.max_minutes * 60
-    with _Logs(job, fabric, first_step) as logs, display, InterruptGuard() as guard:
-        batches: Iterator[Batch] = iter(loader)
+    members = cases.members()
+    with _Logs(job, fabric, first_step) as logs, display:
+        _validate_late(state, job, cases, logs)
+        if job.finish:
+            return logs.rows
+        batches = _batches(state, job, cases)
+        loss_function = job.task.loss(cases, job).to(fabric.device)
+        train_mode(state.model, plan)
+        began = time.monotonic() - progress.seconds
         for step in range(first_step, plan.steps):
-            if limit is not None and progress.seconds > limit and progress.best_step:
+            if _time_is_over(plan, progress) and progress.best_step:
                 break  # resumed after its time was spent
             rate = learning_rate(plan, step)
             batch = next(batches)
             loss = _one_step(state, plan, loss_function, batch, step, rate)
             progress.step, progress.seconds = step + 1, time.monotonic() - began
-            out_of_time = limit is not None and progress.seconds > limit
-            interrupted, out_of_time = agreed(fabric, guard.asked, out_of_time)
+            stopped, out_of_time = agreed(fabric, state.stop.requested, _time_is_over(plan, progress))
             ends = out_of_time or progress.step == plan.steps
+            progress.validation_due = ends or progress.step % plan.validation_interval == 0
             row: dict[str, Any] = {"step": progress.step, "loss": loss, "learning_rate": rate}
-            if ends or (progress.step % plan.validation_interval == 0 and not interrupted):
+            if progress.validation_due and not stopped:
                 row.update(_validate(state, job, cases))
                 progress.seconds = time.monotonic() - began
+                (stopped,) = agreed(fabric, state.stop.requested)
             row["seconds"] = round(progress.seconds, 3)
             logs.write(row)
-            if ends or interrupted or progress.step % plan.checkpoint_interval == 0:
-                _save_last(state, job)
+            finished = ends and not progress.validation_due
+            stopped = stopped and not finished
+            if finished or stopped or progress.step % plan.checkpoint_interval == 0:
+                _save_last(state, job, members)
             display.step(row, left_seconds=_left(progress, plan))
             _report(job, state, row, batch)
-            if interrupted and not ends:
-                _interrupt(job, progress, display)
+            if stopped:
+                fabric.barrier()  # nobody ends, and so ends the others, before the checkpoint is written
+                raise _stopped(state, job, display)
             if ends:
                 break
         return logs.rows
+
+
+def _time_is_over(plan: TrainingPlan, progress: Progress) -> bool:
+    return plan.max_minutes is not None and progress.seconds > plan.max_minutes * 60
+
+
+def _validate_late(state: State, job: Job, cases: Cases, logs: _Logs) -> None:
+    """The validation that a run was stopped before; with `finish`, one of the last checkpoint in any case."""
+    progress = state.progress
+    if progress.step and (progress.validation_due or (job.finish and not logs.last_has_scores)):
+        logs.amend(_validate(state, job, cases))
+        if progress.validation_due:
+            raise _stopped(state, job, None)
+    if job.finish and not progress.step:
+        raise ResvoxError("no step has been trained", fix="--resume", path=job.run.path)
+
+
+def _batches(state: State, job: Job, cases: Cases) -> Iterator[Batch]:
+    """The batches of the steps that are left.
+
+    Raises:
+        ResvoxError: a worker process was killed.
+    """
+    loader = batch_loader(
+        job.task.samples(cases, job),
+        job.plan,
+        first_step=state.progress.step,
+        rank=state.fabric.global_rank,
+        world_size=state.fabric.world_size,
+        workers=job.workers,
+    )
+    try:
+        yield from loader
+    except (RuntimeError, OSError, EOFError) as error:
+        if job.workers == 0 or not _is_of_a_lost_worker(error):
+            raise
+        raise ResvoxError(
+            f"a worker process that cuts patches was ended from outside ({str(error).splitlines()[0]})",
+            expected="workers that run to the end; the system kills them when memory is short",
+            fix="the same command with --resume goes on from the last checkpoint; use fewer --workers",
+            path=job.run.path,
+        ) from error
+
+
+def _is_of_a_lost_worker(error: Exception) -> bool:
+    """PyTorch names a dead worker in a RuntimeError; where it dies while it hands a tensor over, a pipe breaks."""
+    return isinstance(error, (ConnectionError, EOFError)) or "DataLoader worker (pid" in str(error)
 
 
 def _one_step(
@@ -113,9 +159,13 @@ def _refuse_nan(loss: torch.Tensor, step: int, batch: Batch) -> None:
 
 
 def _validate(state: State, job: Job, cases: Cases) -> dict[str, Any]:
-    """The score columns of a row; the best weights so far are kept."""
-    found = job.task.validate(cases, job, state)
+    """The score columns of a row, none where a signal cut the validation short; the best weights so far are kept."""
     progress = state.progress
+    try:
+        found = job.task.validate(cases, job, state)
+    except StopRequestedError:
+        return {}
+    progress.validation_due = False
     if found.score is not None and (found.score, found.tie) > (progress.best_score, progress.best_tie):
         progress.best_score, progress.best_tie, progress.best_step = found.score, found.tie, progress.step
         progress.best = found.columns
@@ -124,7 +174,7 @@ def _validate(state: State, job: Job, cases: Cases) -> dict[str, Any]:
     return found.columns
 
 
-def _save_last(state: State, job: Job) -> None:
+def _save_last(state: State, job: Job, members: Members) -> None:
     if state.fabric.is_global_zero:
         save_checkpoint(
             job.run.last,
@@ -133,6 +183,7 @@ def _save_last(state: State, job: Job) -> None:
             model=state.module.state_dict(),
             optimizer=state.optimizer.state_dict(),
             precision=state.fabric.strategy.precision.state_dict(),
+            cases=members,
         )
 
 
@@ -158,9 +209,15 @@ def _report(job: Job, state: State, row: Mapping[str, Any], batch: Batch) -> Non
         )
 
 
-def _interrupt(job: Job, progress: Progress, display: ProgressDisplay) -> None:
-    display.say(f"stopped after step {progress.step}; go on with --resume ({job.run.last} is written)")
-    raise KeyboardInterrupt
+def _stopped(state: State, job: Job, display: ProgressDisplay | None) -> RunStoppedError:
+    step, name = state.progress.step, state.stop.signal_name or "a signal to another process"
+    if display is not None:
+        display.say(f"stopped after step {step}; go on with --resume ({job.run.last} is written)")
+    return RunStoppedError(
+        f"stopped by {name} after step {step}; the checkpoint is written",
+        fix="the same command with --resume goes on; with --finish it writes the model of the best weights so far",
+        path=job.run.path,
+    )
 
 
 class _Logs:
@@ -169,11 +226,13 @@ class _Logs:
     def __init__(self, job: Job, fabric: Fabric, first_step: int) -> None:
         self.rows: list[dict[str, Any]] = []
         self._files: list[MetricsFile | EventsFile] = []
+        self._metrics: MetricsFile | None = None
         if fabric.is_global_zero:
             columns = job.task.columns(job.dataset)
-            metrics = MetricsFile(job.run.metrics, columns, keep_to_step=first_step)
-            self._files = [metrics, EventsFile(job.run.events, first_step=first_step)]
-            self.rows.extend(metrics.rows)
+            keep_to_step = job.plan.steps if job.finish else first_step
+            self._metrics = MetricsFile(job.run.metrics, columns, keep_to_step=keep_to_step)
+            self._files = [self._metrics, EventsFile(job.run.events, first_step=first_step)]
+            self.rows.extend(self._metrics.rows)
 
     def __enter__(self) -> _Logs:
         return self
@@ -181,6 +240,20 @@ class _Logs:
     def __exit__(self, *error: object) -> None:
         for file in self._files:
             file.close()
+
+    @property
+    def last_has_scores(self) -> bool:
+        """Whether the last row is one of a validation."""
+        named = ("step", "loss", "learning_rate", "seconds")
+        return bool(self.rows) and any(v is not None for n, v in self.rows[-1].items() if n not in named)
+
+    def amend(self, scores: dict[str, Any]) -> None:
+        """Add scores that came late to the last row."""
+        if self._metrics is None or not self.rows or not scores:
+            return
+        self.rows[-1] = self._metrics.amend(scores)
+        for file in self._files[1:]:
+            file.write({"step": self.rows[-1]["step"], **scores})
 
     def write(self, row: dict[str, Any]) -> None:
         self.rows.append(row)

@@ -1,7 +1,9 @@
-"""Stopping between two steps: Ctrl-C, or a budget of time that is spent."""
+"""Stopping between two steps: Ctrl-C, a signal of the batch system, or a budget of time that is spent."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -10,31 +12,75 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+# SIGTERM: docker stop, Kubernetes, scancel, a shutdown. SIGUSR1: Slurm's warning (sbatch --signal=USR1@300).
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has no SIGUSR1
 
-class InterruptGuard:
-    """Turns the first Ctrl-C into a flag, so that a step ends and its checkpoint is written.
 
-    The second one interrupts at once. Only the main thread can listen; elsewhere the guard does nothing.
+class StopRequestedError(Exception):
+    """A stop was requested while something ran that can be interrupted; never leaves the training package."""
+
+
+class StopGuard:
+    """Turns Ctrl-C, SIGTERM and SIGUSR1 into a flag, so that a step ends and its checkpoint is written.
+
+    A second Ctrl-C interrupts at once; further SIGTERM and SIGUSR1 change nothing, because batch systems send several.
+    Only the main thread can receive signals; elsewhere the guard does nothing.
+
+    Args:
+        forwards: whether the signal is sent on to the child processes: for a process that waits for those that train.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: Any = None
+    def __init__(self, *, forwards: bool = False) -> None:
+        self.number: int | None = None
+        self.forwards = forwards
+        self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> InterruptGuard:
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self.number is not None
+
+    @property
+    def signal_name(self) -> str:
+        """The name of the first signal, such as "SIGTERM"; empty where none has arrived."""
+        return "" if self.number is None else signal.Signals(self.number).name
+
+    def check(self) -> None:
+        """Called inside long work that a stop may cut short.
+
+        Raises:
+            StopRequestedError: a signal has arrived.
+        """
+        if self.requested:
+            raise StopRequestedError
+
+    def __enter__(self) -> StopGuard:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.signal(signal.SIGINT, self._before)
+        self.number = self.number or number
+        if self.forwards:
+            for child in multiprocessing.active_children():
+                if child.pid is not None:
+                    # A terminal sends Ctrl-C to all processes itself, and a second one would interrupt them at once.
+                    os.kill(child.pid, signal.SIGTERM if number == signal.SIGINT else number)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+
+
+def ignore_signals(worker: int) -> None:
+    """Start of a loader worker: batch systems signal every process, and the training decides when workers end."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def agreed(fabric: Fabric, *wishes: bool) -> list[bool]:

@@ -17,6 +17,7 @@ from resvox.training.batches import Sample
 from resvox.training.checkpoints import Progress
 from resvox.training.plans.precision import Precision
 from resvox.training.run_folder import RunFolder
+from resvox.training.stopping import StopGuard
 
 LARGEST_OVERLAP = 0.25  # of windows while validating: half the time of 0.5, and it only ranks checkpoints
 
@@ -39,10 +40,15 @@ class ValidationResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Cases:
-    """Prepared cases, of whatever type the task makes of them."""
+    """Prepared cases, of whatever type the task makes of them; all have an ``id`` and a ``source``, see `members`."""
 
     train: list[Any]
     validation: list[Any]
+
+    def members(self) -> dict[str, dict[str, int | None]]:
+        """The checksum of each case's files by part and id, as checkpoints keep them."""
+        parts = {"train": self.train, "validation": self.validation}
+        return {part: {case.id: case.source for case in cases} for part, cases in parts.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,8 @@ class Job:
     plan: Any
     run: RunFolder
     resume: bool
+    overwrite: bool
+    finish: bool
     precision: Precision
     workers: int
     shown: bool
@@ -87,7 +95,17 @@ class State:
     model: nn.Module  # the network as Fabric wraps it: what is trained
     optimizer: Any
     progress: Progress
+    stop: StopGuard
     loaded: str = ""  # which weights it began from, in words
+
+    def check_stop(self) -> None:
+        """Called by a validation between two cases, so that a signal need not wait for all of them.
+
+        Raises:
+            StopRequestedError: a signal has arrived, and no other process would wait for this one.
+        """
+        if self.fabric.world_size == 1:
+            self.stop.check()
 
 
 class Task(ABC):

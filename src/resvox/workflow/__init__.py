@@ -4,7 +4,7 @@ Importing this is cheap: what a verb needs is loaded when it is called.
 """
 
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
-from resvox.training.options import TrainOptions
+from resvox.training.plans.options import TrainOptions
 from resvox.training.plans.precision import Precision as TrainPrecision
 from resvox.workflow.convert import ConvertResult, convert
 from resvox.workflow.convert_labels import ConvertLabelsResult, convert_labels

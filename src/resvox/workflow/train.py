@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
-from resvox.training.options import TrainOptions
 from resvox.training.plans.from_weights import network_fields, with_strides_of
+from resvox.training.plans.options import TrainOptions
 from resvox.training.tasks import DEFAULT_TASK, TASKS, check_task, fields_for, plan_for, read_for
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def train(
     plan_only: bool = DEFAULTS.plan_only,
     resume: bool = DEFAULTS.resume,
     overwrite: bool = DEFAULTS.overwrite,
+    finish: bool = DEFAULTS.finish,
     device: str = DEFAULTS.device,
     processes: int = DEFAULTS.processes,
     precision: str | None = DEFAULTS.precision,
@@ -66,8 +67,8 @@ def train(
             split); for the other tasks see `read_classification` and `read_regression`.
         out: the folder of the run: plan.yaml, metrics.csv, checkpoints, model.safetensors.
         task, model, encoder, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer, frozen_stages,
-            layer_decay, plan, plan_only, resume, overwrite, device, processes, precision, seed, workers, progress:
-            see `TrainOptions`.
+            layer_decay, plan, plan_only, resume, overwrite, finish, device, processes, precision, seed, workers,
+            progress: see `TrainOptions`.
         options: all of these at once, instead of keywords.
         on_plan: called with the dataset and the plan before training.
 
@@ -91,6 +92,7 @@ def train(
         plan_only=plan_only,
         resume=resume,
         overwrite=overwrite,
+        finish=finish,
         device=device,
         processes=processes,
         precision=precision,
@@ -106,6 +108,10 @@ def train(
 def _train(
     dataset: Path, out: Path, options: TrainOptions, on_plan: Callable[[Any, TrainingPlan], object] | None
 ) -> TrainResult:
+    if options.device == "cuda" and not options.plan_only:
+        from resvox.training.processes import check_cuda
+
+        check_cuda()  # before minutes of reading
     written = _written_plan(options, out)
     task = check_task(options.task or (written.task if written is not None else DEFAULT_TASK))
     described = read_for(task, dataset)
@@ -130,6 +136,7 @@ def _train(
         out,
         resume=options.resume,
         overwrite=options.overwrite,
+        finish=options.finish,
         devices=options.processes,
         accelerator=options.device,
         workers=options.workers,
@@ -145,7 +152,7 @@ def _written_plan(options: TrainOptions, out: Path) -> TrainingPlan | None:
     from resvox.training.plans.reading import load_plan
 
     plan = options.plan
-    if plan is None and options.resume and (out / PLAN_FILE).is_file():
+    if plan is None and (options.resume or options.finish) and (out / PLAN_FILE).is_file():
         plan = out / PLAN_FILE
     return plan if plan is None or isinstance(plan, TrainingPlan) else load_plan(Path(plan).expanduser())
 

@@ -17,7 +17,14 @@ from resvox.errors import DatasetError
 from resvox.files import replacing, write_atomically
 from resvox.preprocessing import Preprocessing, prepare_whole
 from resvox.training.classification.plan import ClassificationPlan
-from resvox.training.prepared import array_is_whole, checksum_of, entry_name, naming_the_folder, stamp
+from resvox.training.prepared import (
+    array_is_whole,
+    checksum_of,
+    entry_name,
+    naming_the_folder,
+    sources_checksum,
+    stamp,
+)
 from resvox.volumes import Volume
 
 LAYOUT = 1  # raise it when the files change their meaning
@@ -31,6 +38,7 @@ class PreparedImage:
     path: Path
     row: int | None
     label: int
+    source: int | None = None  # checksum of the case's files; None in files of older versions
 
     @property
     def image(self) -> np.ndarray[Any, Any]:
@@ -56,9 +64,10 @@ def prepare_images(
         check: False where this run has checked or written the files before.
         progress: called with (files done, files in all, name).
     """
+    targets = {case.id: _target(case, plan, folder) for case in cases}
     jobs: dict[Path, list[ImageCase]] = {}
     for case in cases:
-        jobs.setdefault(_target(case, plan, folder), []).append(case)
+        jobs.setdefault(targets[case.id], []).append(case)
     mine = list(jobs.items())[share] if check else []
     for done, (path, members) in enumerate(mine, start=1):
         if not _is_whole(path, plan):
@@ -68,14 +77,16 @@ def prepare_images(
             progress(done, len(mine), members[0].id)
     forget_arrays()
     index = {name: number for number, name in enumerate(dataset.classes)}
+    sources = {} if check else {path: _noted(path).get("source") for path in jobs}
     return [
         PreparedImage(
             id=case.id,
             path=path,
             row=case.member[1] if case.member else None,
             label=_index(case, index, dataset),
+            source=sources.get(path),
         )
-        for path, case in ((_target(case, plan, folder), case) for case in cases)
+        for path, case in ((targets[case.id], case) for case in cases)
     ]
 
 
@@ -86,21 +97,28 @@ def prepare_image(volume: Volume, preprocessing: Preprocessing, plan: Classifica
 
 def _is_whole(path: Path, plan: ClassificationPlan) -> bool:
     """Whether a prepared file is there as it was written: size, shape and, where it has one, checksum."""
-    noted = path.with_suffix(".json")
     try:
-        checksum = json.loads(noted.read_text(encoding="utf-8"))["checksum"] if noted.exists() else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return False
-    if not array_is_whole(path, checksum):
+        noted = _noted(path)
+        if not array_is_whole(path, noted.get("checksum")):
+            return False
+    except (OSError, ValueError, AttributeError):
         return False
     return np.load(path, mmap_mode="r").shape[-1 - plan.spatial_dims :] == (plan.in_channels, *plan.image_size)
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    """What is noted beside a prepared file; nothing beside those of older versions."""
+    noted = path.with_suffix(".json")
+    facts: dict[str, Any] = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {}
+    return facts
 
 
 def _write(path: Path, members: list[ImageCase], dataset: ClassificationDataset, plan: ClassificationPlan) -> None:
     with replacing(path) as temporary:
         _write_array(temporary, members[0], dataset, plan)
         checksum = checksum_of(temporary)
-    write_atomically(path.with_suffix(".json"), json.dumps({"checksum": checksum}).encode())
+    facts = {"checksum": checksum, "source": sources_checksum(members[0].images)}
+    write_atomically(path.with_suffix(".json"), json.dumps(facts).encode())
 
 
 def _write_array(path: Path, first: ImageCase, dataset: ClassificationDataset, plan: ClassificationPlan) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from resvox.training.classification.fingerprint import ClassificationFacts
 from resvox.training.classification.plan import ClassificationPlan
 from resvox.training.plans.fingerprint import Intensities
-from resvox.training.plans.rules import Drawn, choose_device
+from resvox.training.plans.rules import Drawn, check_sizes, choose_device
 
 LONG_SIDE = 64  # voxels: a shorter image is not halved before the first stage, as He et al. did on CIFAR
 SMALLEST_MAP = {True: 2, False: 4}  # voxels along an axis of the deepest feature map, of small and of large images
@@ -35,6 +35,7 @@ def make_plan(
     Raises:
         PlanError: an unknown field, or a change that contradicts the data or another change.
     """
+    check_sizes(changes, facts.spatial_dims)
     device = choose_device(device)
     decided: dict[str, Any] = {
         "model": model,

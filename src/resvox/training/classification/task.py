@@ -95,6 +95,7 @@ def _scored(images: list[PreparedImage], job: Job, state: State) -> ClassScores:
     mine = list(range(len(images)))[fabric.global_rank :: fabric.world_size]
     table = torch.zeros(len(images), plan.num_classes, dtype=torch.float64, device=fabric.device)
     for first in range(0, len(mine), plan.batch_size):
+        state.check_stop()
         places = mine[first : first + plan.batch_size]
         logits = engine(np.stack([images[place].image for place in places]))
         table[places] = torch.from_numpy(probabilities_from_logits(logits.T).T).to(table)

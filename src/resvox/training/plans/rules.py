@@ -25,6 +25,22 @@ STEPS = {"cuda": 20_000, "cpu": 2_000}
 Drawn = tuple[dict[str, Any], dict[str, str]]
 
 
+def check_sizes(changes: Mapping[str, Any], spatial_dims: int) -> None:
+    """Check that given sizes and spacings have one number per axis, before rules compute with them.
+
+    Raises:
+        PlanError: naming the field.
+    """
+    for name in ("patch_size", "image_size", "spacing_mm"):
+        value = changes.get(name)
+        if value is not None and len(value) != spatial_dims:
+            raise PlanError(
+                f"{name}={tuple(value)} for {spatial_dims}D data",
+                expected=f"{spatial_dims} numbers, one per axis",
+                fix="give them as D,H,W" if spatial_dims == 3 else "give them as H,W",
+            )
+
+
 def draw_spacing(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
     orientation = settled.get("orientation", fingerprint.orientation)
     order = axis_order(fingerprint, orientation)

@@ -12,7 +12,7 @@ import numpy as np
 
 from resvox.datasets.labelled import read_pair
 from resvox.datasets.regression import RegressionCase, RegressionDataset
-from resvox.training.prepared import entry_name, prepared_entry, stamp
+from resvox.training.prepared import entry_facts, entry_name, prepared_entry, sources_checksum, stamp
 from resvox.training.regression.plan import RegressionPlan
 
 LAYOUT = 1  # raise it when the files in a folder change their meaning
@@ -24,6 +24,7 @@ class PreparedPair:
 
     id: str
     folder: Path
+    source: int | None = None  # checksum of the case's files; None in entries of older versions
 
     @property
     def image(self) -> np.ndarray[Any, Any]:
@@ -55,8 +56,12 @@ def prepare_pairs(
     for done, case in enumerate(cases, start=1):
         target = folder / entry_name(case.id, *_determined_by(case, plan))
         if check:
-            prepared_entry(target, functools.partial(_write, case, dataset, plan), arrays=("image.npy", "target.npy"))
-        prepared.append(PreparedPair(id=case.id, folder=target))
+            facts = prepared_entry(
+                target, functools.partial(_write, case, dataset, plan), arrays=("image.npy", "target.npy")
+            )
+        else:
+            facts = entry_facts(target)
+        prepared.append(PreparedPair(id=case.id, folder=target, source=facts.get("source")))
         if progress is not None:
             progress(done, len(cases), case.id)
     return prepared
@@ -75,4 +80,4 @@ def _write(case: RegressionCase, dataset: RegressionDataset, plan: RegressionPla
         array = step.forward(array, "image")
     np.save(folder / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
     np.save(folder / "target.npy", np.ascontiguousarray(array, dtype=np.float32))
-    return {"id": case.id}
+    return {"id": case.id, "source": sources_checksum([*case.images, *case.targets])}

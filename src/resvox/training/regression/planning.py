@@ -9,6 +9,7 @@ from resvox.training.plans.fingerprint import Fingerprint
 from resvox.training.plans.rules import (
     PATCH_VOXELS,
     Drawn,
+    check_sizes,
     choose_device,
     draw_batch,
     draw_length,
@@ -44,6 +45,7 @@ def make_plan(
     Raises:
         UnknownModelError, PlanError: no such model or field, or a change that contradicts the data.
     """
+    check_sizes(changes, facts.scans.spatial_dims)
     device = choose_device(device)
     scans = facts.scans
     decided: dict[str, Any] = {

@@ -65,6 +65,7 @@ class Regression(Task):
         plan, fabric, names = job.plan, state.fabric, job.dataset.target_names
         sums = torch.zeros(3, plan.outputs, dtype=torch.float64, device=fabric.device)
         for case in cases.validation[fabric.global_rank :: fabric.world_size]:
+            state.check_stop()
             difference = _predicted(case, job, state) - case.target
             flat = torch.from_numpy(difference.reshape(plan.outputs, -1).astype(np.float64)).to(fabric.device)
             sums += torch.stack([flat.abs().mean(1), flat.square().mean(1).sqrt(), torch.ones_like(flat[:, 0])])

@@ -12,7 +12,7 @@ import numpy as np
 
 from resvox.datasets.labelled import read_labelled
 from resvox.datasets.segmentation import Case, Dataset
-from resvox.training.prepared import entry_facts, entry_name, prepared_entry, stamp
+from resvox.training.prepared import entry_facts, entry_name, prepared_entry, sources_checksum, stamp
 
 if TYPE_CHECKING:
     from resvox.preprocessing import Preprocessing
@@ -32,6 +32,7 @@ class PreparedCase:
     folder: Path
     shape: tuple[int, ...]
     voxels_of: dict[int, tuple[int, int]]
+    source: int | None = None  # checksum of the case's files; None in entries of older versions
 
     @property
     def image(self) -> np.ndarray[Any, Any]:
@@ -72,6 +73,7 @@ def prepare_case(
         folder=target,
         shape=tuple(facts["shape"]),
         voxels_of={int(index): (first, last) for index, (first, last) in facts["voxels_of"].items()},
+        source=facts.get("source"),
     )
 
 
@@ -110,7 +112,9 @@ def _write(case: Case, dataset: Dataset, preprocessing: Preprocessing, folder: P
     np.save(folder / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
     np.save(folder / "label.npy", label)
     np.save(folder / "voxels.npy", voxels)
-    return {"id": case.id, "shape": label.shape, "voxels_of": voxels_of}
+    assert case.label is not None
+    source = sources_checksum([*case.images, case.label])
+    return {"id": case.id, "shape": label.shape, "voxels_of": voxels_of, "source": source}
 
 
 def _coordinates(

@@ -8,6 +8,7 @@ from typing import Any
 from resvox.training.plans.fingerprint import Fingerprint
 from resvox.training.plans.rules import (
     Drawn,
+    check_sizes,
     choose_device,
     draw_batch,
     draw_length,
@@ -36,6 +37,7 @@ def make_plan(
     Raises:
         PlanError: an unknown field, or a change that contradicts the data or another change.
     """
+    check_sizes(changes, fingerprint.spatial_dims)
     device = choose_device(device)
     decided: dict[str, Any] = {
         "model": model,

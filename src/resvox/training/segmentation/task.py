@@ -75,9 +75,10 @@ class Segmentation(Task):
             list(job.dataset.labels),
             fabric=state.fabric,
             precision=job.precision,
+            between=state.check_stop,
         )
         columns = {"dice_mean": result.mean, **{f"dice_{name}": value for name, value in result.dice.items()}}
-        return ValidationResult(score=result.mean, columns=columns)
+        return ValidationResult(score=result.score, columns=columns)
 
     def card(self, job: Job, training: dict[str, Any], best: dict[str, float | None]) -> SegmentationCard:
         """Labels, colours, and the window."""

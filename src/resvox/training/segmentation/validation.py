@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +21,32 @@ from resvox.training.task import LARGEST_OVERLAP
 
 @dataclass(frozen=True, kw_only=True)
 class LabelDice:
-    """Mean Dice over cases of each label; None where neither a reference nor a prediction holds the label."""
+    """Mean Dice over cases of each label; None where neither a reference nor a prediction holds the label.
+
+    ``referenced``: the labels that a reference holds.
+    """
 
     dice: dict[str, float | None]
+    referenced: frozenset[str]
 
     @property
     def mean(self) -> float | None:
         """Mean over the labels that have a value; None where no label has one."""
-        known = [value for value in self.dice.values() if value is not None]
-        return float(np.mean(known)) if known else None
+        return _mean(self.dice.values())
+
+    @property
+    def score(self) -> float | None:
+        """Mean over the labels that a reference holds; None where no reference holds any.
+
+        Of the others a Dice only tells whether something was predicted where nothing is: 0, or no value. That must not
+        choose the weights.
+        """
+        return _mean(value for name, value in self.dice.items() if name in self.referenced)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def validate(
@@ -40,15 +57,18 @@ def validate(
     *,
     fabric: Fabric,
     precision: Precision = Precision.float32,
+    between: Callable[[], None] = lambda: None,
 ) -> LabelDice:
     """Predict every case and compare; the cases are shared among the processes and the answer is everyone's.
 
     Args:
         label_names: names of classes 0, 1, ...; class 0 (background) is not scored.
+        between: called before each case; what it raises ends the validation.
     """
     engine = TorchEngine(module, device=fabric.device, precision=precision.for_inference)
-    sums = torch.zeros(2, len(label_names), dtype=torch.float64, device=fabric.device)
+    sums = torch.zeros(3, len(label_names), dtype=torch.float64, device=fabric.device)
     for case in cases[fabric.global_rank :: fabric.world_size]:
+        between()
         logits = sliding_window_inference(
             np.asarray(case.image),
             engine,
@@ -61,14 +81,17 @@ def validate(
             if not math.isnan(score):
                 sums[0, index] += score
                 sums[1, index] += 1
+        for index in case.voxels_of:
+            sums[2, index] += 1
     gathered = fabric.all_reduce(sums, reduce_op="sum") if fabric.world_size > 1 else sums
     assert isinstance(gathered, torch.Tensor)
-    totals, counts = gathered.tolist()
+    totals, counts, references = gathered.tolist()
     return LabelDice(
         dice={
             name: total / count if count else None
             for name, total, count in list(zip(label_names, totals, counts, strict=True))[1:]
-        }
+        },
+        referenced=frozenset(name for name, count in zip(label_names, references, strict=True) if count),
     )
 
 

@@ -39,6 +39,7 @@ class TrainOptions:
         plan_only: write ``out/plan.yaml`` for editing and stop there.
         resume: continue from the last checkpoint of the run.
         overwrite: start again where a run is.
+        finish: train no further: write the model of the best weights of a stopped run.
         device: "auto", "cpu" or "cuda".
         processes: how many train together (GPUs, or CPU processes).
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
@@ -66,6 +67,7 @@ class TrainOptions:
     plan_only: bool = False
     resume: bool = False
     overwrite: bool = False
+    finish: bool = False
     device: str = "auto"
     processes: int = 1
     precision: str | None = None
