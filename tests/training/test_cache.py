@@ -159,13 +159,20 @@ def test_an_entry_without_checksums_is_used_as_it_is(folder_of, tmp_path, monkey
     assert prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache") == whole
 
 
-def test_a_full_disk_is_one_line_with_folder_and_fix(folder_of, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left"),  # names no file
+        (OSError("6400 requested and 3968 written"), "the disk is full"),  # np.save's own
+    ],
+)
+def test_a_full_disk_is_one_line_with_folder_and_fix(folder_of, tmp_path, monkeypatch, error, words):
     dataset = read_dataset(folder_of(ids=("a",)))
 
     def full(*args, **options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # without a file name, as np.save's
+        raise error
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(ResvoxError, match=r"cache: a prepared case could not be written \(No space left.*fix: free"):
+    with pytest.raises(ResvoxError, match=rf"cache: a prepared case could not be written \({words}.*fix: free"):
         prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

@@ -18,7 +18,6 @@ from resvox.errors import ResvoxError
 from resvox.files import creating_folder, sha256_of
 
 FACTS = "facts.json"
-FULL = (errno.ENOSPC, errno.EDQUOT, None)  # NumPy's short writes have no number
 _BLOCK = 1 << 22
 
 
@@ -91,13 +90,18 @@ def sources_checksum(paths: Iterable[Path]) -> int:
     return value
 
 
+def is_full_disk(error: OSError) -> bool:
+    """Whether a disk or a quota is full; NumPy's error of a short write has no number, only a text."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error)
+
+
 @contextmanager
 def naming_the_folder(target: Path) -> Iterator[None]:
     """Turn a full disk, whose error names no file, into one line with folder, reason and fix."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_full_disk(error):
             raise
         raise ResvoxError(
             f"a prepared case could not be written ({error.strerror or 'the disk is full'})",

@@ -16,7 +16,7 @@ from resvox.locks import Claims
 from resvox.machine import prepared_cases_folder
 from resvox.training.checkpoints import Members, is_readable, load_checkpoint
 from resvox.training.plans.base import TrainingPlan
-from resvox.training.prepared import FULL
+from resvox.training.prepared import is_full_disk
 
 LOCK = "training"  # the name of the run's lock
 NAMED = 5  # cases named in a message, at most
@@ -172,7 +172,7 @@ def naming_a_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_full_disk(error):
             raise
         raise ResvoxError(
             f"the disk is full ({error.strerror or error})",
