@@ -437,7 +437,7 @@ def test_a_ct_that_is_constant_under_the_labels_is_not_clipped_to_nothing(folder
     image_writer(folder / "imagesTr/a_0000.nii.gz", np.full((16, 16, 16), 60, np.int16), (2.0, 1.0, 1.0))
     plan = draw_plan(take_fingerprint(read_dataset(folder)), device="cpu")
     assert [dict(each) for each in plan.normalization] == [{"kind": "zscore"}]
-    assert "all values under the labels are 60" in plan.notes["normalization"]
+    assert "the values under the labels are all 60" in plan.notes["normalization"]
 
 
 SLURM = {"SLURM_JOB_ID": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "4",

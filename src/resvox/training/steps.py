@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def run_steps(state: State, job: Job, cases: Cases, display: ProgressDisplay) ->
     if first_step:
         display.say(f"resuming after step {first_step}")
     members = cases.members()
-    with _Logs(job, fabric, first_step) as logs, display:
+    with _Logs(job, fabric, first_step) as logs, display, _naming_a_lost_worker(job):
         _validate_late(state, job, cases, logs)
         if job.finish:
             return logs.rows
@@ -94,26 +95,30 @@ def _validate_late(state: State, job: Job, cases: Cases, logs: _Logs) -> None:
 
 
 def _batches(state: State, job: Job, cases: Cases) -> Iterator[Batch]:
-    """The batches of the steps that are left.
-
-    Raises:
-        ResvoxError: a worker process was killed.
-    """
-    loader = batch_loader(
-        job.task.samples(cases, job),
-        job.plan,
-        first_step=state.progress.step,
-        rank=state.fabric.global_rank,
-        world_size=state.fabric.world_size,
-        workers=job.workers,
+    """The batches of the steps that are left."""
+    return iter(
+        batch_loader(
+            job.task.samples(cases, job),
+            job.plan,
+            first_step=state.progress.step,
+            rank=state.fabric.global_rank,
+            world_size=state.fabric.world_size,
+            workers=job.workers,
+        )
     )
+
+
+@contextmanager
+def _naming_a_lost_worker(job: Job) -> Iterator[None]:
+    """Turn PyTorch's error of a worker that was killed, which it raises wherever the step is, into one line."""
     try:
-        yield from loader
+        yield
     except (RuntimeError, OSError, EOFError) as error:
         if job.workers == 0 or not _is_of_a_lost_worker(error):
             raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ResvoxError(
-            f"a worker process that cuts patches was ended from outside ({str(error).splitlines()[0]})",
+            f"a worker process that cuts patches was ended from outside ({reason})",
             expected="workers that run to the end; the system kills them when memory is short",
             fix="the same command with --resume goes on from the last checkpoint; use fewer --workers",
             path=job.run.path,
