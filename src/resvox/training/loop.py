@@ -28,7 +28,7 @@ from resvox.training.processes import choose_precision, make_fabric, quiet_libra
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder, changed_files, naming_a_full_disk, refuse_other_cases
 from resvox.training.schedule import make_optimizer
-from resvox.training.steps import CHANNELS_LAST, run_steps
+from resvox.training.steps import CHANNELS_LAST, naming_a_lost_worker, run_steps
 from resvox.training.stopping import StopGuard, StopRequestedError
 from resvox.training.task import Cases, Job, State, StepReport
 from resvox.training.tasks import TASKS, task_of
@@ -181,7 +181,7 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
     display = ProgressDisplay(
         shown=job.shown and fabric.is_global_zero, steps=job.plan.steps, score=job.task.shown, title=job.task.title
     )
-    with StopGuard() as guard, naming_a_full_disk(job.run.path):
+    with StopGuard() as guard, naming_a_full_disk(job.run.path), naming_a_lost_worker(job):
         try:
             with job.run.locked(display.say, guard.check) if fabric.is_global_zero else nullcontext():
                 return _locked_train(fabric, job, display, guard)

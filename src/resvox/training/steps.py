@@ -19,7 +19,7 @@ from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.schedule import learning_rate, set_learning_rate
-from resvox.training.stopping import StopRequestedError, agreed
+from resvox.training.stopping import StopRequestedError, agreed, ignore_ended_children
 from resvox.training.task import Cases, Job, State, StepReport
 
 CHANNELS_LAST = {
@@ -40,7 +40,7 @@ def run_steps(state: State, job: Job, cases: Cases, display: ProgressDisplay) ->
     if first_step:
         display.say(f"resuming after step {first_step}")
     members = cases.members()
-    with _Logs(job, fabric, first_step) as logs, display, _naming_a_lost_worker(job):
+    with _Logs(job, fabric, first_step) as logs, display, naming_a_lost_worker(job):
         _validate_late(state, job, cases, logs)
         if job.finish:
             return logs.rows
@@ -109,13 +109,18 @@ def _batches(state: State, job: Job, cases: Cases) -> Iterator[Batch]:
 
 
 @contextmanager
-def _naming_a_lost_worker(job: Job) -> Iterator[None]:
-    """Turn PyTorch's error of a worker that was killed, which it raises wherever the step is, into one line."""
+def naming_a_lost_worker(job: Job) -> Iterator[None]:
+    """Turn PyTorch's error of a worker that was killed into one line.
+
+    PyTorch raises it from the handler of SIGCHLD, so wherever the main thread is: around the steps, and around all that
+    closes behind them.
+    """
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
         if job.workers == 0 or not _is_of_a_lost_worker(error):
             raise
+        ignore_ended_children()
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ResvoxError(
             f"a worker process that cuts patches was ended from outside ({reason})",

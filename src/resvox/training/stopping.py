@@ -83,6 +83,15 @@ def ignore_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def ignore_ended_children() -> None:
+    """Remove PyTorch's handler of SIGCHLD: it raises once more for a worker whose end is known, even while Python ends.
+
+    A later loader of this process finds a lost worker when it waits for it.
+    """
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def agreed(fabric: Fabric, *wishes: bool) -> list[bool]:
     """Each wish, true everywhere as soon as one process has it: or some would wait for others forever."""
     if fabric.world_size == 1:
