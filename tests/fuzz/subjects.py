@@ -77,7 +77,7 @@ def _nibabel(path: Path) -> Any:
     import nibabel
 
     image = nibabel.load(path)
-    if image.header["vox_offset"] < 352:
+    if image.dataobj.offset < 352:
         raise ValueError("nibabel would take the header for voxels")
     array = np.asarray(image.dataobj)
     while array.ndim > 3 and array.shape[-1] == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -49,6 +50,14 @@ def fingerprint_of(
 
 
 CHEST = ((34, 128, 128), (10.0, 3.05, 3.05))
+
+
+def test_a_ct_without_contrast_under_the_labels_is_not_windowed():
+    scans = fingerprint_of(CHEST)
+    clipped = replace(scans.intensities[0], percentile_00_5=60.0, percentile_99_5=60.0, mean=60.0, std=0.0)
+    plan = draw_plan(replace(scans, intensities=(clipped,)), device="cpu")
+    assert plan.normalization == ({"kind": "zscore"},)
+    assert "the values under the labels are all 60" in plan.to_yaml()
 
 
 def test_isotropic_data_take_the_median_spacing_and_plain_strides():

@@ -317,6 +317,16 @@ def test_checkpoints_hold_no_code_and_are_whole(tiny_plan, tmp_path, monkeypatch
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    "content", [{"version": 2}, {"version": 2, "progress": {"stride": 1}, "plan": {}, "model": {}}, [1], {"version": 1}]
+)
+def test_other_contents_are_not_checkpoints(tmp_path, content):
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(ResvoxError, match=r"last\.pt: (not a readable checkpoint|a checkpoint of version)") as caught:
+        load_checkpoint(tmp_path / "last.pt")
+    assert "weights_only" not in str(caught.value)
+
+
 def test_leftovers_of_a_killed_run_are_removed(tmp_path):
     run = RunFolder(tmp_path)
     run.last.parent.mkdir()

@@ -414,3 +414,16 @@ def test_a_label_map_written_as_png_comes_back(tmp_path: Path) -> None:
     back = read_label_map(write_label_map(labels, tmp_path / "x.png"))
     np.testing.assert_array_equal(back.array, labels.array)
     assert back.grid.matches(labels.grid)
+
+
+def test_a_tiff_whose_pages_go_in_a_circle_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, np.zeros((3, 8, 9), np.uint8), photometric="minisblack")
+    with tifffile.TiffFile(path) as file:
+        first, last = file.pages[0].offset, file.pages[-1].offset
+    data = bytearray(path.read_bytes())
+    tags = struct.unpack_from("<H", data, last)[0]
+    struct.pack_into("<I", data, last + 2 + 12 * tags, first)  # the last page is followed by the first
+    path.write_bytes(data)
+    with pytest.raises(VolumeError, match=r"scan\.tif: damaged: its page 3 is followed by an earlier one"):
+        read_volume(path)

@@ -10,6 +10,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from resvox.training.plans import sides
+
 if TYPE_CHECKING:
     from resvox.datasets import (
         Case,
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 # TensorBoard, which MONAI imports too, loads all of TensorFlow (seconds, and lines on the terminal) wherever that
 # is installed, only to write files. A module of this name is its own switch for doing without.
 sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
+
+# The rules for mirroring can be imported from their former place too.
+sys.modules.setdefault("resvox.training.drawing", sides)
 
 _HOMES = {
     "Case": "resvox.datasets",
