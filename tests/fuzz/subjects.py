@@ -218,8 +218,11 @@ def _reader(name: str) -> Callable[[Path], Any]:
 
 
 def _model_file(folder: Path) -> list[Path]:
+    import torch
+
     import resvox
 
+    torch.manual_seed(0)
     model = resvox.create_model("resnet10", widths=(1, 1, 1, 1), stem_width=1, num_classes=2)
     return [resvox.save_model(model, folder / "model.safetensors", metadata={"labels": {"background": 0, "liver": 1}})]
 

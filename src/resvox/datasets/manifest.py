@@ -84,7 +84,7 @@ def read_manifest(
     if not table:
         raise DatasetError("an empty file", expected=_expected(files, words), path=path)
     columns = [_plain(cell) for cell in table[0][1]]
-    found = _columns(columns, files, words, path)
+    found = _columns(columns, files, words, table[0][1], path)
     rows = [
         _row(line, dict(zip(columns, cells, strict=False)), found, words, optional, path)
         for line, cells in _full_rows(table[1:], columns, separator, path)
@@ -134,7 +134,9 @@ def _expected(files: Sequence[str], words: Sequence[str]) -> str:
     return f"{first} (or {first}_0, {first}_1, ...), {', '.join(rest)} and optionally split, id and group"
 
 
-def _columns(columns: list[str], files: Sequence[str], words: Sequence[str], path: Path) -> dict[str, list[str]]:
+def _columns(
+    columns: list[str], files: Sequence[str], words: Sequence[str], written: list[str], path: Path
+) -> dict[str, list[str]]:
     """The columns of each kind of file, in the order of their numbers."""
     twice = [name for name, count in Counter(columns).items() if count > 1 and name]
     found: dict[str, list[str]] = {}
@@ -142,7 +144,7 @@ def _columns(columns: list[str], files: Sequence[str], words: Sequence[str], pat
         numbered = [column for column in columns if re.fullmatch(rf"{name}_\d{{1,4}}", column)]
         found[name] = [name] if name in columns else sorted(numbered, key=lambda column: int(column.rsplit("_")[-1]))
     if not all(found.values()) or not set(words) <= set(columns):
-        raise DatasetError(f"columns {', '.join(columns) or '(none)'}", expected=_expected(files, words), path=path)
+        raise DatasetError(f"columns {', '.join(written)[:200]}", expected=_expected(files, words), path=path)
     used = {column for names in found.values() for column in names} | set(words) | set(OPTIONAL)
     for name in twice:
         if name in used:
