@@ -33,7 +33,7 @@ GOAL = 1.2
 
 
 def bare_work(blueprint: Blueprint) -> Callable[[], list[torch.Tensor]]:
-    """What cannot be left out: an empty tensor each, and one write of its initial values."""
+    """The unavoidable work: allocate every tensor and write its initial values once."""
     drawn = [
         leaf for _, leaf in blueprint.network.leaves() if isinstance(leaf, lf.Conv | lf.TransposedConv | lf.Linear)
     ]
@@ -72,14 +72,14 @@ def monai_work(name: str, options: dict[str, object]) -> Callable[[], object] | 
 
 
 def timed(works: dict[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
-    """Processor seconds of each work, turn by turn; a first turn is thrown away."""
+    """Processor seconds of each work in interleaved runs; the first run is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(runs + 1):
         for name, work in works.items():
             start = time.process_time()
             made = work()
             taken = time.process_time() - start
-            del made  # its memory goes back outside the measured time
+            del made  # memory is released outside the measured time
             if turn:
                 seconds[name].append(taken)
     return seconds
@@ -111,7 +111,7 @@ def measure(name: str, options: dict[str, object], runs: int) -> str:
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """The processor's name according to the system."""
     path = pathlib.Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in path.read_text().splitlines() if line.startswith("model name")]
     return names[0] if names else platform.processor()
@@ -127,8 +127,8 @@ def report(rows: list[str], runs: int) -> str:
             "",
             "`create_model` in PyTorch against allocating and initialising the same tensors;",
             f"goal for a 3D resnet50: at most {GOAL} times.",
-            f"Processor seconds on one thread, the least of {runs} interleaved turns in one process (`python",
-            "benchmarks/build_time.py`); ratios of the least, in brackets the median ratio over the turns, which",
+            f"Processor seconds on one thread, the minimum of {runs} interleaved runs in one process (`python",
+            "benchmarks/build_time.py`); ratios of the minima, in brackets the median ratio over the runs, which",
             "other work on the machine raises.",
             "",
             f"{datetime.date.today().isoformat()}; resvox {resvox.__version__}, torch {torch.__version__}, "

@@ -1,6 +1,6 @@
-"""Writes docs/exports.md: which network scripts, exports and converts, tried one by one on thin models.
+"""Writes docs/exports.md: which networks can be scripted, exported and converted, tested on thin models.
 
-The checks are those of tests/laws: a program or file must answer as the model does at sizes it was never shown.
+The checks are those of tests/laws: a program or file must give the outputs of the model at sizes not used for export.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from laws.networks import ROWS, thin  # noqa: E402
 from laws.test_exports import OTHERS, check_export, check_onnx  # noqa: E402
 
 PAGE = ROOT / "docs" / "exports.md"
-INTRO = """# Export, row by row
+INTRO = """# Export of each network
 
-Each row of the catalog (thin, in evaluation, with random statistics) as TorchScript, as a program of
-`torch.export` with open spatial sizes and as an ONNX file with open spatial sizes run by onnxruntime. "yes" means
-that the answers agree with the model's at sizes that the export never saw, odd ones among them: TorchScript and
+Each row of the catalog (thin, in eval mode, with random statistics) as TorchScript, as a program of
+`torch.export` and an ONNX file, both for any spatial size, the latter run by onnxruntime. "yes" means
+that the outputs agree with the model's at sizes not used for the export, odd ones among them: TorchScript and
 `torch.export` to a relative 1e-5, ONNX to 1e-4 of the largest value.
 
 Written by `python benchmarks/export_table.py` on {date} with torch {torch}, onnx {onnx}, onnxruntime {onnxruntime},
@@ -38,7 +38,7 @@ Python {python}.
 
 
 def check_script(model: torch.nn.Module, dims: int) -> None:
-    """The scripted model, saved and loaded, answers as the model."""
+    """The scripted model, saved and loaded, gives the outputs of the model."""
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(model), buffer)
     buffer.seek(0)
@@ -50,7 +50,7 @@ def check_script(model: torch.nn.Module, dims: int) -> None:
 
 
 def verdict(check: Callable[[Any, int], None], model: torch.nn.Module, dims: int) -> str:
-    """``yes``, or the first line of what went wrong: a table that hides a failure would be worthless."""
+    """``yes``, or the first line of the error, so that the table hides no failure."""
     try:
         check(model, dims)
     except Exception as error:

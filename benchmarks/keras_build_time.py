@@ -1,8 +1,8 @@
 """How long Keras models take to build, beside medicai's, in one run; writes benchmarks/keras_build_time.md.
 
-medicai has the import name of our drop-in, so it lives in an environment of its own, whose Python is named by
-``MEDICAI_PYTHON``; without it there is nothing to compare, and nothing is written. The same program runs in both,
-in turns, each time in a fresh process; the least of its times counts.
+medicai has the import name of the drop-in package, so it is installed in a separate environment, whose Python is
+``MEDICAI_PYTHON``; without it nothing is compared or written. The same program runs in both,
+alternately, each time in a new process; the minimum of its times counts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ print(json.dumps({"seconds": seconds, "home": m.__file__, "keras": keras.__versi
 
 
 def run(python: str, paths: list[str], backend: str) -> dict[str, object]:
-    """What the program says in one environment."""
+    """The results of the program in one environment."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run([python, "-c", PROGRAM], env=environment, capture_output=True, text=True, cwd=HOME)
     if done.returncode:
@@ -59,14 +59,14 @@ def run(python: str, paths: list[str], backend: str) -> dict[str, object]:
 
 
 def least(rounds: list[dict[str, object]], name: str, turn: int) -> float:
-    """The least time of a model over all rounds: its first construction in a process (0), or its second (1)."""
+    """The minimum time of a model over all rounds: its first construction in a process (0), or its second (1)."""
     return min(each["seconds"][name][turn] for each in rounds)  # type: ignore[index]
 
 
 def table(theirs_python: str, backend: str) -> list[str]:
     """The rows of one backend."""
     ours, theirs = [], []
-    for _ in range(ROUNDS):  # in turns, so that a busy minute of the machine falls on both
+    for _ in range(ROUNDS):  # alternately, so that other work on the machine affects both
         ours.append(run(sys.executable, [str(ROOT / "drop-in" / "src"), str(ROOT / "src")], backend))
         theirs.append(run(theirs_python, [], backend))
     if str(ROOT) in str(theirs[0]["home"]):
@@ -92,9 +92,9 @@ def main() -> None:
     head = (
         f"# Building Keras models, beside medicai 0.0.4\n\nWritten by `benchmarks/keras_build_time.py` on "
         f"{date.today()}: Python {platform.python_version()}, Keras {version('keras')}, {os.cpu_count()} cores. "
-        "Seconds of a model's first construction in a process, when a backend compiles what it has not met, and of "
-        f"its\nsecond; each the least of {ROUNDS} processes, both libraries in turns, on a shared machine. Ours draws "
-        "He's normal\nvalues, medicai Glorot's uniform ones, which are cheaper to draw.\n\n"
+        "Seconds of a model's first construction in a process, when a backend compiles, and of "
+        f"its\nsecond; each the minimum of {ROUNDS} processes, both libraries alternately, on a shared machine. "
+        "resvox draws He's normal\nvalues, medicai Glorot's uniform ones, which are cheaper to draw.\n\n"
         "| backend | model | resvox, first | medicai | ratio | resvox, second | medicai | ratio |\n"
         "|---|---|---:|---:|---:|---:|---:|---:|\n"
     )

@@ -1,8 +1,8 @@
 """The drop-in against medicai's own code: the same weights, the same input; writes benchmarks/medicai_parity.md.
 
-medicai has the import name of our drop-in, so it lives in an environment of its own, whose Python is named by
-``MEDICAI_PYTHON``. There a model of theirs gets random weights and answers; here ours gets the same tensors under
-our names. Outputs and, of classifiers, P1 to P5 are compared.
+medicai has the import name of the drop-in package, so it is installed in a separate environment, whose Python is
+``MEDICAI_PYTHON``. There a medicai model with random weights is evaluated; here the resvox model gets the same tensors
+under its own names. Outputs and, of classifiers, P1 to P5 are compared.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _ATTRIBUTES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-# their layer -> ours, for post-activation nets, nets with a deep stem, and pre-activation nets
+# medicai's layer -> resvox's, for post-activation nets, nets with a deep stem, and pre-activation nets
 _STEM = [(r"conv1_conv", "conv1"), (r"conv1_bn", "bn1")]
 _DEEP_STEM = [
     (r"conv1_conv", "conv1.0"),
@@ -101,7 +101,7 @@ _DECODER = [
 
 
 def table_of(blueprint: Any) -> list[tuple[str, str]]:
-    """The lines of the map that fit a network of ours."""
+    """The lines of the map that match a resvox network."""
     from resvox.blueprint import Sequence
     from resvox.blueprint import networks as net
 
@@ -119,7 +119,7 @@ def table_of(blueprint: Any) -> list[tuple[str, str]]:
 
 
 def ours_of(path: str, lines: list[tuple[str, str]]) -> str:
-    """Our name of one of their tensors."""
+    """The resvox name of a medicai tensor."""
     layer, _, attribute = path.rpartition("/")
     for pattern, form in lines:
         match = re.fullmatch(pattern, layer)
@@ -145,7 +145,7 @@ def _filled(form: str, groups: tuple[str, ...]) -> str:
 
 
 def compare(theirs_python: str, case: str, folder: str) -> tuple[int, float]:
-    """Parameters of ours, and the largest difference of any answer over that answer's largest value."""
+    """Parameters of the resvox model, and the largest difference of any output over that output's largest value."""
     import keras
     import numpy as np
 
@@ -165,7 +165,7 @@ def compare(theirs_python: str, case: str, folder: str) -> tuple[int, float]:
     model, kept = getattr(m, kind)(**arguments), np.load(answers)
     lines, wanted = table_of(model.blueprint), model.blueprint.tensors()
     theirs = {ours_of(n[7:], lines): to_torch_axes(kept[n]) for n in kept.files if n.startswith("weight:")}
-    # a U-Net of theirs keeps the norm of the classifier's path, which nothing reads
+    # medicai's U-Net keeps the norm before the classifier, which is not used
     fill(model, {name: value for name, value in theirs.items() if name in wanted or "encoder.norm." not in name})
     maps = [] if "encoder_name" in arguments else list(model.pyramid_outputs.values())
     found = keras.Model(model.inputs, [model.output, *maps])([kept["x"]], training=False)

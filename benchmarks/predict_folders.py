@@ -5,9 +5,9 @@
     python benchmarks/predict_folders.py /tmp/old --small      # a few of each, to see that it runs; prints only
 
 A segmenter on a folder of small volumes, a regressor on a folder of volumes, a classifier on a folder of pictures. Each
-run is a process of its own with ``PYTHONPATH`` at one of the two checkouts; the two take turns, and change places every
-turn, so that other work on the machine falls on both. A run that is not timed comes first and fills each side's own
-cache of compiled networks. The networks are not trained: what is compared is the time, and that both answer alike.
+run is a process of its own with ``PYTHONPATH`` at one of the two checkouts; they alternate, in changing order,
+so that other work on the machine affects both. The first run is not timed; it fills the cache of compiled networks of
+each side. The networks are not trained: times are compared, and outputs are checked to agree.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Case:
 
 
 def save(path: pathlib.Path, name: str, metadata: dict[str, object], **options: Any) -> None:
-    """A new network with all that a prediction needs."""
+    """A new network with everything that a prediction needs."""
     import torch
 
     import resvox
@@ -176,7 +176,7 @@ def in_process(checkout: pathlib.Path, folder: pathlib.Path, side: str, device: 
 
 
 def agreement(folder: pathlib.Path, name: str) -> str:
-    """How alike the answers of the two sides are, in words."""
+    """The agreement of the outputs of the two sides, as text."""
     if name == "classification":
         tables = [list(csv.DictReader((folder / f"out-{side}/predictions.csv").open())) for side in SIDES]
         pairs = list(zip(*tables, strict=True))
@@ -196,7 +196,9 @@ def agreement(folder: pathlib.Path, name: str) -> str:
     return f"values differ by at most {largest:.1e} in a range of {reach:.1f}"
 
 
-def report(rows: list[dict[str, Any]], told: dict[str, str], chosen: dict[str, Case], checkouts: dict[str, str]) -> str:
+def report(
+    rows: list[dict[str, Any]], agreements: dict[str, str], chosen: dict[str, Case], checkouts: dict[str, str]
+) -> str:
     """The Markdown page."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", *extra_packages()))
     lines = [
@@ -204,25 +206,26 @@ def report(rows: list[dict[str, Any]], told: dict[str, str], chosen: dict[str, C
         "",
         f"Written by `python benchmarks/predict_folders.py` on {datetime.date.today()}: old is {checkouts['old']}, "
         f"new is {checkouts['new']}; {versions}, Python {platform.python_version()}, {os.cpu_count()} cores, load "
-        f"average at the end {os.getloadavg()[0]:.1f}. Old and new take turns in processes of their own; networks are "
+        f"average at the end {os.getloadavg()[0]:.1f}. Old and new alternate in separate processes; networks are "
         "compiled before. Seconds of the whole call of `predict`, by the clock and of the processor.",
         "",
-        "| folder | side | engine | median s | least s | CPU s | peak GB | old / side (median) | old / side (least) |",
+        "| folder | side | engine | median s | minimum s | CPU s | peak GB | old / side (median) "
+        "| old / side (minimum) |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, case in chosen.items():
         size = "x".join(map(str, reversed(case.shape)))
         own = {side: [row for row in rows if (row["case"], row["side"]) == (name, side)] for side in SIDES}
         middle = {side: statistics.median(row["seconds"] for row in own[side]) for side in SIDES}
-        least = {side: min(row["seconds"] for row in own[side]) for side in SIDES}
+        minimum = {side: min(row["seconds"] for row in own[side]) for side in SIDES}
         for side in SIDES:
             cpu, peak = (min(row[key] for row in own[side]) for key in ("cpu", "peak_gb"))
             lines.append(
                 f"| {case.title}, {case.count} of {size} | {side} | {own[side][-1]['engine']} | {middle[side]:.1f} "
-                f"| {least[side]:.1f} | {cpu:.1f} | {peak:.2f} | {middle['old'] / middle[side]:.2f} "
-                f"| {least['old'] / least[side]:.2f} |"
+                f"| {minimum[side]:.1f} | {cpu:.1f} | {peak:.2f} | {middle['old'] / middle[side]:.2f} "
+                f"| {minimum['old'] / minimum[side]:.2f} |"
             )
-    return "\n".join([*lines, "", *(f"* {chosen[name].title}: {text}." for name, text in told.items()), ""])
+    return "\n".join([*lines, "", *(f"* {chosen[name].title}: {text}." for name, text in agreements.items()), ""])
 
 
 def extra_packages() -> list[str]:
@@ -263,7 +266,7 @@ def main() -> None:
     checkouts = {"old": options.old, "new": HERE.parents[1]}
     chosen = {name: case for name, case in cases(options.small).items() if name in options.cases}
     rows: list[dict[str, Any]] = []
-    told: dict[str, str] = {}
+    agreements: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as work:
         for name, case in chosen.items():
             folder = pathlib.Path(work).resolve() / name
@@ -275,8 +278,8 @@ def main() -> None:
                     if turn >= 0:  # the one before only fills the caches
                         rows.append(row)
                         print(json.dumps(row), flush=True)
-            told[name] = agreement(folder, name)
-    text = report(rows, told, chosen, {side: commit_of(path) for side, path in checkouts.items()})
+            agreements[name] = agreement(folder, name)
+    text = report(rows, agreements, chosen, {side: commit_of(path) for side, path in checkouts.items()})
     print(text)
     if not options.small:
         HERE.with_suffix(".md").write_text(text)

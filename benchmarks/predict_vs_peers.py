@@ -1,4 +1,4 @@
-"""From a CT to its label map: MONAI's own path and ours, the same network and weights, in one run.
+"""From a CT to its label map: MONAI's pipeline and resvox's, with the same network and weights, in one run.
 
     python benchmarks/predict_vs_peers.py            # 512x512x300, minutes
     python benchmarks/predict_vs_peers.py --small    # a fourth of it along each axis
@@ -6,8 +6,8 @@
     python benchmarks/predict_vs_peers.py --old DIR --paths resvox-old resvox    # an older checkout against this one
 
 prints Markdown, and writes it with --out FILE. The scan is the chest CT that slicerio ships, resampled to the size
-asked for; the network is a U-Net on resnet18 trained on it for two minutes (lungs and bones), so that label maps can be
-compared. Each path runs in a process of its own, turn by turn; peak memory is the process's.
+needed; the network is a U-Net on resnet18 trained on it for two minutes (lungs and bones), so that label maps can be
+compared. Each path runs in a process of its own, alternately; peak memory is the process's.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from prediction.contenders import CHILDREN
 PATHS = ("monai", "monai-amp", "resvox-plain", "resvox-float32", "resvox-bfloat16", "resvox")
 OLD_PATHS = ("resvox-old-plain", "resvox-old-float32", "resvox-old")  # only with --old
 HERE = pathlib.Path(__file__).resolve()
-SAID = {
+TITLES = {
     "monai": "MONAI, float32",
     "monai-amp": "MONAI, bfloat16 autocast",
     "resvox-plain": "resvox, plain torch, float32",
     "resvox-float32": "resvox, engine auto, float32",
-    "resvox-bfloat16": "resvox, bfloat16 asked for, no guard",
+    "resvox-bfloat16": "resvox, bfloat16, no guard",
     "resvox": "resvox, engine auto",
     "resvox-old-plain": "resvox before, plain torch, float32",
     "resvox-old-float32": "resvox before, engine auto, float32",
@@ -107,7 +107,7 @@ def label_map(options: argparse.Namespace, path: str) -> np.ndarray:
 
 
 def agreement(options: argparse.Namespace, path: str, reference: np.ndarray) -> tuple[float, float]:
-    """Share of equal voxels, and the least Dice of the foreground labels that either holds."""
+    """Fraction of equal voxels, and the minimum Dice of the foreground labels that either holds."""
     own = label_map(options, path)
     dice = []
     for value in np.union1d(np.unique(own), np.unique(reference)):
@@ -123,7 +123,7 @@ def report(options: argparse.Namespace, rows: list[dict]) -> str:  # type: ignor
     reference = label_map(options, "resvox-plain") if "resvox-plain" in best else None
     lines = [
         "| path | engine | read, preprocess | network | restore, write | total s | MONAI / this | CPU s | MONAI / this "
-        "| peak GB (above imports) | labels = plain float32 (least Dice) |",
+        "| peak GB (above imports) | labels = plain float32 (minimum Dice) |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for path, row in best.items():
@@ -137,7 +137,7 @@ def report(options: argparse.Namespace, rows: list[dict]) -> str:  # type: ignor
             same = f"{100 * share:.3f} % ({dice:.4f})"
         memory = f"{row['peak_gb']:.2f} ({row['peak_gb'] - row['own_gb']:.2f})"
         lines.append(
-            f"| {SAID[path]} | {row.get('engine', 'torch')} | {first:.1f} | {seconds.get('network', 0):.1f} "
+            f"| {TITLES[path]} | {row.get('engine', 'torch')} | {first:.1f} | {seconds.get('network', 0):.1f} "
             f"| {last:.1f} | {row['total']:.1f} | **{ratio}** | {row['cpu']:.0f} | {ratio_cpu} | {memory} | {same} |"
         )
     size = "x".join(map(str, label_map(options, options.paths[-1]).shape[::-1]))
@@ -148,9 +148,9 @@ def report(options: argparse.Namespace, rows: list[dict]) -> str:  # type: ignor
         "",
         f"{datetime.date.today()}; {versions}, Python {platform.python_version()}; {processor()}, "
         f"{os.cpu_count()} cores; load average at the end {os.getloadavg()[0]:.1f}; "
-        f"least total of {options.repeats} turns.",
+        f"minimum total of {options.repeats} runs.",
         "CPU s: seconds of the process over all cores, which other work on the machine changes less than the clock's.",
-        "Stages of our path overlap where there are several scans, so they may add up to more than the total.",
+        "Stages of resvox overlap where there are several scans, so they may add up to more than the total.",
         "",
     ]
     return "\n".join([*head, *lines, "", *old_and_new(best)])
@@ -160,7 +160,7 @@ def old_and_new(best: dict[str, dict]) -> list[str]:  # type: ignore[type-arg]
     """A line for each pair of an older checkout's path and the same one of this."""
     pairs = [(path, path.replace("-old", "")) for path in OLD_PATHS]
     return [
-        f"* {SAID[new]}: before / now {best[old]['total'] / best[new]['total']:.2f} by the clock, "
+        f"* {TITLES[new]}: before / now {best[old]['total'] / best[new]['total']:.2f} by the clock, "
         f"{best[old]['cpu'] / best[new]['cpu']:.2f} in CPU seconds.\n"
         for old, new in pairs
         if old in best and new in best

@@ -3,9 +3,9 @@
     python benchmarks/training_step.py
 
 writes training_step.md beside this file: forward, Dice + cross-entropy, backward and AdamW on a batch of 2 patches of
-64 cubed, in turns within one process, so that what else the machine does falls on all alike. MONAI's is shown as its
-tutorials run it (float32, default layout, AdamW by default), with the layout and precision that ours has, and with the
-optimizer's option that `resvox train` sets too. Only the time is looked at:
+64 cubed, interleaved in one process, so that other work on the machine affects all alike. MONAI's is shown as its
+tutorials run it (float32, default layout, AdamW by default), with the layout and precision of resvox, and with the
+optimizer option that `resvox train` sets. Only times are compared:
 on processors with AVX512_BF16 and no AMX a bfloat16 gradient of both networks' deepest maps (2 voxels deep) may not be
 a number (docs/training.md).
 """
@@ -57,7 +57,7 @@ def step_of(model: torch.nn.Module, *, fast: bool, fused: bool = False) -> Calla
 
 
 def contenders() -> dict[str, Callable[[], float]]:
-    """What is compared, by name."""
+    """The training steps that are compared, by name."""
 
     def ours() -> torch.nn.Module:
         return resvox.create_model("unet", encoder_name="resnet18", spatial_dims=3, in_channels=1, num_classes=CLASSES)
@@ -85,7 +85,7 @@ def main() -> None:
         for name, step in steps.items():
             begin = time.perf_counter()
             step()
-            if turn:  # the first allocates and chooses kernels
+            if turn:  # the first run allocates and selects kernels
                 seconds[name].append(time.perf_counter() - begin)
     base = next(iter(steps))
     lines = [
@@ -94,10 +94,10 @@ def main() -> None:
         f"Written by `python benchmarks/training_step.py --turns {turns}` on {datetime.date.today().isoformat()}: "
         f"a batch of {BATCH} patches of {SIZE} cubed, {CLASSES} classes, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, MONAI {monai.__version__}, Python {platform.python_version()}, load average "
-        f"{os.getloadavg()[0]:.1f}. Turn and turn about in one process; seconds by the clock, and how "
-        "many times as long as ours.",
+        f"{os.getloadavg()[0]:.1f}. Interleaved runs in one process; wall-clock seconds, and their "
+        "ratio to resvox.",
         "",
-        "| | median | least | of ours (median) | of ours (least) |",
+        "| | median | minimum | ratio to resvox (median) | ratio to resvox (minimum) |",
         "|---|---:|---:|---:|---:|",
     ]
     middle = {name: statistics.median(values) for name, values in seconds.items()}

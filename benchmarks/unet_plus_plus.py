@@ -3,7 +3,7 @@
     python benchmarks/unet_plus_plus.py
 
 writes unet_plus_plus.md beside this file. ``finest_first`` is the recipe of the Keras library medicai (its
-own model and ours have the same layers and the same number of weights); ``deepest_first`` is the order of the paper.
+model has the same layers and number of weights as this one); ``deepest_first`` is the order of the paper.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ def main() -> None:
             for order, model in models.items():
                 begin = time.perf_counter()
                 model(image)
-                if turn:  # the first allocates and chooses kernels
+                if turn:  # the first run allocates and selects kernels
                     seconds[order].append(time.perf_counter() - begin)
     middle = {order: statistics.median(values) for order, values in seconds.items()}
     lines = [
-        "# UNet++: what the order of its filters costs",
+        "# UNet++: cost of the order of its filters",
         "",
         f"Written by `python benchmarks/unet_plus_plus.py` on {datetime.date.today().isoformat()}: input {SHAPE}, "
         f"float32, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"load average {os.getloadavg()[0]:.1f}; {TURNS} turns, seconds by the clock.",
+        f"load average {os.getloadavg()[0]:.1f}; {TURNS} runs, wall-clock seconds.",
         "",
-        "| decoder_filter_order | parameters | GFLOP | median | least | of finest_first (median) |",
+        "| decoder_filter_order | parameters | GFLOP | median | minimum | of finest_first (median) |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for order, model in models.items():

@@ -28,7 +28,7 @@ SKIPPED = ("tools/prose.py", "tests/tools/test_prose.py", "tests/old_files/", "d
 GAP = r"""(?:["']?\s+(?:\#:?\s+)?(?:[frb]{0,2}["'])?)"""
 COUNTED = (
     "one|two|three|four|five|values?|seconds|bytes|megabytes|MB|GB|GiB|MiB|ms|entries|entry|lines?|rows?|numbers?|"
-    "files?|folders?|process|processes|masks?|once|pixels|weights?|sides?|names?|pairs?|colours?|dicts?|scores?|steps?|"
+    "files?|folders?|process|processes|masks?|once|pixels|weights?|sides?|pairs?|colours?|dicts?|scores?|steps?|"
     "bits|strings?|tensors?|keys?|rules?|tables?|words?|sums?|windows"
 )
 UNIT = (
@@ -64,7 +64,7 @@ HABITS = {
     "one a channel": Habit(
         pattern=rf"\b(?:{COUNTED}) (?:for )?an? (?:{UNIT})\b(?! of)(?!-)", instead="one per channel"
     ),
-    "is none": Habit(pattern=r"\b(?:is|are|was|were|be) none\b(?! of)", instead="is not one; is rejected"),
+    "is none": Habit(pattern=r"(?<![Tt]here) (?:is|are|was|were|be) none\b(?! of)", instead="is not one; is rejected"),
     "of no": Habit(
         pattern=r"\bof no (?:network|class|label|task|case|model|peer)\b", instead="not part of any network"
     ),

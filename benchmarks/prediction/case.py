@@ -1,4 +1,4 @@
-"""The scan, the network and where they lie: the chest CT that slicerio ships, and a U-Net trained on it."""
+"""The scan, the network and their files: the chest CT that comes with slicerio, and a U-Net trained on it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def metadata(options: argparse.Namespace) -> dict[str, object]:
 
 
 def train(path: pathlib.Path, steps: int) -> None:
-    """Lungs and bones on the grid of the network; patches half of which hold a bone in their middle."""
+    """Lungs and bones on the grid of the network; half of the patches are centred on a bone."""
     import slicerio
     import torch
 

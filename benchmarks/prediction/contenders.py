@@ -18,7 +18,7 @@ def memory_gb() -> float:
 
 
 def cpu_seconds() -> float:
-    """Of this process, all threads: what other work on the machine changes least."""
+    """Processor seconds of all threads of this process, which depend little on other work on the machine."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
@@ -28,7 +28,7 @@ def peak_gb() -> float:
 
 
 class Watch:
-    """Seconds a stage."""
+    """Seconds per stage."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -97,7 +97,7 @@ def run_monai(options: argparse.Namespace) -> dict[str, object]:
 
 
 def run_resvox(options: argparse.Namespace) -> dict[str, object]:
-    """`resvox.workflow.predict`, a model loaded and an engine chosen included in the total."""
+    """`resvox.workflow.predict`; the total includes loading the model and choosing the engine."""
     import torch  # noqa: F401 - the interpreter's own memory holds it, as it does in MONAI's process
 
     import resvox  # noqa: F401
