@@ -1,10 +1,10 @@
-"""HOW Keras spells a blueprint: functional models, channels last, on its torch, JAX and TensorFlow backends.
+"""Blueprints as functional Keras models, channels last, on the torch, JAX and TensorFlow backends.
 
-Importing this takes Keras's torch backend when nobody has chosen one (``KERAS_BACKEND``, an edited ``keras.json``,
-or Keras imported before).
+Importing this selects Keras's torch backend if no backend has been chosen (by ``KERAS_BACKEND``, an edited
+``keras.json``, or an earlier import of Keras).
 """
 
-# ruff: noqa: E402 (the backend is settled before anything imports Keras)
+# ruff: noqa: E402 (the backend is selected before Keras is imported)
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def build(
     """The functional model of a blueprint, initialised.
 
     Args:
-        blueprint: of :func:`resvox.get_blueprint`.
-        name: of the model; the blueprint's by default.
-        dtype: a policy or its name, such as ``"mixed_bfloat16"``; the one in force by default. Outputs of heads
+        blueprint: from :func:`resvox.get_blueprint`.
+        name: name of the model; by default that of the blueprint.
+        dtype: a policy or its name, such as ``"mixed_bfloat16"``; by default the current one. Outputs of heads
             are float32 under any 16-bit policy.
-        input_shape: ``(*spatial, channels)``; open sizes by default.
+        input_shape: ``(*spatial, channels)``; by default any size.
         input_tensor: a ``keras.Input`` to build on.
         include_rescaling: divide the image by 255 first.
-        pooling: of features with a pooling: ``"avg"`` (the default) or ``"max"``.
+        pooling: for pooled features: ``"avg"`` (the default) or ``"max"``.
 
     Raises:
         BlueprintError: arguments that contradict the blueprint.

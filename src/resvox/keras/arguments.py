@@ -1,4 +1,4 @@
-"""What a Keras user may say when asking for a model, brought to a blueprint."""
+"""From the arguments of Keras models to blueprints."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ BACKBONE_DEFAULTS: dict[str, Any] = {
     "se_rounding": "multiple_of_8",
     "se_activation": "relu",
 }
-# what every model takes beside its blueprint; named so that a misspelt one is told from them too
+# arguments of all models besides the blueprint, listed so that misspelt ones get suggestions
 MODEL_ARGUMENTS = ("input_shape", "input_tensor", "include_rescaling", "name", "dtype")
 
 
 def check_pooling(pooling: str | None) -> None:
-    """Raises BlueprintError for a pooling that is neither None, 'avg' nor 'max'."""
+    """Raise BlueprintError for a pooling that is neither None, 'avg' nor 'max'."""
     if pooling not in POOLINGS:
         raise BlueprintError(f"pooling={pooling!r}", expected="None, 'avg' or 'max'")
 
 
 def need_input_shape(owner: str, input_shape: Sequence[int | None] | None, input_tensor: Any) -> Sequence[int | None]:
-    """The shape given, or that of the tensor given.
+    """The given shape, or that of the given tensor.
 
     Raises:
-        BlueprintError: neither is there.
+        BlueprintError: neither is given.
     """
     if input_shape is not None:
         return tuple(plain(input_shape))
@@ -126,13 +126,13 @@ def _strides(num_strides: tuple[int, ...], dims: int) -> tuple[tuple[int, ...], 
     if num_strides[0] != 1:
         raise BlueprintError(
             f"num_strides={num_strides!r}",
-            expected="1 first: before the first stage the pooling strides",
+            expected="1 first: the stride before the first stage is that of the pooling",
         )
     return tuple(per_axis("num_strides", stride, dims) for stride in (2, 2, *num_strides[1:]))
 
 
 def _stem(chosen: Mapping[str, Any], dims: int) -> dict[str, Any]:
-    """One convolution, or three of which the first two have half the channels."""
+    """Check the stem: one convolution, or three of which the first two have half the channels."""
     filters, kernels = tuple(chosen["conv_filters"]), tuple(chosen["conv_kernel_sizes"])
     names = f"conv_filters={filters!r} and conv_kernel_sizes={kernels!r}"
     deep = len(filters) == 3 and filters[0] == filters[1] == filters[2] // 2 and len(set(kernels)) == 1
@@ -147,7 +147,7 @@ def _stem(chosen: Mapping[str, Any], dims: int) -> dict[str, Any]:
 
 
 def _with_gate_activation(node: Any, activation: Activation) -> Any:
-    """The same tree whose gates have that activation inside."""
+    """The tree with another activation within its gates."""
     if isinstance(node, SqueezeExcitation):
         return replace(node, act=activation)
     if isinstance(node, NodeSequence):

@@ -1,4 +1,4 @@
-"""Which backend Keras computes with, settled before Keras is imported."""
+"""Selection of the Keras backend before Keras is imported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 DEFAULT = "torch"
-# What Keras writes to keras.json by itself the first time it is imported: nobody's choice.
+# What Keras itself writes to keras.json at its first import: not a choice of the user.
 _UNTOUCHED = {
     "floatx": "float32",
     "epsilon": 1e-07,
@@ -18,9 +18,9 @@ _UNTOUCHED = {
 
 
 def choose_backend() -> None:
-    """Take Keras's torch backend when nobody has chosen one.
+    """Select the torch backend of Keras if the user has not chosen a backend.
 
-    A choice is: Keras imported already, ``KERAS_BACKEND`` set, or a ``keras.json`` that somebody has edited.
+    A choice is: Keras has been imported, ``KERAS_BACKEND`` is set, or ``keras.json`` was edited.
     """
     if "keras" not in sys.modules and not os.environ.get("KERAS_BACKEND") and not _file_chooses():
         os.environ["KERAS_BACKEND"] = DEFAULT
@@ -30,6 +30,6 @@ def _file_chooses() -> bool:
     folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     try:
         found = json.loads((Path(folder) / "keras.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # absent or broken: Keras falls back to its defaults as well
+    except (OSError, ValueError):  # missing or damaged: Keras uses its defaults too
         return False
     return isinstance(found, dict) and "backend" in found and found != _UNTOUCHED

@@ -11,32 +11,33 @@ from resvox.catalog import get_blueprint
 from resvox.errors import BlueprintError
 from resvox.keras.arguments import need_input_shape
 from resvox.keras.blocks import stage
-from resvox.keras.layers import Place, Tensor, cut_to, layer, through
+from resvox.keras.layers import LayerScope, Tensor, cut_to, layer, through
 from resvox.keras.model import BlueprintModel, expect
 from resvox.keras.operations import registered
 
 
-def dense(node: net.DenseResNet, place: Place, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """One prediction a voxel, (batch, \\*size, num_classes); such a network has no pyramid."""
-    y = through(node, ("conv1", "bn1", "act1"), place, x)
+def dense(node: net.DenseResNet, scope: LayerScope, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """One prediction per voxel, (batch, \\*size, num_classes); such a network has no pyramid."""
+    y = through(node, ("conv1", "bn1", "act1"), scope, x)
     for name, blocks in node.layers.children():
-        y = stage(blocks, place.at(f"layers.{name}"), y)  # type: ignore[arg-type]
-    # a strided convolution makes ceil(n / 2) of n, so doubled it is n or one more
-    y = cut_to(place.at("up"), layer(node.up, place.at("up"), y), x)
-    return through(node, ("head", "activation"), place.full_precision, y), []
+        y = stage(blocks, scope.at(f"layers.{name}"), y)  # type: ignore[arg-type]
+    # a strided convolution turns n into ceil(n / 2), which doubled is n or n + 1
+    y = cut_to(scope.at("up"), layer(node.up, scope.at("up"), y), x)
+    return through(node, ("head", "activation"), scope.full_precision, y), []
 
 
 @registered
-class ResNet18_3D(BlueprintModel):  # noqa: N801 - the name under which its users know it
-    """ResNet-18 for one prediction a voxel: the output has the input's size, whatever that is, from 1 voxel up.
+class ResNet18_3D(BlueprintModel):  # noqa: N801 - the name in the package that it replaces
+    """ResNet-18 for one prediction per voxel: the output has the size of the input, which may be any from 1 voxel.
 
     Args:
-        blueprint: of ``get_blueprint("resnet18_3d", ...)``; or none, and the arguments below.
+        blueprint: from ``get_blueprint("resnet18_3d", ...)``; or None, with the arguments below.
         input_shape: ``(*spatial, channels)``; a size may be ``None``.
         input_tensor: a ``keras.Input`` to build on.
         include_rescaling: divide the image by 255 first.
-        name, dtype: of the model; the dtype policy in force by default.
-        **options: ``out_channels=6`` (or ``num_classes``), ``depths`` and ``widths`` (one number a stage),
+        name: name of the model.
+        dtype: dtype policy of the model; by default the current one.
+        **options: ``out_channels=6`` (or ``num_classes``), ``depths`` and ``widths`` (one number per stage),
             ``stride``, ``norm``, ``activation``, ``output_activation``, ``shortcut``, ``zero_init_residual``.
 
     Input (batch, \\*size, channels); output (batch, \\*size, out_channels) in float32, not activated.

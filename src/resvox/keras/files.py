@@ -1,4 +1,4 @@
-"""Keras's own file formats, written whole or not at all."""
+"""Atomic writing of Keras's file formats."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ ENDINGS = (".keras", ".weights.h5")
 
 
 def write_whole(model: Any, path: Path) -> Path:
-    """``.keras`` (the model) or ``.weights.h5`` (its weights), as Keras writes them; parent folders are made."""
+    """Write ``.keras`` (the model) or ``.weights.h5`` (its weights); parent folders are created."""
     with replacing_all(path) as folder:
-        written = folder / path.name  # Keras chooses the format by the ending
+        written = folder / path.name  # the ending selects the format in Keras
         if path.suffix == ".keras":
             model.save(written)
         else:

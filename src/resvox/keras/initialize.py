@@ -1,7 +1,7 @@
-"""Initial values as the blueprint says. The twin of ``torch/initialize.py``.
+"""Initial values of a blueprint. The twin of ``torch/initialize.py``.
 
-They are drawn by numpy: the same ``keras.utils.set_random_seed`` gives the same network on every backend, and JAX
-need not compile a generator for every shape (a minute for a ResNet-18 where this takes a second).
+They are drawn by NumPy: the same ``keras.utils.set_random_seed`` gives the same network on every backend, and JAX
+need not compile a generator for every shape (a minute for a ResNet-18 instead of a second).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _POINTS = 2**16
 
 
 class _Drawn(keras.initializers.Initializer):
-    """Values drawn by numpy from a seed of their own. Abstract: its heirs say which distribution."""
+    """Values drawn by NumPy from a seed of their own. Abstract: subclasses define the distribution."""
 
     def __init__(self, scale: float, seed: int | None = None) -> None:
         self.scale = scale
@@ -37,7 +37,7 @@ class _Drawn(keras.initializers.Initializer):
 
 @registered
 class Normal(_Drawn):
-    """Around 0 with the standard deviation ``scale``, no farther than 4.3 of it."""
+    """Normal values with mean 0 and standard deviation ``scale``, within 4.3 standard deviations."""
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         drawn = np.random.default_rng(self.seed).integers(_POINTS, size=tuple(shape), dtype=np.uint16)
@@ -46,14 +46,14 @@ class Normal(_Drawn):
 
 @cache
 def _quantiles() -> npt.NDArray[np.float32]:
-    """Equally likely points of a standard normal: drawing one is four times quicker than drawing a normal value."""
+    """Equally likely quantiles of a standard normal: drawing one is four times faster than drawing a normal value."""
     inverse = NormalDist().inv_cdf
     return np.array([inverse((point + 0.5) / _POINTS) for point in range(_POINTS)], np.float32)
 
 
 @registered
 class Uniform(_Drawn):
-    """Between -``scale`` and ``scale``."""
+    """Uniform values between -``scale`` and ``scale``."""
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         values = np.random.default_rng(self.seed).random(tuple(shape), dtype=np.float32)
@@ -64,7 +64,7 @@ Weighted = lf.Conv | lf.TransposedConv | lf.Linear
 
 
 def kernel_initializer(leaf: Weighted) -> keras.initializers.Initializer:
-    """Of a kernel: He et al. (arXiv:1502.01852) before a norm, uniform over the fan-in elsewhere, or zeros."""
+    """Initializer of a kernel: He et al. (arXiv:1502.01852) before a norm, else uniform by fan-in, or zeros."""
     if isinstance(leaf, lf.Conv) and leaf.init == "zeros":
         return keras.initializers.Zeros()
     if isinstance(leaf, lf.Conv) and leaf.init == "he_fan_out":
@@ -73,7 +73,7 @@ def kernel_initializer(leaf: Weighted) -> keras.initializers.Initializer:
 
 
 def bias_initializer(leaf: Weighted) -> keras.initializers.Initializer:
-    """Of a bias: uniform as its kernel, or zeros."""
+    """Initializer of a bias: uniform like its kernel, or zeros."""
     if isinstance(leaf, lf.Conv) and leaf.init != "uniform_fan_in":
         return keras.initializers.Zeros()
     return Uniform(1.0 / math.sqrt(_fan_in(leaf)))
@@ -83,6 +83,6 @@ def _fan_in(leaf: Weighted) -> int:
     if isinstance(leaf, lf.Linear):
         return leaf.in_features
     if isinstance(leaf, lf.TransposedConv):
-        # PyTorch counts the fan-in of a transposed kernel on its second axis; its twin does as well.
+        # PyTorch takes the fan-in of a transposed kernel from its second axis; kept for equal initial values.
         return leaf.out_channels * math.prod(leaf.kernel)
     return leaf.in_channels // leaf.groups * math.prod(leaf.kernel)

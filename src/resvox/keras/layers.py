@@ -1,4 +1,4 @@
-"""Leaves, spelled in Keras, channels last. Nothing here decides a number. The twin of ``torch/layers.py``."""
+"""Leaves of a blueprint as Keras layers, channels last. The twin of ``torch/layers.py``."""
 
 from __future__ import annotations
 
@@ -28,68 +28,68 @@ Tensor = Any  # a keras.KerasTensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where in the blueprint a layer stands, and the dtype policy it is made with."""
+class LayerScope:
+    """The path of a layer in the blueprint, and its dtype policy."""
 
     dtype: keras.DTypePolicy
     path: str = ""
 
-    def at(self, name: str) -> Place:
-        """A child's place."""
+    def at(self, name: str) -> LayerScope:
+        """The scope of a child."""
         return replace(self, path=join(self.path, name))
 
     @property
-    def full_precision(self) -> Place:
-        """The same place, computing in float32 where the policy computes in 16 bits: heads end there."""
+    def full_precision(self) -> LayerScope:
+        """The same scope in float32 where the policy computes in 16 bits; used for the outputs of heads."""
         short = self.dtype.compute_dtype in ("float16", "bfloat16")
         return replace(self, dtype=keras.DTypePolicy("float32")) if short else self
 
     @property
     def name(self) -> str:
-        """The name of the Keras layer: its path, with ``_`` because Keras refuses or breaks on the others."""
+        """The name of the Keras layer: its path with ``_`` for characters that Keras does not support."""
         return self.path.replace(".", "_")
 
     @property
     def base(self) -> dict[str, Any]:
-        """What every layer is told."""
+        """Arguments of every layer."""
         return {"name": self.name, "dtype": self.dtype}
 
     @property
     def spatial(self) -> dict[str, Any]:
-        """What every layer over space is told: channels are last, whatever the user's Keras prefers."""
+        """Arguments of every spatial layer: channels last, whatever the configuration of Keras."""
         return {**self.base, "data_format": "channels_last"}
 
 
-def layer(node: Node | None, place: Place, x: Tensor) -> Tensor:
-    """A leaf or a sequence of leaves applied to ``x``; an absent one passes it on."""
+def layer(node: Node | None, scope: LayerScope, x: Tensor) -> Tensor:
+    """Apply a leaf or a sequence of leaves to ``x``; None returns ``x``."""
     if node is None:
         return x
     if isinstance(node, Sequence):
         for name, item in node.children():
-            x = layer(item, place.at(name), x)
+            x = layer(item, scope.at(name), x)
         return x
     spell = _SPELLINGS.get(type(node))
     if spell is None:
-        raise BlueprintError(f"{type(node).__name__} as a layer", expected="a leaf that Keras spells")
-    return spell(node, place, x)
+        raise BlueprintError(f"{type(node).__name__} as a layer", expected="a leaf of a blueprint")
+    return spell(node, scope, x)
 
 
-def through(node: Node, names: tuple[str, ...], place: Place, x: Tensor) -> Tensor:
-    """The named children of a node, one after another."""
+def through(node: Node, names: tuple[str, ...], scope: LayerScope, x: Tensor) -> Tensor:
+    """Apply the named children of a node in sequence."""
     for name in names:
-        x = layer(getattr(node, name), place.at(name), x)
+        x = layer(getattr(node, name), scope.at(name), x)
     return x
 
 
-def _conv(node: lf.Conv, place: Place, x: Tensor) -> Tensor:
+def _conv(node: lf.Conv, scope: LayerScope, x: Tensor) -> Tensor:
     dims = node.spatial_dims
-    # Keras's "same" pads both sides alike where nothing strides; with a stride it does not on even sizes.
+    # "same" of Keras pads both sides equally without a stride; with one, not for even sizes.
     same = max(node.stride) == 1 and all(
         2 * p == d * (k - 1) for p, d, k in zip(node.padding, node.dilation, node.kernel, strict=True)
     )
     if not same and max(node.padding) > 0:
-        x = ZERO_PADDING[dims](node.padding, **place.at("pad").spatial)(x)
-    # Keras takes either a stride or a dilation; a stride is the same as picking voxels afterwards.
+        x = ZERO_PADDING[dims](node.padding, **scope.at("pad").spatial)(x)
+    # Keras supports a stride or a dilation; a stride equals subsampling afterwards.
     picks = max(node.stride) > 1 and max(node.dilation) > 1
     x = CONV[dims](
         node.out_channels,
@@ -101,12 +101,12 @@ def _conv(node: lf.Conv, place: Place, x: Tensor) -> Tensor:
         use_bias=node.bias,
         kernel_initializer=kernel_initializer(node),
         bias_initializer=bias_initializer(node),
-        **place.spatial,
+        **scope.spatial,
     )(x)
-    return ZeroPad(strides=node.stride, **place.at("pick").base)(x) if picks else x
+    return ZeroPad(strides=node.stride, **scope.at("pick").base)(x) if picks else x
 
 
-def _transposed_conv(node: lf.TransposedConv, place: Place, x: Tensor) -> Tensor:
+def _transposed_conv(node: lf.TransposedConv, scope: LayerScope, x: Tensor) -> Tensor:
     dims = node.spatial_dims
     x = TRANSPOSED_CONV[dims](
         node.out_channels,
@@ -116,23 +116,23 @@ def _transposed_conv(node: lf.TransposedConv, place: Place, x: Tensor) -> Tensor
         use_bias=node.bias,
         kernel_initializer=kernel_initializer(node),
         bias_initializer=bias_initializer(node),
-        **place.spatial,
+        **scope.spatial,
     )(x)
-    return CROPPING[dims](node.padding, **place.at("crop").spatial)(x) if max(node.padding) > 0 else x
+    return CROPPING[dims](node.padding, **scope.at("crop").spatial)(x) if max(node.padding) > 0 else x
 
 
-def _norm(node: lf.Norm, place: Place, x: Tensor) -> Tensor:
+def _norm(node: lf.Norm, scope: LayerScope, x: Tensor) -> Tensor:
     gamma = keras.initializers.Constant(node.initial_weight)
     if node.kind == "batch":
         return kl.BatchNormalization(
             axis=-1,
-            # PyTorch weighs the new batch, Keras the old average
+            # momentum is the weight of the new batch in PyTorch, of the old average in Keras
             momentum=1.0 - node.momentum,
             epsilon=node.eps,
             center=node.affine,
             scale=node.affine,
             gamma_initializer=gamma,
-            **place.base,
+            **scope.base,
         )(x)
     return GroupNorm(
         groups=node.groups if node.kind == "group" else -1,
@@ -141,65 +141,65 @@ def _norm(node: lf.Norm, place: Place, x: Tensor) -> Tensor:
         center=node.affine,
         scale=node.affine,
         gamma_initializer=gamma,
-        **place.base,
+        **scope.base,
     )(x)
 
 
-def _activation(node: lf.Activation, place: Place, x: Tensor) -> Tensor:
+def _activation(node: lf.Activation, scope: LayerScope, x: Tensor) -> Tensor:
     if node.kind == "identity":
         return x
     if node.kind == "leaky_relu":
-        return kl.LeakyReLU(negative_slope=node.slope, **place.base)(x)
+        return kl.LeakyReLU(negative_slope=node.slope, **scope.base)(x)
     if node.kind == "elu":
-        return kl.ELU(alpha=node.slope, **place.base)(x)
-    return kl.Activation(node.kind, **place.base)(x)
+        return kl.ELU(alpha=node.slope, **scope.base)(x)
+    return kl.Activation(node.kind, **scope.base)(x)
 
 
-def _max_pool(node: lf.MaxPool, place: Place, x: Tensor) -> Tensor:
-    return MaxPool(pool_size=node.kernel, strides=node.stride, padding=node.padding, **place.base)(x)
+def _max_pool(node: lf.MaxPool, scope: LayerScope, x: Tensor) -> Tensor:
+    return MaxPool(pool_size=node.kernel, strides=node.stride, padding=node.padding, **scope.base)(x)
 
 
-def _zero_padded_max_pool(node: lf.ZeroPaddedMaxPool, place: Place, x: Tensor) -> Tensor:
-    x = ZERO_PADDING[len(node.padding)](node.padding, **place.at("pad").spatial)(x)
-    return MaxPool(pool_size=node.kernel, strides=node.stride, padding=(0,) * len(node.padding), **place.base)(x)
+def _zero_padded_max_pool(node: lf.ZeroPaddedMaxPool, scope: LayerScope, x: Tensor) -> Tensor:
+    x = ZERO_PADDING[len(node.padding)](node.padding, **scope.at("pad").spatial)(x)
+    return MaxPool(pool_size=node.kernel, strides=node.stride, padding=(0,) * len(node.padding), **scope.base)(x)
 
 
-def _average_pool(node: lf.AveragePool, place: Place, x: Tensor) -> Tensor:
-    return AveragePool(pool_size=node.kernel, strides=node.stride, **place.base)(x)
+def _average_pool(node: lf.AveragePool, scope: LayerScope, x: Tensor) -> Tensor:
+    return AveragePool(pool_size=node.kernel, strides=node.stride, **scope.base)(x)
 
 
-def _global_average_pool(node: lf.GlobalAveragePool, place: Place, x: Tensor) -> Tensor:
-    return GLOBAL_AVERAGE[node.spatial_dims](**place.spatial)(x)
+def _global_average_pool(node: lf.GlobalAveragePool, scope: LayerScope, x: Tensor) -> Tensor:
+    return GLOBAL_AVERAGE[node.spatial_dims](**scope.spatial)(x)
 
 
-def _upsample(node: lf.Upsample, place: Place, x: Tensor) -> Tensor:
+def _upsample(node: lf.Upsample, scope: LayerScope, x: Tensor) -> Tensor:
     if max(node.scale) == 1:
         return x
     if node.mode == "nearest":
-        return NEAREST[len(node.scale)](node.scale, **place.spatial)(x)
-    return LinearUpsample(scale=node.scale, **place.base)(x)
+        return NEAREST[len(node.scale)](node.scale, **scope.spatial)(x)
+    return LinearUpsample(scale=node.scale, **scope.base)(x)
 
 
-def _linear(node: lf.Linear, place: Place, x: Tensor) -> Tensor:
+def _linear(node: lf.Linear, scope: LayerScope, x: Tensor) -> Tensor:
     return kl.Dense(
         node.out_features,
         use_bias=node.bias,
         kernel_initializer=kernel_initializer(node),
         bias_initializer=bias_initializer(node),
-        **place.base,
+        **scope.base,
     )(x)
 
 
-def _drop_path(node: lf.DropPath, place: Place, x: Tensor) -> Tensor:
-    return DropPath(rate=node.rate, **place.base)(x)
+def _drop_path(node: lf.DropPath, scope: LayerScope, x: Tensor) -> Tensor:
+    return DropPath(rate=node.rate, **scope.base)(x)
 
 
-def _zero_pad(node: ZeroPadShortcut, place: Place, x: Tensor) -> Tensor:
+def _zero_pad(node: ZeroPadShortcut, scope: LayerScope, x: Tensor) -> Tensor:
     extra = node.out_channels - node.in_channels
-    return ZeroPad(strides=node.stride, extra_channels=extra, **place.base)(x)
+    return ZeroPad(strides=node.stride, extra_channels=extra, **scope.base)(x)
 
 
-_SPELLINGS: dict[type[Node], Callable[[Any, Place, Tensor], Tensor]] = {
+_SPELLINGS: dict[type[Node], Callable[[Any, LayerScope, Tensor], Tensor]] = {
     lf.Conv: _conv,
     lf.TransposedConv: _transposed_conv,
     lf.Norm: _norm,
@@ -211,40 +211,40 @@ _SPELLINGS: dict[type[Node], Callable[[Any, Place, Tensor], Tensor]] = {
     lf.Upsample: _upsample,
     lf.Linear: _linear,
     lf.DropPath: _drop_path,
-    lf.Dropout: lambda node, place, x: kl.Dropout(node.rate, **place.base)(x),
-    lf.Identity: lambda node, place, x: x,
+    lf.Dropout: lambda node, scope, x: kl.Dropout(node.rate, **scope.base)(x),
+    lf.Identity: lambda node, scope, x: x,
     ZeroPadShortcut: _zero_pad,
 }
 
 
-def add(place: Place, x: Tensor, y: Tensor) -> Tensor:
-    """The residual sum."""
-    return kl.Add(**place.at("add").base)([x, y])
+def add(scope: LayerScope, x: Tensor, y: Tensor) -> Tensor:
+    """Add the branch and the shortcut of a block."""
+    return kl.Add(**scope.at("add").base)([x, y])
 
 
-def multiply(place: Place, x: Tensor, weight: Tensor) -> Tensor:
-    """Channels weighed."""
-    return kl.Multiply(**place.at("multiply").base)([x, weight])
+def multiply(scope: LayerScope, x: Tensor, weight: Tensor) -> Tensor:
+    """Multiply a map by weights per channel."""
+    return kl.Multiply(**scope.at("multiply").base)([x, weight])
 
 
-def concatenate(place: Place, *maps: Tensor) -> Tensor:
-    """Maps joined along the channels."""
-    return kl.Concatenate(axis=-1, **place.at("join").base)(list(maps))
+def concatenate(scope: LayerScope, *maps: Tensor) -> Tensor:
+    """Concatenate maps along the channels."""
+    return kl.Concatenate(axis=-1, **scope.at("join").base)(list(maps))
 
 
-def cut_to(place: Place, x: Tensor, reference: Tensor) -> Tensor:
-    """The near corner of ``x`` with the spatial size of ``reference``: the one rule for sizes that do not divide."""
+def cut_to(scope: LayerScope, x: Tensor, reference: Tensor) -> Tensor:
+    """Crop ``x`` at the far end of each axis to the spatial size of ``reference``."""
     size, wanted = x.shape[1:-1], reference.shape[1:-1]
     if None not in size and size == wanted:
         return x
-    return CutTo(**place.at("cut").base)([x, reference])
+    return CutTo(**scope.at("cut").base)([x, reference])
 
 
-def spatial_mean(place: Place, x: Tensor) -> Tensor:
-    """Mean over space that keeps the axes: what a gate looks at."""
-    return GLOBAL_AVERAGE[len(x.shape) - 2](keepdims=True, **place.at("mean").spatial)(x)
+def spatial_mean(scope: LayerScope, x: Tensor) -> Tensor:
+    """Global average pooling that keeps the axes, for gates."""
+    return GLOBAL_AVERAGE[len(x.shape) - 2](keepdims=True, **scope.at("mean").spatial)(x)
 
 
-def global_max_pool(place: Place, x: Tensor) -> Tensor:
+def global_max_pool(scope: LayerScope, x: Tensor) -> Tensor:
     """The largest value over space: (batch, \\*size, channels) to (batch, channels)."""
-    return GLOBAL_MAX[len(x.shape) - 2](**place.spatial)(x)
+    return GLOBAL_MAX[len(x.shape) - 2](**scope.spatial)(x)

@@ -1,4 +1,4 @@
-"""What every Keras model of ours is: a functional model that knows its blueprint."""
+"""The base of all Keras models of this package: a functional model with its blueprint."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import keras
 from resvox.blueprint import Blueprint
 from resvox.blueprint.choices import plain
 from resvox.errors import BlueprintError
-from resvox.keras.layers import Place, Tensor
+from resvox.keras.layers import LayerScope, Tensor
 
-# Applies a network: (network, place, image) to (output, maps P1, P2, ...)
-Spelling = Callable[[Any, Place, Tensor], tuple[Tensor, Sequence[Tensor]]]
+# applies a network: (network, scope, image) to (output, maps P1, P2, ...)
+Spelling = Callable[[Any, LayerScope, Tensor], tuple[Tensor, Sequence[Tensor]]]
 
 
 class BlueprintModel(keras.Model):
-    """A functional model built from a blueprint. Abstract: its heirs say which networks they spell, and how.
+    """A functional model built from a blueprint. Abstract: subclasses define the networks that they build.
 
     A saved model holds the blueprint, the input shape, the name, the dtype policy and which layers are frozen, and
     is built from them again, so it loads without ``custom_objects``.
@@ -43,7 +43,7 @@ class BlueprintModel(keras.Model):
         image = x = image_input(blueprint, input_shape, input_tensor)
         if include_rescaling:
             x = keras.layers.Rescaling(1.0 / 255.0, name="rescaling", dtype=policy)(x)
-        output, maps = spell(blueprint.network, Place(dtype=policy), x)
+        output, maps = spell(blueprint.network, LayerScope(dtype=policy), x)
         super().__init__(inputs=image, outputs=output, name=name or blueprint.name.replace(".", "_"))
         self.dtype_policy = policy
         self.blueprint = blueprint
@@ -57,7 +57,7 @@ class BlueprintModel(keras.Model):
 
     @property
     def beside_blueprint(self) -> tuple[str, ...]:
-        """What this model does that its blueprint does not say; such a model is whole in a ``.keras`` file alone."""
+        """Steps of this model that are not in its blueprint; only a ``.keras`` file stores them."""
         return ("include_rescaling=True",) if self.include_rescaling else ()
 
     def get_config(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class BlueprintModel(keras.Model):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> BlueprintModel:
-        """The inverse of :meth:`get_config`, with fresh weights."""
+        """The inverse of :meth:`get_config`, with initial weights."""
         known = dict(config)
         blueprint = Blueprint.from_json(known.pop("blueprint"))
         frozen, trainable = set(known.pop("frozen")), known.pop("trainable")
@@ -88,12 +88,12 @@ class BlueprintModel(keras.Model):
 
 
 def policy_of(dtype: Any) -> keras.DTypePolicy:
-    """The dtype policy of a name such as ``"mixed_bfloat16"``, of a policy, or (None) the one in force."""
+    """The dtype policy of a name such as ``"mixed_bfloat16"``, of a policy, or (None) the current one."""
     return keras.config.dtype_policy() if dtype is None else keras.dtype_policies.get(dtype)
 
 
 def image_input(blueprint: Blueprint, shape: Sequence[int | None] | None, tensor: Tensor | None) -> Tensor:
-    """The input of a model: the one given, or a new one; sizes that are not given stay open.
+    """The input of a model: the given one, or a new one; axes without a size accept any.
 
     Raises:
         BlueprintError: a shape that the blueprint contradicts, or a tensor that is not a ``keras.Input``.
@@ -128,7 +128,7 @@ def _check_input(tensor: Tensor, shape: Sequence[int | None] | None) -> None:
 
 
 def expect(blueprint: Blueprint, kinds: tuple[type, ...], owner: str) -> None:
-    """Refuse a blueprint of another kind of network, naming what builds any."""
+    """Reject a blueprint of another kind of network; the error names the function that builds any."""
     if not isinstance(blueprint.network, kinds):
         raise BlueprintError(
             f"{blueprint.name!r} for {owner}",

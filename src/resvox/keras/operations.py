@@ -1,6 +1,6 @@
-"""The operations that Keras has no layer for, as registered layers: a saved model finds them by itself.
+"""Operations without a layer in Keras, as registered layers, so that saved models can be loaded.
 
-All take (batch, \\*size, channels). Each says its output shape, so that nothing is traced to find it.
+Inputs are (batch, \\*size, channels). Each layer defines its output shape, so that Keras need not trace it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class MaxPool(keras.layers.Layer):
 
 @registered
 class AveragePool(keras.layers.Layer):
-    """Average pooling; a window that hangs over the far border of an axis that strides averages what it holds.
+    """Average pooling; a partial window at the far border of an axis that strides averages its voxels.
 
-    An axis of stride 1 with a wider window is continued by zeros.
+    An axis of stride 1 with a wider window is zero-padded.
     """
 
     def __init__(self, *, strides: Sequence[int], pool_size: Sequence[int] | None = None, **base: Any):
@@ -61,7 +61,7 @@ class AveragePool(keras.layers.Layer):
         beyond = [k - s for k, s in zip(self.pool_size, self.strides, strict=True)]
         if max(beyond) > 0:
             x = ops.pad(x, _pads([0] * len(beyond), beyond))
-        # With stride - 1 zeros at the far border a window starts wherever the map still has a voxel.
+        # With stride - 1 zeros at the far border, a window starts wherever the map has a voxel.
         pads = _pads([0] * len(self.strides), [s - 1 for s in self.strides])
         share = self._pool(ops.pad(ops.ones_like(x[:1, ..., :1]), pads))
         return self._pool(ops.pad(x, pads)) / share
@@ -107,8 +107,8 @@ def _strided(shape: Shape, strides: Sequence[int], channels: int | None) -> Shap
 class LinearUpsample(keras.layers.Layer):
     """Linear interpolation by a whole factor per axis with half-pixel centres, axis by axis.
 
-    The same values as PyTorch's ``interpolate(..., align_corners=False)``, in any number of axes: Keras's own
-    layer does two.
+    The same values as PyTorch's ``interpolate(..., align_corners=False)``, in any number of axes; the layer
+    of Keras supports two.
     """
 
     def __init__(self, *, scale: Sequence[int], **base: Any):
@@ -130,17 +130,17 @@ class LinearUpsample(keras.layers.Layer):
 
 
 def _stretch(x: Any, axis: int, factor: int) -> Any:
-    """One axis made ``factor`` times longer: every voxel becomes ``factor`` mixtures of it and a neighbour."""
+    """Enlarge one axis by ``factor``: every voxel becomes ``factor`` weighted means of it and a neighbour."""
 
     def part(start: int | None, stop: int | None) -> Any:
         return x[(*[slice(None)] * axis, slice(start, stop))]
 
-    # beyond the border the border itself is repeated
+    # the border is repeated beyond itself
     before = ops.concatenate([part(None, 1), part(None, -1)], axis=axis)
     after = ops.concatenate([part(1, None), part(-1, None)], axis=axis)
     mixtures = []
     for phase in range(factor):
-        offset = (phase + 0.5) / factor - 0.5  # of the new centre from the old, in old voxels
+        offset = (phase + 0.5) / factor - 0.5  # offset of the new centre from the old one, in old voxels
         neighbour = before if offset < 0 else after
         mixtures.append(x * (1 - abs(offset)) + neighbour * abs(offset))
     shape = list(ops.shape(x))
@@ -150,7 +150,7 @@ def _stretch(x: Any, axis: int, factor: int) -> Any:
 
 @registered
 class CutTo(keras.layers.Layer):
-    """The near corner of the first map with the spatial size of the second, whatever it is at run time."""
+    """Crop the first map to the spatial size of the second, which may be known at run time only."""
 
     def call(self, inputs: Sequence[Any]) -> Any:
         x, reference = inputs
@@ -162,12 +162,12 @@ class CutTo(keras.layers.Layer):
         return (x[0], *reference[1:-1], x[-1])
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config()  # said here because Keras guesses it only where no dtype policy is given
+        return super().get_config()  # given here because Keras infers it only without a dtype policy
 
 
 @registered
 class DropPath(keras.layers.Layer):
-    """Stochastic depth: in training a sample loses its branch at ``rate``, the kept ones are scaled up."""
+    """Stochastic depth: in training the branch of a sample is dropped with probability ``rate``, others are scaled."""
 
     def __init__(self, *, rate: float, seed: int | None = None, **base: Any):
         super().__init__(**base)
@@ -191,8 +191,8 @@ class DropPath(keras.layers.Layer):
 class GroupNorm(keras.layers.GroupNormalization):
     """Group norm whose variance is the mean of squared distances, as PyTorch's is.
 
-    Keras's own takes the mean square less the squared mean, which loses all digits, and can go below zero, where
-    a map is nearly constant and not near zero: an air region of a CT in its own units. -1 group a channel.
+    That of Keras computes the mean square minus the squared mean, which loses all digits, and can be negative, where
+    a map is nearly constant and far from zero, such as air in a CT in Hounsfield units. -1: one group per channel.
     """
 
     def call(self, x: Any) -> Any:

@@ -11,70 +11,70 @@ from resvox.blueprint import networks as net
 from resvox.errors import BlueprintError
 from resvox.keras.arguments import backbone_blueprint, check_pooling, need_input_shape
 from resvox.keras.blocks import stage
-from resvox.keras.layers import Place, Tensor, global_max_pool, layer, through
+from resvox.keras.layers import LayerScope, Tensor, global_max_pool, layer, through
 from resvox.keras.model import BlueprintModel, expect
 from resvox.keras.operations import registered
 
 
-def resnet_pyramid(node: net.ResNet, place: Place, x: Tensor) -> list[Tensor]:
+def resnet_pyramid(node: net.ResNet, scope: LayerScope, x: Tensor) -> list[Tensor]:
     """Feature maps [P1, ..., P5] of a post-activation net, fine to coarse, each (batch, \\*size, channels)."""
-    x = through(node, ("conv1", "bn1", "act1"), place, x)
+    x = through(node, ("conv1", "bn1", "act1"), scope, x)
     maps = [x]
-    x = layer(node.maxpool, place.at("maxpool"), x)
+    x = layer(node.maxpool, scope.at("maxpool"), x)
     for number, blocks in enumerate(node.stage_list, start=1):
-        x = stage(blocks, place.at(f"layer{number}"), x)
+        x = stage(blocks, scope.at(f"layer{number}"), x)
         maps.append(x)
     return maps
 
 
-def preact_pyramid(node: net.PreActResNet, place: Place, x: Tensor) -> list[Tensor]:
+def preact_pyramid(node: net.PreActResNet, scope: LayerScope, x: Tensor) -> list[Tensor]:
     """Feature maps [P1, ..., P5] of a pre-activation net: the raw stem and the raw residual sums."""
-    x = preact_stem(node.stem, place.at("stem"), x)
+    x = preact_stem(node.stem, scope.at("stem"), x)
     maps = [x]
-    x = layer(node.maxpool, place.at("maxpool"), x)
+    x = layer(node.maxpool, scope.at("maxpool"), x)
     for number, blocks in enumerate(node.stage_list):
-        x = stage(blocks, place.at(f"stages.{number}.blocks"), x)
+        x = stage(blocks, scope.at(f"stages.{number}.blocks"), x)
         maps.append(x)
     return maps
 
 
-def preact_stem(node: net.PreActStem, place: Place, x: Tensor) -> Tensor:
+def preact_stem(node: net.PreActStem, scope: LayerScope, x: Tensor) -> Tensor:
     """One convolution, or three with norm and activation between them."""
     if not node.deep:
-        return layer(node.conv, place.at("conv"), x)
-    x = through(node, ("conv1", "norm1", "act1"), place, x)
-    x = through(node, ("conv2", "norm2", "act2"), place, x)
-    return layer(node.conv3, place.at("conv3"), x)
+        return layer(node.conv, scope.at("conv"), x)
+    x = through(node, ("conv1", "norm1", "act1"), scope, x)
+    x = through(node, ("conv2", "norm2", "act2"), scope, x)
+    return layer(node.conv3, scope.at("conv3"), x)
 
 
-def pyramid(node: net.Encoder, place: Place, x: Tensor) -> list[Tensor]:
+def pyramid(node: net.Encoder, scope: LayerScope, x: Tensor) -> list[Tensor]:
     """Feature maps [P1, ..., P<depth>] of an encoder."""
-    return resnet_pyramid(node, place, x) if isinstance(node, net.ResNet) else preact_pyramid(node, place, x)
+    return resnet_pyramid(node, scope, x) if isinstance(node, net.ResNet) else preact_pyramid(node, scope, x)
 
 
-def backbone(node: net.Encoder, place: Place, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The last map; and all of them."""
-    maps = pyramid(node, place, x)
+def backbone(node: net.Encoder, scope: LayerScope, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The last map, and all maps."""
+    maps = pyramid(node, scope, x)
     return maps[-1], maps
 
 
-def classifier(node: net.Encoder, place: Place, x: Tensor, *, pooling: str) -> tuple[Tensor, list[Tensor]]:
+def classifier(node: net.Encoder, scope: LayerScope, x: Tensor, *, pooling: str) -> tuple[Tensor, list[Tensor]]:
     """Logits (batch, num_classes), or pooled features where there are no classes; and the maps."""
-    maps = pyramid(node, place, x)
-    full = place.full_precision
+    maps = pyramid(node, scope, x)
+    full = scope.full_precision
     if isinstance(node, net.ResNet):
         x = _pool(node.avgpool, full.at("avgpool"), maps[-1], pooling)
         return through(node, ("fc", "activation"), full, x), maps
     if node.head is None:
         raise BlueprintError("a pre-activation network without a head", expected="a classifier")
-    x = through(node, ("norm", "act"), place, maps[-1])
+    x = through(node, ("norm", "act"), scope, maps[-1])
     x = _pool(node.head.pool, full.at("head.pool"), x, pooling)
     x = layer(node.head.fc, full.at("head.fc"), x)
     return layer(node.activation, full.at("activation"), x), maps
 
 
-def _pool(node: Any, place: Place, x: Tensor, pooling: str) -> Tensor:
-    return global_max_pool(place, x) if pooling == "max" else layer(node, place, x)
+def _pool(node: Any, scope: LayerScope, x: Tensor, pooling: str) -> Tensor:
+    return global_max_pool(scope, x) if pooling == "max" else layer(node, scope, x)
 
 
 @registered
@@ -82,12 +82,13 @@ class ResNet(BlueprintModel):
     """A classifier: ResNet v1.5, v2, vd, ResNeXt, SE, wide.
 
     Args:
-        blueprint: of :func:`resvox.get_blueprint`.
-        input_shape: ``(*spatial, channels)``; a size may be ``None``, and all are where it is left out.
+        blueprint: from :func:`resvox.get_blueprint`.
+        input_shape: ``(*spatial, channels)``; sizes may be ``None``, which is the default.
         input_tensor: a ``keras.Input`` to build on.
         include_rescaling: divide the image by 255 first.
         pooling: ``"avg"``, or for features (``num_classes=0``) ``"max"``.
-        name, dtype: of the model; the dtype policy in force by default.
+        name: name of the model.
+        dtype: dtype policy of the model; by default the current one.
 
     Input (batch, \\*size, channels); output logits (batch, num_classes) in float32, or pooled features without
     classes.
@@ -129,7 +130,7 @@ class ResNet(BlueprintModel):
 
     @property
     def beside_blueprint(self) -> tuple[str, ...]:
-        """As for every model, and max pooling."""
+        """The steps of every model, and max pooling."""
         return (*super().beside_blueprint, *(("pooling='max'",) if self.pooling == "max" else ()))
 
     def get_config(self) -> dict[str, Any]:
@@ -142,12 +143,13 @@ class ResNetBackbone(BlueprintModel):
     """A residual encoder without a head: its output is the last map, ``pyramid_outputs`` holds P1 to P5.
 
     Args:
-        blueprint: a network without a head, such as ``get_blueprint("resnet50", features_only=True)``; or none,
-            and the arguments below.
+        blueprint: a network without a head, such as ``get_blueprint("resnet50", features_only=True)``; or None,
+            with the arguments below.
         input_shape: ``(*spatial, channels)``; a size may be ``None``.
         input_tensor: a ``keras.Input`` to build on.
         include_rescaling: divide the image by 255 first.
-        name, dtype: of the model; the dtype policy in force by default.
+        name: name of the model.
+        dtype: dtype policy of the model; by default the current one.
         **architecture:
             ``num_blocks`` (four numbers) and ``block_type`` (``"basic_block"``, ``"bottleneck_block"``, with
             ``_vd`` behind it for average pooling in the shortcut) are needed;

@@ -1,4 +1,4 @@
-"""What every segmentation model is in Keras: an encoder, a decoder, heads. The twin of ``torch/segmentation.py``."""
+"""Base of the segmentation models in Keras: encoder, decoder, heads. The twin of ``torch/segmentation.py``."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from resvox.catalog import get_blueprint
 from resvox.catalog.registry import segmenter_on
 from resvox.errors import BlueprintError
 from resvox.keras.arguments import need_input_shape
-from resvox.keras.layers import Place, Tensor, cut_to, layer
+from resvox.keras.layers import LayerScope, Tensor, cut_to, layer
 from resvox.keras.model import BlueprintModel, expect
 from resvox.keras.tensors import copy_encoder
 
 
-def supervision_head(node: net.SupervisionHead, place: Place, x: Tensor, image: Tensor) -> Tensor:
-    """Logits of a coarser level, enlarged and cut to the size of the image."""
-    x = layer(node.up, place.at("up"), layer(node.conv, place.at("conv"), x))
-    return cut_to(place, x, image)
+def supervision_head(node: net.SupervisionHead, scope: LayerScope, x: Tensor, image: Tensor) -> Tensor:
+    """Logits of a coarser level, enlarged and cropped to the size of the image."""
+    x = layer(node.up, scope.at("up"), layer(node.conv, scope.at("conv"), x))
+    return cut_to(scope, x, image)
 
 
-def supervised(node: Any, place: Place, logits: Sequence[Tensor]) -> Any:
-    """The output, activated; with deep supervision the list of outputs, finest first."""
+def supervised(node: Any, scope: LayerScope, logits: Sequence[Tensor]) -> Any:
+    """The output with its activation; with deep supervision the list of outputs, finest first."""
     found = [
-        layer(node.activation, place.at("activation" if number == 0 else f"supervision.{number - 1}.activation"), each)
+        layer(node.activation, scope.at("activation" if number == 0 else f"supervision.{number - 1}.activation"), each)
         for number, each in enumerate(logits)
     ]
     return found[0] if node.supervision is None else found
 
 
 class SegmentationModel(BlueprintModel):
-    """An encoder, a decoder and heads. Abstract: heirs say which network they are, and how it is spelled.
+    """An encoder, a decoder and heads. Abstract: subclasses define the network.
 
     Output (batch, \\*size, num_classes) in float32, of the image's size; with deep supervision the list of them,
-    finest first, in training and after (:meth:`without_supervision` gives the model with the first alone).
+    finest first, in training and after (:meth:`without_supervision` gives the model of the first output).
 
     Attributes:
         model: its name in the catalog.
-        kind: of the blueprint's network.
+        kind: class of the blueprint's network.
     """
 
     model: ClassVar[str]
@@ -89,22 +89,22 @@ class SegmentationModel(BlueprintModel):
             copy_encoder(encoder, self)
 
     @staticmethod
-    def spell(node: Any, place: Place, x: Tensor) -> tuple[Any, Sequence[Tensor]]:
-        """The outputs, and the encoder's maps. Heirs say how."""
+    def spell(node: Any, scope: LayerScope, x: Tensor) -> tuple[Any, Sequence[Tensor]]:
+        """The outputs, and the maps of the encoder. Abstract."""
         raise NotImplementedError
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """The outputs.
 
         Raises:
-            ValueError: in training with batch norm, a batch whose deepest map holds one value a channel.
+            ValueError: in training with batch norm, a batch whose deepest map has one value per channel.
         """
         if training is True:
             _check_batch(self.blueprint, inputs)
         return super().call(inputs, training=training, mask=mask)
 
     def without_supervision(self) -> keras.Model:
-        """A functional model with the final output alone; it shares this one's layers and weights."""
+        """A functional model with the final output only; it shares this one's layers and weights."""
         outputs = self.outputs[0]
         return keras.Model(self.inputs, outputs, name=f"{self.name}_final")
 
@@ -115,13 +115,13 @@ def _check_batch(blueprint: Blueprint, inputs: Any) -> None:
         return
     shape = getattr(inputs, "shape", None)
     if shape is None or any(n is None for n in shape):
-        return  # open while a graph is traced
+        return  # None while a graph is traced
     values = int(shape[0])
     for size, step in zip(shape[1:-1], encoder_reduction(network.encoder), strict=True):
         values *= -(-int(size) // step)
     if values < 2:
         raise ValueError(
-            f"a batch of shape {tuple(shape)} in training: its deepest map has one value a channel, and batch norm "
+            f"a batch of shape {tuple(shape)} in training: its deepest map has one value per channel, and batch norm "
             "needs at least 2; give a larger batch or size, or build the model with norm='instance'"
         )
 

@@ -1,7 +1,7 @@
 """A Keras model's tensors as numpy arrays by name, and back. The twin of ``torch/tensors.py``.
 
-Names and axis order are the blueprint's (PyTorch's): one rule turns every kernel, plain, grouped, transposed or of
-a linear layer: its first two axes go to the end, swapped.
+Names and axis order are those of the blueprint (PyTorch's). One rule converts every kernel (plain, grouped,
+transposed, of a linear layer): its first two axes are swapped and moved to the end.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _NORMS = {
 
 
 def tensors_of(model: Any) -> dict[str, npt.NDArray[Any]]:
-    """Every parameter and running statistic by its name, in float32 or as the model keeps it.
+    """Every parameter and running statistic by its name, in float32 or in the type of the model.
 
     Raises:
-        WeightsError: a model that does more than its blueprint says, so that a file of tensors and blueprint
-            would give another one.
+        WeightsError: a model with steps that are not in its blueprint, so that a file of tensors and blueprint
+            would give another model.
     """
     if model.beside_blueprint:
         raise WeightsError(
             f"a model with {' and '.join(model.beside_blueprint)}, which a blueprint does not hold",
             expected="a model without",
-            fix="save it with model.save('model.keras'), or build it without and do that step outside",
+            fix="save it with model.save('model.keras'), or build it without this step",
         )
     found = {}
     for name, variable in _variables(model):
         array = np.asarray(keras.ops.convert_to_numpy(variable))
-        if array.dtype.name == "bfloat16":  # numpy itself has none; float32 holds every one of its values
+        if array.dtype.name == "bfloat16":  # NumPy has no bfloat16; float32 represents all its values
             array = array.astype(np.float32)
         found[name] = np.ascontiguousarray(to_torch_axes(array))
     return found
@@ -70,19 +70,19 @@ def fill(model: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def update(model: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Copy some tensors (already checked against the blueprint) into the model; the others stay."""
+    """Copy some tensors (already checked against the blueprint) into the model; the others are not changed."""
     variables = dict(_variables(model))
     for name, value in tensors.items():
         variables[name].assign(to_keras_axes(np.asarray(value)))
 
 
 def copy_encoder(encoder: Any, model: Any) -> None:
-    """The encoder's values into the model that was built around its blueprint."""
+    """Copy the weights of an encoder into the model that was built around its blueprint."""
     copy_tensors(encoder, model, lambda name: name.removeprefix(ENCODER) if name.startswith(ENCODER) else None)
 
 
 def copy_tensors(source: Any, model: Any, origin: Callable[[str], str | None]) -> None:
-    """Values of one model into another; ``origin`` says where a tensor of the second is in the first, if it is."""
+    """Copy weights between models; ``origin``: the name in the first of a tensor of the second, or None."""
     values = dict(_variables(source))
     for name, variable in _variables(model):
         there = origin(name)
@@ -91,7 +91,7 @@ def copy_tensors(source: Any, model: Any, origin: Callable[[str], str | None]) -
 
 
 def to_keras_axes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """(out, in, \\*kernel) or (in, out, \\*kernel) as Keras has it: the first two axes last, swapped."""
+    """(out, in, \\*kernel) or (in, out, \\*kernel) in the axis order of Keras: the first two axes last, swapped."""
     return np.moveaxis(array, (0, 1), (-1, -2)) if array.ndim > 1 else array
 
 

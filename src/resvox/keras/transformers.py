@@ -1,4 +1,4 @@
-"""Transformers, spelled in Keras. The twin of ``torch/transformers.py``.
+"""Transformers in Keras. The twin of ``torch/transformers.py``.
 
 Tokens are (batch, tokens, channels) as in PyTorch, maps (batch, \\*size, channels), mask logits (batch, queries,
 tokens).
@@ -15,13 +15,13 @@ from keras import ops
 
 from resvox.blueprint import transformers as tf
 from resvox.keras.initialize import Normal
-from resvox.keras.layers import Place, Tensor, add, cut_to, layer, through
+from resvox.keras.layers import LayerScope, Tensor, add, cut_to, layer, through
 from resvox.keras.operations import Shape, registered
 
 
 @registered
 class ToTokens(keras.layers.Layer):
-    """(batch, \\*size, channels) to (batch, voxels, channels)."""
+    """A map as tokens: (batch, \\*size, channels) to (batch, voxels, channels)."""
 
     def call(self, x: Any) -> Any:
         shape = ops.shape(x)
@@ -36,7 +36,7 @@ class ToTokens(keras.layers.Layer):
 
 @registered
 class ToMap(keras.layers.Layer):
-    """(batch, voxels, channels) to (batch, \\*size, channels), the size that of the second input."""
+    """Tokens as a map: (batch, voxels, channels) to (batch, \\*size, channels), the size of the second input."""
 
     def call(self, inputs: Sequence[Any]) -> Any:
         tokens, reference = inputs
@@ -52,7 +52,7 @@ class ToMap(keras.layers.Layer):
 
 @registered
 class Swap(keras.layers.Layer):
-    """The last two axes of three swapped."""
+    """Swaps the last two of three axes."""
 
     def call(self, x: Any) -> Any:
         return ops.transpose(x, (0, 2, 1))
@@ -66,7 +66,7 @@ class Swap(keras.layers.Layer):
 
 @registered
 class PositionEmbedding(keras.layers.Layer):
-    """Adds to a map a learned vector a place, interpolated from the grid it is stored on.
+    """Adds a learned vector per position to a map, interpolated from its stored grid.
 
     Linear with half-pixel centres, the same values as PyTorch's ``interpolate(..., align_corners=False)``.
     """
@@ -83,7 +83,7 @@ class PositionEmbedding(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         size, places = ops.shape(x)[1:-1], self.kernel[..., 0]
         for axis, (stored, wanted) in enumerate(zip(self.grid, size, strict=True)):
-            # (wanted, stored) times (..., stored, ...), the new axis brought to the place of the old one
+            # (target, source) times (..., source, ...), with the new axis moved to the position of the old one
             mixed = ops.tensordot(_mixtures(stored, wanted, places.dtype), places, axes=[[1], [axis]])
             places = ops.moveaxis(mixed, 0, axis)
         return x + places[None]
@@ -96,17 +96,17 @@ class PositionEmbedding(keras.layers.Layer):
 
 
 def _mixtures(stored: int, wanted: Any, dtype: Any) -> Any:
-    """How much of every stored place is in every wanted one: (wanted, stored)."""
+    """Matrix (target, source) of linear interpolation with half-pixel centres along one axis."""
     step = stored / ops.cast(wanted, "float32")
     centres = (ops.cast(ops.arange(wanted), "float32") + 0.5) * step - 0.5
-    centres = ops.clip(centres, 0.0, stored - 1.0)  # beyond the border the border itself is repeated
+    centres = ops.clip(centres, 0.0, stored - 1.0)  # the border is repeated beyond itself
     away = ops.abs(centres[:, None] - ops.cast(ops.arange(stored), "float32")[None])
     return ops.cast(ops.maximum(1.0 - away, 0.0), dtype)
 
 
 @registered
 class Queries(keras.layers.Layer):
-    """Learned vectors, once for every image of the batch: tokens to (batch, count, channels)."""
+    """Learned vectors, repeated for every image of the batch: tokens to (batch, count, channels)."""
 
     def __init__(self, *, count: int, seed: int | None = None, **base: Any):
         super().__init__(**base)
@@ -114,7 +114,7 @@ class Queries(keras.layers.Layer):
         self.initializer = Normal(tf.EMBEDDING_STD, seed)
 
     def build(self, input_shape: Shape) -> None:
-        # (channels, count): the axes of a linear layer's kernel, so that the one rule for axes holds here too
+        # (channels, count): axes as in the kernel of a linear layer, so that the same rule for axes holds
         shape = (input_shape[-1], self.count)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.initializer)
 
@@ -131,10 +131,12 @@ class Queries(keras.layers.Layer):
 
 @registered
 class AttentionProduct(keras.layers.Layer):
-    """softmax(q k / sqrt(channels / heads)) v in every head; of (query, key, value) or (query, key, value, masks).
+    """Scaled dot-product attention, softmax(q k / sqrt(channels / heads)) v in every head.
+
+    Inputs are (query, key, value) or (query, key, value, masks).
 
     ``masks`` are logits on the map of the tokens, (batch, \\*size, queries): those below 0 (a probability below one
-    half) are not attended, but where a query has no other, it attends to all.
+    half) are not attended, but a query without any other token attends to all.
     """
 
     def __init__(self, *, heads: int, **base: Any):
@@ -165,7 +167,7 @@ class AttentionProduct(keras.layers.Layer):
 
 
 def _softmax(logits: Any) -> Any:
-    """Over the last axis; Keras's own warns of a single token, where the answer is simply 1."""
+    """Softmax over the last axis; that of Keras warns about a single token, for which the result is 1."""
     weights = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)))
     return weights / ops.sum(weights, axis=-1, keepdims=True)
 
@@ -179,7 +181,7 @@ def allowed(masks: Any) -> Any:
 
 @registered
 class MaskProduct(keras.layers.Layer):
-    """Logits of a mask a query: of (queries, tokens) to (batch, queries, tokens)."""
+    """Mask logits, one mask per query: of (queries, tokens) to (batch, queries, tokens)."""
 
     def call(self, inputs: Sequence[Any]) -> Any:
         queries, tokens = inputs
@@ -195,11 +197,11 @@ class MaskProduct(keras.layers.Layer):
 
 @registered
 class MaskVote(keras.layers.Layer):
-    """Class logits (batch, queries, classes + 1) and mask logits to the votes (batch, tokens, classes)."""
+    """Class logits (batch, queries, classes + 1) and mask logits to class scores (batch, tokens, classes)."""
 
     def call(self, inputs: Sequence[Any]) -> Any:
         classes, masks = inputs
-        known = ops.softmax(classes, axis=-1)[:, :, :-1]  # the last is "no object"
+        known = ops.softmax(classes, axis=-1)[:, :, :-1]  # the last class is "no object"
         return ops.swapaxes(ops.sigmoid(masks), 1, 2) @ known
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
@@ -210,83 +212,85 @@ class MaskVote(keras.layers.Layer):
         return super().get_config()
 
 
-def layer_norm(node: tf.LayerNorm, place: Place) -> Any:
+def layer_norm(node: tf.LayerNorm, scope: LayerScope) -> Any:
     """The layer that normalizes every token over its channels."""
-    return keras.layers.LayerNormalization(epsilon=node.eps, **place.base)
+    return keras.layers.LayerNormalization(epsilon=node.eps, **scope.base)
 
 
-def attention(node: tf.Attention, place: Place, queries: Tensor, tokens: Tensor, masks: Tensor | None = None) -> Tensor:
-    """Queries (batch, queries, channels) look at tokens (batch, tokens, channels)."""
-    query = layer(node.query, place.at("query"), queries)
-    seen = [layer(getattr(node, name), place.at(name), tokens) for name in ("key", "value")]
+def attention(
+    node: tf.Attention, scope: LayerScope, queries: Tensor, tokens: Tensor, masks: Tensor | None = None
+) -> Tensor:
+    """Attention of queries (batch, queries, channels) to tokens (batch, tokens, channels)."""
+    query = layer(node.query, scope.at("query"), queries)
+    seen = [layer(getattr(node, name), scope.at(name), tokens) for name in ("key", "value")]
     inputs = [query, *seen, *([] if masks is None else [masks])]
-    mixed = AttentionProduct(heads=node.dot.heads, **place.at("dot").base)(inputs)
-    return layer(node.out, place.at("out"), mixed)
+    mixed = AttentionProduct(heads=node.dot.heads, **scope.at("dot").base)(inputs)
+    return layer(node.out, scope.at("out"), mixed)
 
 
-def mlp(node: tf.Mlp, place: Place, x: Tensor) -> Tensor:
-    """Token by token."""
-    return through(node, ("fc1", "act", "drop1", "fc2", "drop2"), place, x)
+def mlp(node: tf.Mlp, scope: LayerScope, x: Tensor) -> Tensor:
+    """Two linear layers with an activation between them, applied to each token."""
+    return through(node, ("fc1", "act", "drop1", "fc2", "drop2"), scope, x)
 
 
-def transformer_block(node: tf.TransformerBlock, place: Place, x: Tensor) -> Tensor:
-    """Self-attention and an MLP, each behind a norm and beside a shortcut."""
-    normed = layer_norm(node.norm1, place.at("norm1"))(x)
-    seen = attention(node.attn, place.at("attn"), normed, normed)
-    x = add(place.at("attn"), x, layer(node.drop, place.at("drop"), seen))
-    normed = layer_norm(node.norm2, place.at("norm2"))(x)
-    return add(place.at("mlp"), x, mlp(node.mlp, place.at("mlp"), normed))
+def transformer_block(node: tf.TransformerBlock, scope: LayerScope, x: Tensor) -> Tensor:
+    """Self-attention and an MLP, each after a norm and with a shortcut."""
+    normed = layer_norm(node.norm1, scope.at("norm1"))(x)
+    seen = attention(node.attn, scope.at("attn"), normed, normed)
+    x = add(scope.at("attn"), x, layer(node.drop, scope.at("drop"), seen))
+    normed = layer_norm(node.norm2, scope.at("norm2"))(x)
+    return add(scope.at("mlp"), x, mlp(node.mlp, scope.at("mlp"), normed))
 
 
-def patch_embedding(node: tf.PatchEmbedding, place: Place, x: Tensor) -> Tensor:
-    """A token a patch; the far border is continued by zeros to whole ones."""
+def patch_embedding(node: tf.PatchEmbedding, scope: LayerScope, x: Tensor) -> Tensor:
+    """One token per patch; the far border is zero-padded to whole patches."""
     if max(node.patch) > 1:
         padding = {2: keras.layers.ZeroPadding2D, 3: keras.layers.ZeroPadding3D}[len(node.patch)]
-        # with patch - 1 zeros behind it a patch starts wherever the map still has a voxel
-        x = padding(tuple((0, p - 1) for p in node.patch), **place.at("pad").spatial)(x)
-    return layer(node.conv, place.at("conv"), x)
+        # with patch - 1 zeros at the far border, a patch starts wherever the map has a voxel
+        x = padding(tuple((0, p - 1) for p in node.patch), **scope.at("pad").spatial)(x)
+    return layer(node.conv, scope.at("conv"), x)
 
 
-def vision_transformer(node: tf.VisionTransformer, place: Place, x: Tensor) -> Tensor:
-    """A map in, a map of one voxel a patch out."""
-    x = patch_embedding(node.embed, place.at("embed"), x)
-    x = PositionEmbedding(grid=node.position.grid, **place.at("position").base)(x)
-    tokens = ToTokens(**place.at("tokens").base)(x)
+def vision_transformer(node: tf.VisionTransformer, scope: LayerScope, x: Tensor) -> Tensor:
+    """Vision transformer: from a map to a map with one voxel per patch."""
+    x = patch_embedding(node.embed, scope.at("embed"), x)
+    x = PositionEmbedding(grid=node.position.grid, **scope.at("position").base)(x)
+    tokens = ToTokens(**scope.at("tokens").base)(x)
     for name, block in node.blocks.children():
         assert isinstance(block, tf.TransformerBlock)
-        tokens = transformer_block(block, place.at(f"blocks.{name}"), tokens)
-    tokens = layer_norm(node.norm, place.at("norm"))(tokens)
-    return ToMap(**place.at("map").base)([tokens, x])
+        tokens = transformer_block(block, scope.at(f"blocks.{name}"), tokens)
+    tokens = layer_norm(node.norm, scope.at("norm"))(tokens)
+    return ToMap(**scope.at("map").base)([tokens, x])
 
 
-def query_level(node: tf.QueryLevel, place: Place, queries: Tensor, masks: Tensor, skip: Tensor) -> Tensor:
-    """Queries after a look at ``skip``; ``masks`` are logits on the grid of tokens, (batch, \\*grid, queries)."""
-    keys = ToTokens(**place.at("tokens").base)(through(node, ("conv", "norm"), place, skip))
-    masks = cut_to(place.at("up"), layer(node.up, place.at("up"), masks), skip)
-    normed = layer_norm(node.norm1, place.at("norm1"))(queries)
-    seen = attention(node.attn, place.at("attn"), normed, keys, masks)
-    queries = add(place.at("attn"), queries, layer(node.drop, place.at("drop"), seen))
-    normed = layer_norm(node.norm2, place.at("norm2"))(queries)
-    return add(place.at("mlp"), queries, mlp(node.mlp, place.at("mlp"), normed))
+def query_level(node: tf.QueryLevel, scope: LayerScope, queries: Tensor, masks: Tensor, skip: Tensor) -> Tensor:
+    """Queries after masked cross-attention to ``skip``; ``masks``: logits of tokens, (batch, \\*grid, queries)."""
+    keys = ToTokens(**scope.at("tokens").base)(through(node, ("conv", "norm"), scope, skip))
+    masks = cut_to(scope.at("up"), layer(node.up, scope.at("up"), masks), skip)
+    normed = layer_norm(node.norm1, scope.at("norm1"))(queries)
+    seen = attention(node.attn, scope.at("attn"), normed, keys, masks)
+    queries = add(scope.at("attn"), queries, layer(node.drop, scope.at("drop"), seen))
+    normed = layer_norm(node.norm2, scope.at("norm2"))(queries)
+    return add(scope.at("mlp"), queries, mlp(node.mlp, scope.at("mlp"), normed))
 
 
-def query_decoder(node: tf.QueryDecoder, place: Place, vit: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """The votes as a map (batch, \\*grid, classes). ``maps`` are the encoder's, fine to coarse, the last unused."""
-    tokens = ToTokens(**place.at("tokens").base)(vit)
-    norm = layer_norm(node.norm, place.at("norm"))
+def query_decoder(node: tf.QueryDecoder, scope: LayerScope, vit: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    """Class scores as a map (batch, \\*grid, classes). ``maps``: the encoder's, fine to coarse; the last is unused."""
+    tokens = ToTokens(**scope.at("tokens").base)(vit)
+    norm = layer_norm(node.norm, scope.at("norm"))
     dot, swap, to_map = (
-        kind(**place.at(name).base) for kind, name in ((MaskProduct, "dot"), (Swap, "swap"), (ToMap, "map"))
+        kind(**scope.at(name).base) for kind, name in ((MaskProduct, "dot"), (Swap, "swap"), (ToMap, "map"))
     )
-    queries = Queries(count=node.embedding.count, **place.at("embedding").base)(tokens)
+    queries = Queries(count=node.embedding.count, **scope.at("embedding").base)(tokens)
     asking = norm(queries)
     masks = dot([asking, tokens])
     for (name, level), skip in zip(node.levels.children(), reversed(maps[:-1]), strict=True):
         assert isinstance(level, tf.QueryLevel)
-        queries = query_level(level, place.at(f"levels.{name}"), queries, to_map([swap(masks), vit]), skip)
+        queries = query_level(level, scope.at(f"levels.{name}"), queries, to_map([swap(masks), vit]), skip)
         asking = norm(queries)
         masks = dot([asking, tokens])
-    classes = layer(node.classes, place.at("classes"), asking)
-    votes = MaskVote(**place.at("vote").base)([classes, masks])
+    classes = layer(node.classes, scope.at("classes"), asking)
+    votes = MaskVote(**scope.at("vote").base)([classes, masks])
     return to_map([votes, vit])
 
 

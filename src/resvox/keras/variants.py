@@ -1,4 +1,4 @@
-"""Every residual network of the catalog by its class-style name, made from its row."""
+"""Classes for all residual networks of the catalog, generated from its rows."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ _DOCSTRING = """{class_name} ({name}) as a functional Keras model, 2D or 3D.
         input_shape: ``(*spatial, channels)``; a size may be ``None``.
         num_classes: outputs of the classifier.
         classifier_activation: ``None`` (logits), ``"softmax"`` or ``"sigmoid"``.
-        include_top: False leaves the classifier out.
+        include_top: False removes the classifier.
         pooling: without a classifier, ``None`` for the last feature map, ``"avg"`` or ``"max"`` for its mean or
             maximum over space.
         input_tensor: a ``keras.Input`` to build on.
         include_rescaling: divide the image by 255 first.
-        name, dtype: of the model; the dtype policy in force by default.
-        **options: of the network: norm, activation, strides, output_stride, drop_path, zero_init_residual, stem,
-            se_ratio, groups, width_per_group, shortcut and the others of :func:`resvox.create_model`.
+        name: name of the model.
+        dtype: dtype policy of the model; by default the current one.
+        **options: options of the network: norm, activation, strides, output_stride, drop_path, zero_init_residual,
+            stem, se_ratio, groups, width_per_group, shortcut and the others of :func:`resvox.create_model`.
 
     Returns:
         A ``keras.Model`` with ``blueprint`` and ``pyramid_outputs`` (P1 to P5).
@@ -88,7 +89,7 @@ def _refuse_pooling(pooling: str | None) -> None:
         raise BlueprintError(
             f"pooling={pooling!r} with a classifier",
             expected="include_top=False beside it",
-            fix="leave pooling out: before a classifier it is always the mean",
+            fix="leave pooling out: a classifier always uses the mean",
         )
 
 

@@ -1,4 +1,4 @@
-"""HOW PyTorch spells a blueprint."""
+"""Blueprints as PyTorch modules."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SEGMENTERS = {row.class_name: globals()[row.class_name] for row in SEGMENTERS.v
 
 
 def build(blueprint: Blueprint) -> nn.Module:
-    """The module of a blueprint, initialised, on the device and with the dtype in force."""
+    """The module of a blueprint with initial values, on the current default device and with the default dtype."""
     network = blueprint.network
     if isinstance(network, net.Segmenter):
         module: nn.Module = _SEGMENTERS[type(network).__name__](blueprint)

@@ -1,4 +1,4 @@
-"""A batch too small for batch norm in training, found before the norm meets it."""
+"""Detection of batches that are too small for batch norm in training, before the forward pass."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from resvox.blueprint import Blueprint
 def norm_of_one_value(
     model: nn.Module, blueprint: Blueprint, shape: Sequence[int], reduction: Sequence[int]
 ) -> str | None:
-    """The batch norm that would normalize one value per channel by itself, to zero; None where there is none.
+    """The batch norm that would get one value per channel, which it normalizes to 0; None if there is no such norm.
 
-    Norms that are frozen (in evaluation), replaced by another kind, or synchronized over several processes are not
-    meant: they have more than one value, or take none from the batch.
+    Norms that are frozen (in eval mode), replaced by another kind, or synchronized over several processes are not
+    checked: they have more than one value, or do not use the statistics of the batch.
 
     Args:
         model: the network in training.
-        blueprint: of the model.
+        blueprint: the blueprint of the model.
         shape: (batch, channels, \\*size) of the input.
-        reduction: by how much the deepest map is smaller than the input, per axis.
+        reduction: stride of the deepest map relative to the input, per axis.
     """
     batch, size = shape[0], tuple(int(side) for side in shape[2:])
     if batch * math.prod(-(-side // step) for side, step in zip(size, reduction, strict=True)) > 1:
@@ -44,5 +44,5 @@ def _is_synchronized(norm: nn.Module) -> bool:
 
 
 def is_traced(x: object) -> bool:
-    """Whether a graph is made instead of numbers: sizes are unknown then."""
+    """Whether a graph is traced, scripted or compiled: sizes are unknown then."""
     return isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling()

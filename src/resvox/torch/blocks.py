@@ -17,7 +17,7 @@ from resvox.torch.layers import layer
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels weighed by what the whole map holds (arXiv:1709.01507)."""
+    """Squeeze-and-excitation: channels weighted by a function of the whole map (arXiv:1709.01507)."""
 
     def __init__(self, node: b.SqueezeExcitation, spatial_dims: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class PreActShortcut(nn.Module):
-    """Pool where it strides, then a convolution; no norm."""
+    """Shortcut of a pre-activation block: pooling where it strides, then a convolution, without a norm."""
 
     def __init__(self, node: b.PreActShortcut, spatial_dims: int) -> None:
         super().__init__()
@@ -167,9 +167,9 @@ def block(node: Node, spatial_dims: int) -> nn.Module:
 
 
 class _SameStatistics(AbstractContextManager[None]):
-    """While a block is computed again for its gradient, its norms write their running statistics into copies.
+    """While a block is recomputed for its gradient, its norms update copies of their running statistics.
 
-    The forward pass has updated them; a second update by the same batch would count it twice.
+    The forward pass has updated them already; a second update would count the batch twice.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -189,16 +189,16 @@ class _SameStatistics(AbstractContextManager[None]):
 
 
 def _again(block: nn.Module, x: Tensor) -> Tensor:
-    """A block whose inner maps are not kept but computed again for the gradient."""
-    if isinstance(x, torch.fx.Proxy):  # a graph is traced: there is nothing to keep
+    """A block whose inner maps are recomputed for the gradient instead of stored."""
+    if isinstance(x, torch.fx.Proxy):  # a graph is traced: nothing is stored
         return block(x)
-    if torch.compiler.is_compiling():  # a compiled graph writes statistics once, and takes no context of ours
+    if torch.compiler.is_compiling():  # a compiled graph updates statistics once, and does not support this context
         return checkpoint(block, x, use_reentrant=False)
     return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _SameStatistics(block)))
 
 
 class Stage(nn.Sequential):
-    """Blocks one after another; in training their inner maps can be computed again instead of kept."""
+    """Blocks in sequence; in training their inner maps can be recomputed instead of stored."""
 
     def __init__(self, *blocks: nn.Module) -> None:
         super().__init__(*blocks)
@@ -206,7 +206,7 @@ class Stage(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         for each in self:
-            if self.checkpointing and not torch.jit.is_scripting():  # noqa: SIM108 (TorchScript leaves out a branch)
+            if self.checkpointing and not torch.jit.is_scripting():  # noqa: SIM108 (TorchScript does not compile the other branch)
                 input = _again(each, input)
             else:
                 input = each(input)
@@ -214,7 +214,7 @@ class Stage(nn.Sequential):
 
 
 def stage(node: Sequence | None, spatial_dims: int) -> nn.Module:
-    """The blocks of a stage; nothing where the network is cut before them."""
+    """The blocks of a stage; empty where the network is cut before it."""
     if node is None:
         return nn.Identity()
     return Stage(*(block(item, spatial_dims) for item in node.items))
@@ -225,7 +225,7 @@ def _gate(node: b.SqueezeExcitation | None, spatial_dims: int) -> nn.Module:
 
 
 def _projects(node: Node | None) -> bool:
-    """Whether a pre-activation block's shortcut takes the activated input: not where it passes on or picks voxels."""
+    """Whether a pre-activation block's shortcut takes the activated input; identity and subsampling do not."""
     return node is not None and not isinstance(node, MaxPool)
 
 

@@ -24,7 +24,7 @@ torch.fx.wrap("cut_to")
 
 
 class BasicBlock(blocks.BasicBlock):
-    """Two 3-wide convolutions and a shortcut (arXiv:1512.03385), on its own.
+    """A single residual block: two 3-wide convolutions and a shortcut (arXiv:1512.03385).
 
     Args:
         in_channels: channels of the input.
@@ -32,7 +32,7 @@ class BasicBlock(blocks.BasicBlock):
         stride: of the first convolution, one number or one per axis.
         spatial_dims: 3 or 2.
         norm: ``"batch"``, ``"instance"`` or ``"group"``, or a pair with its arguments.
-        activation: of both places, such as ``"relu"``.
+        activation: of both layers, such as ``"relu"``.
 
     Input (batch, in_channels, \\*size); output (batch, out_channels, \\*ceil(size / stride)).
 
@@ -67,8 +67,8 @@ class BasicBlock(blocks.BasicBlock):
         materialize(self, node)
 
 
-class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users know it
-    """ResNet-18 for one prediction a voxel: the output has the input's size, whatever that is, from 1 voxel up.
+class ResNet18_3D(nn.Module):  # noqa: N801 - the name in the package that it replaces
+    """ResNet-18 for one prediction per voxel: the output has the size of the input, which may be any from 1 voxel.
 
     A 3-wide convolution at full size, stages of :class:`BasicBlock` of which the second halves the size once, a
     transposed convolution that doubles it again, a convolutional head.
@@ -78,8 +78,8 @@ class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users kno
         out_channels: channels of the output.
         spatial_dims: 3 (default) or 2.
         blueprint: the resolved network instead of all other arguments.
-        **options: ``depths`` and ``widths`` (one number a stage), ``stride``, ``norm``, ``activation``,
-            ``output_activation``, ``shortcut``, ``zero_init_residual``; unknown ones are refused by name.
+        **options: ``depths`` and ``widths`` (one number per stage), ``stride``, ``norm``, ``activation``,
+            ``output_activation``, ``shortcut``, ``zero_init_residual``; unknown ones are rejected by name.
 
     Input (batch, in_channels, \\*size); output (batch, out_channels, \\*size), not activated.
 
@@ -125,7 +125,7 @@ class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users kno
             self.up = layer(node.up, made.spatial_dims)
             self.head = layer(node.head, made.spatial_dims)
             self.activates = node.activation is not None
-            if node.activation is not None:  # else the head is the last child, which children()[:-1] leaves out
+            if node.activation is not None:  # otherwise the head is the last child, which children()[:-1] excludes
                 self.activation = layer(node.activation, made.spatial_dims)
         self.blueprint = made
         materialize(self, node)
@@ -134,13 +134,13 @@ class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users kno
     def _make_layer(
         in_channels: int, out_channels: int, blocks: int, stride: int | tuple[int, ...] = 1
     ) -> nn.Sequential:
-        """A stage of 3D blocks of its own: the first strides and changes the channels."""
+        """A sequence of basic blocks: the first one strides and changes the channels."""
         first = BasicBlock(in_channels, out_channels, stride)
         return nn.Sequential(first, *(BasicBlock(out_channels, out_channels) for _ in range(blocks - 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.layers(self.act1(self.bn1(self.conv1(x))))
-        # a strided convolution makes ceil(n / 2) of n, so doubled it is n or one more
+        # a strided convolution turns n into ceil(n / 2), which doubled is n or n + 1
         y = cut_to(self.up(y), x)
         y = self.head(y)
         if self.activates:
@@ -149,5 +149,5 @@ class ResNet18_3D(nn.Module):  # noqa: N801 - the name under which its users kno
 
     @torch.jit.unused
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training: keep only the input of each block and compute the rest again."""
+        """Trade time for memory in training: store only the input of each block and recompute the rest."""
         checkpoint_stages(self, enable)

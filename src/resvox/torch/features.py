@@ -1,4 +1,4 @@
-"""What the maps of a backbone are, in timm's words."""
+"""Properties of the maps of a backbone, with the names of timm."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from resvox.blueprint import networks as net
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureInfo:
-    """One row a map, fine to coarse: ``num_chs``, ``reduction`` (per axis where they differ), ``module``."""
+    """One row per map, fine to coarse: ``num_chs``, ``reduction`` (per axis where they differ), ``module``."""
 
     rows: tuple[dict[str, object], ...]
 
     @staticmethod
     def of(blueprint: Blueprint) -> FeatureInfo:
         """The rows of the maps that an encoder returns."""
-        # 64 voxels hold every stride there is, so that the rows say the strides and not a small map's size
+        # 64 voxels are divisible by every stride, so that the rows give strides and not the size of a small map
         stages = blueprint.stages((64,) * blueprint.spatial_dims)
         post = isinstance(blueprint.network, net.ResNet)
         first = "act1" if post else "stem"
@@ -50,11 +50,11 @@ class FeatureInfo:
         return [row["num_chs"] for row in self._chosen(indices)]
 
     def reduction(self, indices: Sequence[int] | None = None) -> list[object]:
-        """Stride of the maps against the input."""
+        """Strides of the maps relative to the input."""
         return [row["reduction"] for row in self._chosen(indices)]
 
     def module_name(self, indices: Sequence[int] | None = None) -> list[object]:
-        """The sub-module each map comes out of."""
+        """The sub-module that computes each map."""
         return [row["module"] for row in self._chosen(indices)]
 
     def _chosen(self, indices: Sequence[int] | None) -> list[dict[str, object]]:

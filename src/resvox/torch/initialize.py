@@ -1,4 +1,4 @@
-"""Tensors allocated once and filled once, as the blueprint says."""
+"""Initial values of the blueprint, written once into tensors that are allocated once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from resvox.blueprint.node import Node
 
 
 class Unfilled(TorchFunctionMode):
-    """Layers made inside have memory and no values: PyTorch's own drawing of them is left out.
+    """Create layers with memory but without values: PyTorch's own initialization is skipped.
 
-    They are written once, by :func:`materialize` of the outermost network; drawing them first would double the
-    work. Inside ``torch.device("meta")`` there is no memory either, as ever.
+    Values are written once, by :func:`materialize` of the outermost network; initializing them before would double the
+    work. Inside ``torch.device("meta")`` there is no memory either, as usual.
     """
 
     def __torch_function__(
@@ -43,9 +43,9 @@ _WRITES = frozenset(
 
 
 def materialize(module: nn.Module, network: Node) -> None:
-    """Write the initial values of a module whose layers were made unfilled, as the blueprint says.
+    """Write the initial values of the blueprint into a module whose layers were created without values.
 
-    The device and dtype are those in force where the model is made; on the meta device there is nothing to write.
+    Device and dtype are the defaults at the creation of the model; on the meta device nothing is written.
     """
     if torch.get_default_device().type == "meta":
         return
@@ -55,7 +55,7 @@ def materialize(module: nn.Module, network: Node) -> None:
 
 
 def fill_layer(module: nn.Module, leaf: Node | None, *, like: torch.Tensor) -> None:
-    """Memory and initial values for one layer added later, on the device and with the dtype of ``like``."""
+    """Memory and initial values of a layer that is added later, on the device and with the dtype of ``like``."""
     module.to_empty(device=like.device).to(like.dtype)
     if leaf is not None and like.device.type != "meta":
         with torch.no_grad():
@@ -84,7 +84,7 @@ def _fill(module: Any, leaf: Node) -> None:
 
 def _fill_conv(module: Any, leaf: lf.Conv | lf.TransposedConv) -> None:
     if isinstance(leaf, lf.TransposedConv):
-        # PyTorch counts the fan-in of a transposed kernel on its second axis; kept, as its users expect it.
+        # PyTorch takes the fan-in of a transposed kernel from its second axis; kept for equal initial values.
         _uniform_fan_in(module, leaf.out_channels * math.prod(leaf.kernel))
     elif leaf.init == "zeros":
         module.weight.zero_()

@@ -1,4 +1,4 @@
-"""Leaves, spelled in PyTorch. Nothing here decides a number."""
+"""Leaves of a blueprint as PyTorch modules; all numbers come from the blueprint."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 MAX_POOL: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 LINEAR_MODE = {2: "bilinear", 3: "trilinear"}
 
-# torch.fx notes a call of these instead of tracing them: they ask for sizes, which it does not know. Every module that
-# imports one of them says so again, because torch.fx looks for the name where it is used.
+# torch.fx records a call of these instead of tracing into them: they use sizes, which it does not know. Every module
+# that imports one of them wraps it again, because torch.fx looks up the name where it is used.
 torch.fx.wrap("cut_to")
 torch.fx.wrap("_average")
 torch.fx.wrap("_drop_samples")
@@ -37,7 +37,7 @@ def layer(node: Node | None, spatial_dims: int) -> nn.Module:
         return nn.Sequential(*(layer(item, spatial_dims) for item in node.items))
     spell = _SPELLINGS.get(type(node))
     if spell is None:
-        raise BlueprintError(f"{type(node).__name__} as a layer", expected="a leaf that PyTorch spells")
+        raise BlueprintError(f"{type(node).__name__} as a layer", expected="a leaf of a blueprint")
     return spell(node, spatial_dims)
 
 
@@ -65,26 +65,26 @@ def _transposed_conv(node: lf.TransposedConv, dims: int) -> nn.Module:
     )
 
 
-# PyTorch's own forward of these three refuses a single voxel even in evaluation, where the arithmetic has an
-# answer (the bias); a U-Net on a small volume meets it. So they are PyTorch's modules with the bare operation.
+# PyTorch's forward of these three rejects a single voxel even in eval mode, where the result is defined (the bias);
+# it occurs in a U-Net on a small volume. So these are PyTorch's modules with the plain operation.
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """Instance norm that also takes a map of one voxel, where every value becomes the bias."""
+    """Instance norm that also supports a map of one voxel, where every value becomes the bias."""
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.group_norm(input, self.num_features, self.weight, self.bias, self.eps)
 
 
 class InstanceNorm3d(nn.InstanceNorm3d):
-    """Instance norm that also takes a map of one voxel, where every value becomes the bias."""
+    """Instance norm that also supports a map of one voxel, where every value becomes the bias."""
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.group_norm(input, self.num_features, self.weight, self.bias, self.eps)
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm that also takes a map of one voxel."""
+    """Group norm that also supports a map of one voxel."""
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
@@ -99,8 +99,8 @@ def _norm(node: lf.Norm, dims: int) -> nn.Module:
     return kind(node.channels, eps=node.eps, affine=node.affine)
 
 
-# Not in place: PyTorch's full backward hooks (Grad-CAM, captum, shap) forbid writing into what a hooked layer gave.
-# Autograd keeps one map per activation either way; prediction, which has no hooks, writes in place again (folding.py).
+# Not in place: PyTorch's full backward hooks (Grad-CAM, captum, shap) forbid overwriting the output of a hooked layer.
+# Autograd stores one map per activation either output; prediction, which has no hooks, works in place (folding.py).
 _ACTIVATIONS: dict[str, Callable[[lf.Activation], nn.Module]] = {
     "identity": lambda node: nn.Identity(),
     "relu": lambda node: nn.ReLU(),
@@ -123,11 +123,11 @@ def _max_pool(node: lf.MaxPool, dims: int) -> nn.Module:
 
 
 class ZeroPaddedMaxPool(nn.Module):
-    """Max pooling that meets zeros beyond the border."""
+    """Max pooling with zero padding."""
 
     def __init__(self, node: lf.ZeroPaddedMaxPool, spatial_dims: int) -> None:
         super().__init__()
-        self.zeros = [n for p in reversed(node.padding) for n in (p, p)]  # last axis first, as PyTorch pads
+        self.zeros = [n for p in reversed(node.padding) for n in (p, p)]  # last axis first, as in PyTorch's padding
         self.pool = MAX_POOL[spatial_dims](node.kernel, stride=node.stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -135,14 +135,14 @@ class ZeroPaddedMaxPool(nn.Module):
 
 
 class AveragePool(nn.Module):
-    """Mean over windows; one that hangs over the far border of an axis that strides averages what it holds."""
+    """Mean over windows; a partial window at the far border of an axis that strides averages its voxels."""
 
     __constants__ = ("continues",)
 
     def __init__(self, node: lf.AveragePool) -> None:
         super().__init__()
         self.kernel, self.stride = list(node.kernel), list(node.stride)
-        # zeros after the far border of the axes that do not stride, last axis first as PyTorch pads
+        # zeros at the far border of the axes that do not stride, last axis first as in PyTorch's padding
         beyond = [k - s for k, s in zip(node.kernel, node.stride, strict=True)]
         self.zeros = [n for b in reversed(beyond) for n in (0, b)]
         self.continues = max(beyond) > 0
@@ -155,18 +155,18 @@ class AveragePool(nn.Module):
 
 def _average(x: Tensor, kernel: list[int], stride: list[int]) -> Tensor:
     """Average pooling whose windows may be larger than the map."""
-    if min(x.shape[2:]) < max(kernel):  # PyTorch refuses a volume smaller than the window
+    if min(x.shape[2:]) < max(kernel):  # PyTorch rejects a volume smaller than the window
         kernel = [min(k, n) for k, n in zip(kernel, x.shape[2:])]  # noqa: B905 (TorchScript has no strict zip)
     if x.dim() == 4:
         return F.avg_pool2d(x, kernel, stride, 0, True, False)
     if x.device.type == "cpu" and (x.dtype == torch.bfloat16 or x.dtype == torch.float16):
-        # PyTorch's processor kernel in 3D has no 16-bit types
+        # PyTorch's CPU kernel in 3D does not support 16-bit types
         return F.avg_pool3d(x.float(), kernel, stride, 0, True, False).to(x.dtype)
     return F.avg_pool3d(x, kernel, stride, 0, True, False)
 
 
 class GlobalAveragePool(nn.Module):
-    """(batch, channels, \\*size) to (batch, channels)."""
+    """Global average pooling: (batch, channels, \\*size) to (batch, channels)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.flatten(x, 2).mean(2)
@@ -184,7 +184,7 @@ def _upsample(node: lf.Upsample, dims: int) -> nn.Module:
 
 
 class TrilinearUpsample(nn.Module):
-    """Trilinear interpolation that torch.fx's quantization leaves in float: PyTorch has no other kernel for it."""
+    """Trilinear interpolation that torch.fx's quantization keeps in float, for which alone PyTorch has a kernel."""
 
     def __init__(self, factors: tuple[float, ...]) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ def _trilinear(x: Tensor, factors: list[float]) -> Tensor:
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training a sample loses its branch at ``rate``, the kept ones are scaled up."""
+    """Stochastic depth: in training the branch of a sample is dropped with probability ``rate``, others are scaled."""
 
     __constants__ = ("rate",)
 
@@ -225,7 +225,7 @@ class ZeroPad(nn.Module):
     def __init__(self, node: ZeroPadShortcut) -> None:
         super().__init__()
         dims = len(node.stride)
-        # A pooling of one voxel is the slice [::stride], in any number of axes.
+        # A pooling with kernel 1 is the slice [::stride], in any number of axes.
         self.pick = MAX_POOL[dims](1, stride=node.stride) if max(node.stride) > 1 else nn.Identity()
         self.extra = node.out_channels - node.in_channels
         self.repeats = [1, self.extra] + [1] * dims
@@ -257,13 +257,13 @@ _SPELLINGS: dict[type[Node], Callable[[Any, int], nn.Module]] = {
 
 
 def cut_to(x: Tensor, reference: Tensor) -> Tensor:
-    """The near corner of ``x`` with the spatial size of ``reference``: the one rule for sizes that do not divide.
+    """Crop ``x`` at the far end of each axis to the spatial size of ``reference``.
 
-    A strided layer makes ceil(n / 2) of n, so an enlarged map is never smaller than what it meets; where the
-    sizes divide nothing is cut.
+    A strided layer turns n into ceil(n / 2), so an enlarged map is never smaller than its skip; where the strides
+    divide the size nothing is cropped.
     """
-    # Padding by less than nothing, not a slice: a slice's strides tie an exported graph to sizes that divide (or to
-    # those that do not), as the example's did.
+    # Negative padding instead of a slice: with a slice, an exported graph would be valid only for divisible sizes, or
+    # only for others, like the size of the example.
     cut: list[int] = []
     for axis in range(x.dim() - 1, 1, -1):
         cut += [0, reference.shape[axis] - x.shape[axis]]

@@ -22,11 +22,11 @@ from resvox.torch.layers import layer
 
 
 class _Stages(nn.Module):
-    """What every residual network has. Abstract: subclasses define the stages and forward."""
+    """Common base of the residual networks. Abstract: subclasses define the stages and forward."""
 
     @torch.jit.unused
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training: keep only the input of each block and compute the rest again."""
+        """Trade time for memory in training: store only the input of each block and recompute the rest."""
         checkpoint_stages(self, enable)
 
 
@@ -123,7 +123,7 @@ class PreActStage(nn.Module):
 
 
 class PreActHead(nn.Module):
-    """Mean over space, then the classifier."""
+    """Global average pooling and classifier."""
 
     def __init__(self, node: net.PreActHead, spatial_dims: int) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ class ResNet(_PostActStages):
 
     @torch.jit.unused
     def reset_classifier(self, num_classes: int) -> None:
-        """A fresh classifier for another number of classes; 0 leaves pooled features, without an activation."""
+        """Replace the classifier by a new one with another number of classes; 0 gives pooled features."""
         self.fc = _new_classifier(self, num_classes)
 
 
@@ -193,7 +193,7 @@ class ResNetBackbone(_PostActStages):
 
     Args:
         model: a blueprint without a head, or a name of the catalog with the arguments of
-            :func:`resvox.create_model` (``encoder_depth=`` cuts it; ``out_indices=(1, 2)`` picks P2 and P3).
+            :func:`resvox.create_model` (``encoder_depth=`` cuts it; ``out_indices=(1, 2)`` selects P2 and P3).
     """
 
     def __init__(self, model: Blueprint | str = "resnet50", /, **arguments: Any) -> None:
@@ -209,7 +209,7 @@ class ResNetBackbone(_PostActStages):
 
     @property
     def feature_info(self) -> FeatureInfo:
-        """Channels and reduction of each map, as timm has it."""
+        """Channels and reduction of each map, as in timm."""
         return FeatureInfo.of(self.blueprint)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -263,7 +263,7 @@ class PreActResNet(_PreActStages):
 
     @torch.jit.unused
     def reset_classifier(self, num_classes: int) -> None:
-        """A fresh classifier for another number of classes; 0 leaves pooled features, without an activation."""
+        """Replace the classifier by a new one with another number of classes; 0 gives pooled features."""
         self.head.fc = _new_classifier(self, num_classes)
 
 
@@ -272,7 +272,7 @@ class PreActBackbone(_PreActStages):
 
     Args:
         model: a blueprint without a head, or a name of the catalog with the arguments of
-            :func:`resvox.create_model` (``encoder_depth=`` cuts it; ``out_indices=(1, 2)`` picks P2 and P3).
+            :func:`resvox.create_model` (``encoder_depth=`` cuts it; ``out_indices=(1, 2)`` selects P2 and P3).
     """
 
     def __init__(self, model: Blueprint | str = "resnet50v2", /, **arguments: Any) -> None:
@@ -288,7 +288,7 @@ class PreActBackbone(_PreActStages):
 
     @property
     def feature_info(self) -> FeatureInfo:
-        """Channels and reduction of each map, as timm has it."""
+        """Channels and reduction of each map, as in timm."""
         return FeatureInfo.of(self.blueprint)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -310,9 +310,9 @@ def checkpoint_stages(module: nn.Module, enable: bool) -> None:
 
 
 def _add_activation(model: nn.Module, node: net.ResNet | net.PreActResNet, spatial_dims: int) -> bool:
-    """The output's activation as the last child, where there is one; whether there is.
+    """Add the activation of the output as the last child, if the network has one; return whether it has.
 
-    Where there is none, the classifier is the last child, which ``children()[:-1]`` then leaves out.
+    Otherwise the classifier is the last child, which ``children()[:-1]`` then excludes.
     """
     if node.activation is not None:
         model.activation = layer(node.activation, spatial_dims)
@@ -320,7 +320,7 @@ def _add_activation(model: nn.Module, node: net.ResNet | net.PreActResNet, spati
 
 
 def _new_classifier(model: Any, num_classes: int) -> nn.Module:
-    """The last layer for another number of classes; the blueprint and the output's activation follow."""
+    """Replace the last layer, the blueprint and the activation of the output for another number of classes."""
     model.blueprint, node = with_classes(model.blueprint, num_classes)
     with torch.device("meta"):
         fc = layer(node, model.blueprint.spatial_dims)
@@ -332,7 +332,7 @@ def _new_classifier(model: Any, num_classes: int) -> nn.Module:
 
 
 def with_classes(blueprint: Blueprint, num_classes: int) -> tuple[Blueprint, Linear | None]:
-    """The same classifier with another number of classes, and its new last layer. Features have no activation."""
+    """The blueprint with another number of classes, and its last layer. Features have no activation."""
     num_classes = plain(num_classes)
     if type(num_classes) is not int or num_classes < 0:
         raise BlueprintError(f"num_classes={num_classes!r}", expected="at least 1, or 0 for pooled features")
@@ -352,7 +352,7 @@ def with_classes(blueprint: Blueprint, num_classes: int) -> tuple[Blueprint, Lin
 
 
 def as_blueprint(model: Blueprint | str, arguments: dict[str, Any]) -> Blueprint:
-    """A blueprint as it is, or the one of a name and its arguments."""
+    """The blueprint that is given, or that of a name and its arguments."""
     if isinstance(model, str):
         return get_blueprint(model, **arguments)
     if arguments:
@@ -365,7 +365,7 @@ def as_blueprint(model: Blueprint | str, arguments: dict[str, Any]) -> Blueprint
 
 
 def expect(blueprint: Blueprint, kind: type[Any], owner: str, instead: str) -> Any:
-    """The blueprint's network where it is of that kind; else an error that names the right class."""
+    """The blueprint's network, if it is of that kind; otherwise an error that names the right class."""
     if not isinstance(blueprint.network, kind):
         raise BlueprintError(
             f"{blueprint.name!r} for {owner}",

@@ -1,4 +1,4 @@
-"""What every segmentation model is in PyTorch: an encoder, a decoder, heads. The twin of ``keras/segmentation.py``."""
+"""Base of the segmentation models in PyTorch: encoder, decoder, heads. The twin of ``keras/segmentation.py``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ torch.fx.wrap("cut_to")
 
 
 class SupervisionHead(nn.Module):
-    """Logits of a coarser level, enlarged and cut to the size of the image."""
+    """Logits of a coarser level, enlarged and cropped to the size of the image."""
 
     def __init__(self, node: net.SupervisionHead, spatial_dims: int) -> None:
         super().__init__()
@@ -37,9 +37,9 @@ class SupervisionHead(nn.Module):
 
 
 class SegmentationModel(nn.Module):
-    """An encoder under ``encoder``, then what the heir adds. Abstract: heirs build a decoder and say the forward.
+    """An encoder under ``encoder`` and a decoder. Abstract: subclasses build the decoder and define forward.
 
-    Evaluated, scripted or exported, a model gives logits (batch, num_classes, \\*size) of the image's size. In
+    In eval mode, scripted or exported, a model gives logits (batch, num_classes, \\*size) of the image's size. In
     training with deep supervision it gives the list of them, finest first, each of the image's size.
     """
 
@@ -64,7 +64,7 @@ class SegmentationModel(nn.Module):
 
     @torch.jit.unused
     def _check_batch(self, x: Tensor) -> None:
-        """In training, refuse a batch of which a batch norm would see one value per channel."""
+        """In training, reject a batch with which a batch norm would get one value per channel."""
         if is_traced(x):
             return
         norm = norm_of_one_value(self, self.blueprint, x.shape, self.reduction)
@@ -77,35 +77,38 @@ class SegmentationModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, or in training with deep supervision the list of them."""
-        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips the body of this condition)
             if self.training:
                 self._check_batch(x)
-        ways = self.ways(x)
-        logits = self.final(ways[-1], x)
-        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what stands under this alone)
+        outputs = self.decoder_outputs(x)
+        logits = self.main_logits(outputs[-1], x)
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript skips the body of this condition)
             if self.supervised and self.training:
-                return self._supervise(logits, ways, x)  # type: ignore[return-value]
+                return self._supervise(logits, outputs, x)  # type: ignore[return-value]
         return self.activation(logits)
 
-    def ways(self, x: Tensor) -> list[Tensor]:
-        """An image to what the decoder gives at every level that has a head, deep to shallow. Heirs say how."""
+    def decoder_outputs(self, x: Tensor) -> list[Tensor]:
+        """Outputs of the decoder for an image at every level with a head, deep to shallow. Abstract."""
         raise NotImplementedError
 
-    def final(self, way: Tensor, image: Tensor) -> Tensor:
-        """Logits of the image's size from the last of the ways."""
-        return cut_to(self.head(way), image)
+    def main_logits(self, output: Tensor, image: Tensor) -> Tensor:
+        """Logits of the image's size from the last output of the decoder."""
+        return cut_to(self.head(output), image)
 
     @torch.jit.unused
-    def coarser(self, head: nn.Module, way: Tensor, image: Tensor) -> Tensor:
-        """Logits of the image's size from an earlier one, by its own head."""
-        logits: Tensor = head(way, image)
+    def auxiliary_logits(self, head: nn.Module, output: Tensor, image: Tensor) -> Tensor:
+        """Auxiliary logits of the image's size from an earlier output of the decoder, by its own head."""
+        logits: Tensor = head(output, image)
         return logits
 
     @torch.jit.unused
-    def _supervise(self, logits: Tensor, ways: list[Tensor], image: Tensor) -> list[Tensor]:
+    def _supervise(self, logits: Tensor, outputs: list[Tensor], image: Tensor) -> list[Tensor]:
         """The logits of every level, finest first."""
-        pairs = zip(self.supervision, reversed(ways[:-1]), strict=True)
-        return [self.activation(each) for each in (logits, *(self.coarser(head, way, image) for head, way in pairs))]
+        pairs = zip(self.supervision, reversed(outputs[:-1]), strict=True)
+        return [
+            self.activation(each)
+            for each in (logits, *(self.auxiliary_logits(head, output, image) for head, output in pairs))
+        ]
 
     def forward_pyramid(self, x: Tensor) -> list[Tensor]:
         """The encoder's maps [P1, ..., P<depth>], fine to coarse."""
@@ -113,17 +116,17 @@ class SegmentationModel(nn.Module):
 
     @torch.jit.unused
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training: keep a block's input alone and compute the rest again."""
+        """Trade time for memory in training: store only the input of each block and recompute the rest."""
         checkpoint_stages(self, enable)
 
 
 def segmenter_blueprint(
     model: Blueprint | str, arguments: dict[str, Any], encoder: nn.Module | None, kind: type[Node], owner: str
 ) -> Blueprint:
-    """What a segmentation model's class is given, settled: a blueprint, or a name and arguments, or an encoder.
+    """The blueprint for a segmentation model's class: given, from a name and arguments, or around an encoder.
 
     Raises:
-        BlueprintError: an encoder that is none of ours or given twice, or another kind of network.
+        BlueprintError: an encoder that is not a network of this package or is given twice, or another kind of network.
     """
     if encoder is None:
         blueprint = as_blueprint(model, arguments)
@@ -145,7 +148,7 @@ def segmenter_blueprint(
 
 
 def copy_encoder(encoder: nn.Module, model: SegmentationModel) -> None:
-    """The values of an encoder into the model that was built around its blueprint; its head is left out."""
+    """Copy the weights of an encoder into the model that was built around its blueprint; its head is ignored."""
     wanted = model.encoder.state_dict()
     given = encoder.state_dict()
     model.encoder.load_state_dict({name: given[name] for name in wanted}, strict=True)

@@ -19,7 +19,7 @@ torch.fx.wrap("cut_to")
 
 
 class TransDecoder(nn.Module):
-    """A transformer on the deepest map, queries that look for the classes, and the way up past the other maps."""
+    """A transformer on the deepest map, learned class queries (cross-attention), and a decoder with skips."""
 
     def __init__(self, node: net.TransDecoder, spatial_dims: int) -> None:
         super().__init__()
@@ -36,23 +36,24 @@ class TransDecoder(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps [P1, ..., P<depth>] to what comes out at every level, from the deepest to P1."""
+        """Outputs of the decoder at every level, from the deepest to P1, for maps [P1, ..., P<depth>]."""
         vit = self.vit(maps[-1])
         x = torch.cat([vit, self.queries(vit, maps)], 1)
         x = self.act(self.bn(self.conv(cut_to(self.up(x), maps[-1]))))
-        ways = [x]
+        outputs = [x]
         for number, block in enumerate(self.blocks):
             x = block(x, [maps[len(maps) - 2 - number]])
-            ways.append(x)
-        return ways
+            outputs.append(x)
+        return outputs
 
 
 _SPELL = {"decoder": TransDecoder, "supervision": SupervisionHead}
 
 
 class TransUNet(SegmentationModel):
-    """The hybrid of a residual encoder and a vision transformer (arXiv:2102.04306) with learnable queries that look
-    for the classes from coarse to fine (arXiv:2310.07781). Any input size from 1 voxel up.
+    """The hybrid of a residual encoder and a vision transformer (arXiv:2102.04306) with learned class queries.
+
+    The queries attend to the maps of the encoder from coarse to fine (arXiv:2310.07781). Any input size from 1 voxel.
 
     Args:
         model: a blueprint, or a name of the catalog with the arguments of :func:`resvox.create_model`.
@@ -63,7 +64,7 @@ class TransUNet(SegmentationModel):
     with ``deep_supervision=True`` a list of them, finest first.
 
     Raises:
-        ValueError: in training with batch norm, a batch of which a norm would see one value per channel.
+        ValueError: in training with batch norm, a batch with which a norm would get one value per channel.
     """
 
     def __init__(
@@ -71,5 +72,5 @@ class TransUNet(SegmentationModel):
     ) -> None:
         super().__init__(segmenter_blueprint(model, arguments, encoder, net.TransUNet, "TransUNet"), _SPELL, encoder)
 
-    def ways(self, x: Tensor) -> list[Tensor]:
+    def decoder_outputs(self, x: Tensor) -> list[Tensor]:
         return self.decoder(self.encoder(x))

@@ -1,4 +1,4 @@
-"""Transformers, spelled in PyTorch. The twin of ``keras/transformers.py``."""
+"""Transformers in PyTorch. The twin of ``keras/transformers.py``."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
 def to_tokens(x: Tensor) -> Tensor:
-    """(batch, channels, \\*size) to (batch, voxels, channels)."""
+    """A map as tokens: (batch, channels, \\*size) to (batch, voxels, channels)."""
     return x.flatten(2).transpose(1, 2)
 
 
 def to_map(tokens: Tensor, reference: Tensor) -> Tensor:
-    """(batch, voxels, channels) to (batch, channels, \\*size), the size that of ``reference``."""
+    """Tokens as a map: (batch, voxels, channels) to (batch, channels, \\*size), the size of ``reference``."""
     return tokens.transpose(1, 2).unflatten(2, reference.shape[2:])
 
 
 class PositionEmbedding(nn.Module):
-    """Adds to a map (batch, channels, \\*size) a learned vector a place, interpolated from the grid it is stored on."""
+    """Adds a learned vector per position to a map (batch, channels, \\*size), interpolated from its stored grid."""
 
     __constants__ = ("mode",)
 
@@ -47,7 +47,7 @@ def _resized(weight: Tensor, x: Tensor, mode: str) -> Tensor:
 
 
 class Queries(nn.Module):
-    """Learned vectors, once for every image of the batch: (batch, count, channels)."""
+    """Learned vectors, repeated for every image of the batch: (batch, count, channels)."""
 
     def __init__(self, node: tf.Queries) -> None:
         super().__init__()
@@ -58,9 +58,9 @@ class Queries(nn.Module):
 
 
 class AttentionProduct(nn.Module):
-    """softmax(q k / sqrt(channels / heads)) v in every head.
+    """Scaled dot-product attention, softmax(q k / sqrt(channels / heads)) v in every head.
 
-    Written out: PyTorch's fused kernel is counted by its own ``FlopCounterMode`` on some devices and not on others.
+    Written out: PyTorch's ``FlopCounterMode`` counts its fused kernel on some devices only.
     """
 
     __constants__ = ("heads", "scale")
@@ -73,8 +73,8 @@ class AttentionProduct(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, evidence: Tensor | None = None) -> Tensor:
         """(batch, queries, channels) from tokens (batch, tokens, channels).
 
-        With ``evidence`` (batch, queries, tokens) a query attends to the tokens of at least 0, or to all of them
-        where none has that.
+        With ``evidence`` (batch, queries, tokens) a query attends to the tokens with values of at least 0, or to all
+        tokens if there are none.
         """
         heads = self._split(query * self.scale), self._split(key), self._split(value)
         logits = heads[0] @ heads[1].transpose(2, 3)
@@ -95,7 +95,7 @@ def _masked_softmax(logits: Tensor, evidence: Tensor) -> Tensor:
 
 
 class MaskProduct(nn.Module):
-    """Logits of a mask a query: (batch, queries, tokens)."""
+    """Mask logits, one mask per query: (batch, queries, tokens)."""
 
     __constants__ = ("scale",)
 
@@ -108,15 +108,15 @@ class MaskProduct(nn.Module):
 
 
 class MaskVote(nn.Module):
-    """Class logits (batch, queries, classes + 1) and mask logits to the votes (batch, classes, tokens)."""
+    """Class logits (batch, queries, classes + 1) and mask logits to class scores (batch, classes, tokens)."""
 
     def forward(self, classes: Tensor, masks: Tensor) -> Tensor:
-        known = classes.softmax(2)[:, :, :-1]  # the last is "no object"
+        known = classes.softmax(2)[:, :, :-1]  # the last class is "no object"
         return known.transpose(1, 2) @ masks.sigmoid()
 
 
 class Attention(nn.Module):
-    """Queries (batch, queries, channels) look at tokens (batch, tokens, channels)."""
+    """Attention of queries (batch, queries, channels) to tokens (batch, tokens, channels)."""
 
     def __init__(self, node: tf.Attention, spatial_dims: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Token by token."""
+    """Two linear layers with an activation between them, applied to each token."""
 
     def __init__(self, node: tf.Mlp, spatial_dims: int) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class Mlp(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention and an MLP, each behind a norm and beside a shortcut."""
+    """Self-attention and an MLP, each after a norm and with a shortcut."""
 
     def __init__(self, node: tf.TransformerBlock, spatial_dims: int) -> None:
         super().__init__()
@@ -163,12 +163,12 @@ class TransformerBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """A token a patch; the far border is continued by zeros to whole ones."""
+    """One token per patch; the far border is zero-padded to whole patches."""
 
     def __init__(self, node: tf.PatchEmbedding, spatial_dims: int) -> None:
         super().__init__()
         self.conv = layer(node.conv, spatial_dims)
-        # with patch - 1 zeros behind it a patch starts wherever the map still has a voxel
+        # with patch - 1 zeros at the far border, a patch starts wherever the map has a voxel
         self.zeros = [n for p in reversed(node.patch) for n in (0, p - 1)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class PatchEmbedding(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """A map in, a map of one voxel a patch out."""
+    """Vision transformer: from a map to a map with one voxel per patch."""
 
     def __init__(self, node: tf.VisionTransformer, spatial_dims: int) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class VisionTransformer(nn.Module):
 
 
 class QueryLevel(nn.Module):
-    """Queries look at one map of the encoder, each only where its mask says that it belongs."""
+    """Masked cross-attention of the queries to one map of the encoder."""
 
     def __init__(self, node: tf.QueryLevel, spatial_dims: int) -> None:
         super().__init__()
@@ -212,15 +212,15 @@ class QueryLevel(nn.Module):
         self.mlp = Mlp(node.mlp, spatial_dims)
 
     def forward(self, queries: Tensor, masks: Tensor, skip: Tensor) -> Tensor:
-        """Queries after a look at ``skip``; ``masks`` are logits on the grid of tokens, (batch, queries, \\*grid)."""
+        """Queries after masked cross-attention to ``skip``; ``masks``: logits of tokens, (batch, queries, \\*grid)."""
         keys = to_tokens(self.norm(self.conv(skip)))
-        evidence = cut_to(self.up(masks), skip).flatten(2)  # of at least 0: a probability of at least one half
+        evidence = cut_to(self.up(masks), skip).flatten(2)  # at least 0: a probability of at least one half
         queries = queries + self.drop(self.attn(self.norm1(queries), keys, evidence))
         return queries + self.mlp(self.norm2(queries))
 
 
 class QueryDecoder(nn.Module):
-    """Learned queries, refined from coarse to fine, vote for the class of every token."""
+    """Learned queries, refined from coarse to fine, which give class scores of every token."""
 
     def __init__(self, node: tf.QueryDecoder, spatial_dims: int) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ class QueryDecoder(nn.Module):
         self.vote = MaskVote()
 
     def forward(self, vit: Tensor, maps: list[Tensor]) -> Tensor:
-        """The votes as a map (batch, classes, \\*grid). ``maps`` are the encoder's, fine to coarse, the last unused."""
+        """Class scores as a map (batch, classes, \\*grid). ``maps``: the encoder's, fine to coarse, last unused."""
         tokens, grid = to_tokens(vit), vit.shape[2:]
         queries = self.embedding(tokens)
         asking = self.norm(queries)
@@ -247,5 +247,5 @@ class QueryDecoder(nn.Module):
 
 
 def layer_norm(node: tf.LayerNorm) -> nn.Module:
-    """PyTorch's own."""
+    """PyTorch's layer norm for the last axis."""
     return nn.LayerNorm(node.channels, eps=node.eps)

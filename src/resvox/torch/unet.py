@@ -17,7 +17,7 @@ torch.fx.wrap("cut_to")
 
 
 class AttentionGate(nn.Module):
-    """The weight of every voxel of a skip, from the skip and the map below it (arXiv:1804.03999)."""
+    """Weights the voxels of a skip, computed from it and from the map below (arXiv:1804.03999)."""
 
     def __init__(self, node: net.AttentionGate, spatial_dims: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class AttentionGate(nn.Module):
 
 
 class UNetDecoderBlock(nn.Module):
-    """One level up: enlarge, cut to the size of what it meets, join, convolve."""
+    """One level of the decoder: enlarge, crop to the size of the skip, concatenate, convolve."""
 
     __constants__ = ("gated", "joins")
 
@@ -63,7 +63,7 @@ class UNetDecoderBlock(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Deep to shallow."""
+    """The decoder blocks, deep to shallow."""
 
     def __init__(self, node: net.UNetDecoder, spatial_dims: int) -> None:
         super().__init__()
@@ -74,31 +74,31 @@ class UNetDecoder(nn.Module):
         )
 
     def forward(self, image: Tensor, maps: list[Tensor]) -> list[Tensor]:
-        """Maps [P1, ..., P<depth>] to what every block gives; the last is of the image's size."""
+        """Outputs of all blocks for maps [P1, ..., P<depth>]; the last one has the size of the image."""
         references = [image] + maps  # noqa: RUF005 (TorchScript has no starred lists)
         x = references[-1]
-        ways: list[Tensor] = []
+        outputs: list[Tensor] = []
         for number, block in enumerate(self.blocks):
             x = block(x, [references[len(references) - 2 - number]])
-            ways.append(x)
-        return ways
+            outputs.append(x)
+        return outputs
 
 
 class _UNet(SegmentationModel):
-    """What a U-Net does with or without gates. Abstract."""
+    """Common base of the U-Net and the attention U-Net. Abstract."""
 
-    def ways(self, x: Tensor) -> list[Tensor]:
+    def decoder_outputs(self, x: Tensor) -> list[Tensor]:
         return self.decoder(x, self.encoder(x))
 
-    def final(self, way: Tensor, image: Tensor) -> Tensor:
-        return self.head(way)  # the decoder's last block was cut to the image
+    def main_logits(self, output: Tensor, image: Tensor) -> Tensor:
+        return self.head(output)  # the output of the last block has been cropped to the image
 
 
 _SPELL = {"decoder": UNetDecoder, "supervision": SupervisionHead}
 
 
 class UNet(_UNet):
-    """U-Net (arXiv:1505.04597) on a residual encoder; any input size from 1 voxel up.
+    """U-Net (arXiv:1505.04597) on a residual encoder; any input size from 1 voxel.
 
     Args:
         model: a blueprint, or a name of the catalog with the arguments of :func:`resvox.create_model`.
@@ -109,7 +109,7 @@ class UNet(_UNet):
     with ``deep_supervision=True`` a list of them, finest first.
 
     Raises:
-        ValueError: in training with batch norm, a batch of which a norm would see one value per channel.
+        ValueError: in training with batch norm, a batch with which a norm would get one value per channel.
     """
 
     def __init__(
@@ -119,9 +119,9 @@ class UNet(_UNet):
 
 
 class AttentionUNet(_UNet):
-    """Attention U-Net (arXiv:1804.03999) on a residual encoder: every skip is weighed by what lies below it.
+    """Attention U-Net (arXiv:1804.03999) on a residual encoder: every skip is weighted by the map below it.
 
-    Takes, gives and raises what :class:`UNet` does.
+    Arguments, inputs, outputs and errors are those of :class:`UNet`.
     """
 
     def __init__(

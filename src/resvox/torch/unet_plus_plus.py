@@ -23,7 +23,7 @@ class Row(nn.ModuleList):
     """The nodes of one resolution, X(i, 1), X(i, 2), ..."""
 
     def forward(self, below: list[Tensor], skip: Tensor) -> list[Tensor]:
-        """The row below and X(i, 0) to X(i, 0), X(i, 1), ..."""
+        """From the row below and X(i, 0) to the row X(i, 0), X(i, 1), ..."""
         row = [skip]
         for column, block in enumerate(self):
             row.append(block(below[column], row))
@@ -31,7 +31,7 @@ class Row(nn.ModuleList):
 
 
 class UNetPlusPlusDecoder(nn.Module):
-    """The grid, row by row, deep to shallow."""
+    """The grid of nodes, row by row, deep to shallow."""
 
     def __init__(self, node: net.UNetPlusPlusDecoder, spatial_dims: int) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ class UNetPlusPlusDecoder(nn.Module):
 
 
 class UNetPlusPlus(SegmentationModel):
-    """UNet++ (arXiv:1912.05074) on a residual encoder; any input size from 1 voxel up.
+    """UNet++ (arXiv:1912.05074) on a residual encoder; any input size from 1 voxel.
 
-    Takes, gives and raises what :class:`resvox.torch.UNet` does, and ``decoder_filter_order``.
+    Arguments, inputs, outputs and errors are those of :class:`resvox.torch.UNet`, with ``decoder_filter_order``.
     """
 
     def __init__(
@@ -58,26 +58,26 @@ class UNetPlusPlus(SegmentationModel):
         blueprint = segmenter_blueprint(model, arguments, encoder, net.UNetPlusPlus, "UNetPlusPlus")
         super().__init__(blueprint, {"decoder": UNetPlusPlusDecoder, "supervision": layer}, encoder)
 
-    def ways(self, x: Tensor) -> list[Tensor]:
-        """X(0, 1) to X(0, N)."""
+    def decoder_outputs(self, x: Tensor) -> list[Tensor]:
+        """The outputs X(0, 1) to X(0, N) of the finest row."""
         return self.decoder(self.encoder(x))[1:]
 
-    def final(self, way: Tensor, image: Tensor) -> Tensor:
-        return self.head(cut_to(self.decoder.bridge(way), image))
+    def main_logits(self, output: Tensor, image: Tensor) -> Tensor:
+        return self.head(cut_to(self.decoder.bridge(output), image))
 
     @torch.jit.unused
-    def coarser(self, head: nn.Module, way: Tensor, image: Tensor) -> Tensor:
-        logits: Tensor = head(cut_to(self.decoder.bridge(way), image))
+    def auxiliary_logits(self, head: nn.Module, output: Tensor, image: Tensor) -> Tensor:
+        logits: Tensor = head(cut_to(self.decoder.bridge(output), image))
         return logits
 
     @torch.jit.unused
     def pruned(self, level: int) -> UNetPlusPlus:
-        """The smaller network inside that ends at X(0, level), as a model of its own with copied weights.
+        """The smaller network that ends at X(0, level), as a separate model with copied weights.
 
-        It gives what deep supervision trained that node to give, for less: the paper's pruning.
+        This is the pruning of the paper: deep supervision has trained that node's output.
 
         Raises:
-            BlueprintError: no such level, or a model without deep supervision.
+            BlueprintError: the level does not exist, or the model has no deep supervision.
         """
         network: Any = self.blueprint.network
         smaller, moved = prune(network, level)
