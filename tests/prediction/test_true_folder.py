@@ -17,7 +17,7 @@ from prediction.test_predict_processes import start_python
 
 from resvox.errors import InferenceError, WeightsError
 from resvox.locks import Claims
-from resvox.prediction.inputs import is_same, state_of
+from resvox.prediction.cases import is_same, state_of
 from resvox.volumes import Volume, read_volume, write_volume
 from resvox.workflow import predict
 

@@ -23,8 +23,7 @@ from resvox.cli.app import (
     verb,
 )
 from resvox.inference.engines.table import engine_names
-from resvox.prediction.options import DEFAULTS, RESAMPLING, PredictOptions
-from resvox.prediction.outputs import DICOM_KINDS, FORMATS
+from resvox.prediction.options import DEFAULTS, DICOM_KINDS, FORMATS, RESAMPLING, PredictOptions
 
 Engine = Enum("Engine", {name.replace("-", "_"): name for name in engine_names()}, type=str)  # type: ignore[misc]
 Resample = Enum("Resample", {name: name for name in RESAMPLING}, type=str)  # type: ignore[misc]

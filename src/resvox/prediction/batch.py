@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resvox.locks import Claims
-from resvox.prediction.inputs import Case
+from resvox.prediction.cases import Case, Work
 from resvox.prediction.log import LOGGED, Line, RunLog
 from resvox.prediction.model_engine import describe
 from resvox.prediction.model_files import model_files
@@ -18,7 +18,6 @@ from resvox.prediction.pipeline import Stages, run_stages, timed_call
 from resvox.prediction.predictor import Predictor, Written
 from resvox.prediction.results import Results
 from resvox.prediction.tasks import row_of
-from resvox.prediction.work import Work
 
 PATIENCE_SECONDS = 3600.0  # for a case of another process, as long as that one lives
 QUIET_SECONDS = 5.0  # of waiting, before it is mentioned
@@ -32,7 +31,7 @@ def predict_cases(options: PredictOptions, callbacks: Callbacks, work: Work) -> 
     options.out.mkdir(parents=True, exist_ok=True)
     with Claims(options.out) as locks:
         log = RunLog(options.out)
-        log.of(predictor)
+        log.begin(predictor.paths, predictor.settings(), predictor.engine)
         log.clock_offset = locks.clock() - time.time()
         results = predictor.results(log, locks, work.cases, since=work.since)
         outcomes = _Batch(predictor, results, log, locks, callbacks).run(work.cases)

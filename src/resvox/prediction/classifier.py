@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from resvox.cards import ModelCard
     from resvox.locks import Claims
-    from resvox.prediction.inputs import Case, Found
+    from resvox.prediction.cases import Case, Found
     from resvox.prediction.log import RunLog
     from resvox.prediction.results import Results
     from resvox.volumes import Volume

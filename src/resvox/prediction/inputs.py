@@ -1,54 +1,73 @@
-"""The cases of a batch: what inputs mean, under which names, and which scan a name stood for before."""
+"""What a batch is to do: which cases the inputs mean, under which names; and the calls that make no sense."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from resvox.errors import DatasetError, InferenceError
+from resvox.errors import DatasetError, InferenceError, WeightsError
+from resvox.locks import Claims
+from resvox.prediction.cases import Case, Found, Work
+from resvox.prediction.log import RunLog
+from resvox.prediction.model_files import looks_like_model, model_files
+from resvox.prediction.options import Callbacks, PredictOptions
+from resvox.prediction.tasks import refuse_unused, row_of
 
 if TYPE_CHECKING:
     from resvox.cards import ModelCard
-    from resvox.prediction.log import RunLog
-    from resvox.prediction.options import PredictOptions
     from resvox.volumes import Volume
 
 LISTS = (".npz", ".csv")  # files that list images
-CHUNK = 1 << 20  # bytes that are read at once for a digest
+OTHER_FILES = (".csv", ".json", ".jsonl", ".npz", ".zip", ".txt")  # endings that no folder of results has
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One case of a batch.
+def find_work(options: PredictOptions, callbacks: Callbacks) -> Work:
+    """The cases of a batch; no network is loaded.
 
-    Args:
-        id: its name, unlike any other of the batch.
-        inputs: where it came from, as it stands in the log.
-        files: its files and DICOM folders.
-        item: what the predictor's ``read`` takes: a `resvox.volumes.InputCase` or a row of a dataset.
-        series: of a DICOM folder.
-        is_picture: a 2-D picture (PNG, JPEG, TIFF, BMP), whose result may be a picture.
+    Raises:
+        WeightsError: a model that cannot be used. InferenceError: an option that cannot be.
     """
+    _check_out(options.out)
+    _check_order(options)
+    card = model_files(options.model)[0].card
+    refuse_unused(options, card.task)
+    found = row_of(card.task).predictor_class().find(options, card, RunLog(options.out))
+    for text in found.notes:
+        callbacks.note(text)
+    if not options.overwrite:
+        return Work(cases=found.cases)
+    return Work(cases=found.cases, since=Claims(options.out).clock())
 
-    id: str
-    inputs: tuple[str, ...]
-    files: tuple[Path, ...]
-    item: Any
-    series: str | None = None
-    is_picture: bool = False
+
+def _check_out(out: Path) -> None:
+    from resvox.volumes.formats import ending_of
+
+    is_file = out.is_file() or bool(ending_of(out)) or out.suffix.lower() in OTHER_FILES
+    if is_file and not out.is_dir():
+        folder = out.parent if out.parent != Path() else Path("out")
+        raise InferenceError(
+            f"-o {out}, which is a file" + ("" if out.is_file() else " by its name"),
+            expected="a folder: results are named like their scans",
+            fix=f"-o {folder}",
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """The cases of the inputs, and notes on what was left out."""
+def _check_order(options: PredictOptions) -> None:
+    """Refuse a model and scans that were given in the wrong order."""
+    from resvox.volumes.formats import ending_of
 
-    cases: tuple[Case, ...]
-    notes: tuple[str, ...] = ()
+    for model in map(Path, options.models):
+        is_scan = ending_of(model) != "" or (model.is_dir() and not looks_like_model(model))
+        models = [path for path in map(Path, options.input_paths) if looks_like_model(path)]
+        if is_scan and models:
+            raise WeightsError(
+                f"not a model, but {models[0]} among the inputs is one",
+                expected="the model first, then the scans",
+                fix=f"resvox predict {models[0]} {model} -o {options.out}",
+                path=model,
+            )
 
 
 def find_scans(options: PredictOptions, card: ModelCard, log: RunLog) -> Found:
@@ -168,59 +187,3 @@ def _listed(path: Path, split: str | None) -> Iterator[Case]:
     for case in kept:
         where = case.images[0] if case.member is None else f"{case.images[0]}#{case.member[0]}[{case.member[1]}]"
         yield Case(id=case.id, inputs=(str(where),), files=case.images, item=case)
-
-
-def state_of(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Size, time and digest of each file or DICOM folder, which tell whether it is still the same."""
-    states = []
-    for path in files:
-        size, moment = _size_and_time(Path(path))
-        states.append({"bytes": size, "modified": moment, "digest": _digest(Path(path), size, moment)})
-    return states
-
-
-def is_same(files: Sequence[Path], state: Sequence[Any]) -> bool:
-    """Whether the files are those of which a state was noted.
-
-    A file of the same size and time is taken for the same; one of the same size alone is read.
-    """
-    if len(files) != len(state):
-        return False
-    for path, known in zip(files, state, strict=True):
-        if not isinstance(known, dict):
-            return False
-        size, moment = _size_and_time(Path(path))
-        if size != known.get("bytes"):
-            return False
-        if moment != known.get("modified") and _digest(Path(path), size, moment) != known.get("digest"):
-            return False
-    return True
-
-
-def _size_and_time(path: Path) -> tuple[int, float]:
-    """Bytes and newest time of a file, or of all files of a folder."""
-    try:
-        stats = [each.stat() for each in _files(path)]
-    except OSError:
-        return -1, 0.0
-    return sum(each.st_size for each in stats), max((each.st_mtime for each in stats), default=0.0)
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-
-
-@lru_cache(maxsize=64)
-def _digest(path: Path, size: int, moment: float) -> str:
-    """A digest of the contents; "" of what cannot be read. The rows of one ``.npz`` share it, hence the cache."""
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        for each in _files(path):
-            if path.is_dir():
-                digest.update(f"{each.relative_to(path)} {each.stat().st_size} ".encode())
-            with each.open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-    except OSError:
-        return ""
-    return digest.hexdigest()

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox._version import __version__
-from resvox.prediction.inputs import Case, state_of
+from resvox.prediction.cases import Case, state_of
 
 if TYPE_CHECKING:
+    from resvox.inference import Engine
     from resvox.prediction.outcomes import CaseOutcome
-    from resvox.prediction.predictor import Predictor
 
 NAME = "predict.jsonl"
 TIME = "%Y-%m-%dT%H:%M:%S%z"
@@ -40,16 +40,15 @@ class RunLog:
         self.by_case: dict[str, Line] = {}  # newest line of each case
         self.clock_offset = 0.0  # of the folder's clock, which on a network file system is not this machine's
         self._about: Mapping[str, Any] = {}
-        self._engine: Predictor[Any, Any] | None = None
+        self._engine: Engine | None = None
         self._read_to = 0
         self._lock = threading.Lock()
         self.refresh()
 
-    def of(self, predictor: Predictor[Any, Any]) -> None:
-        """From now on lines are added by this predictor."""
-        self._engine = predictor
-        first, *others = [describe_model(path) for path in predictor.paths]
-        self._about = {"model": first, "options": {**predictor.settings(), "also": others}}
+    def begin(self, models: Sequence[Path], settings: Mapping[str, Any], engine: Engine) -> None:
+        """From now on lines are added of these models (the first one names them all), options and engine."""
+        first, *others = [describe_model(path) for path in models]
+        self._engine, self._about = engine, {"model": first, "options": {**settings, "also": others}}
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -119,7 +118,7 @@ class RunLog:
         self._append([{**line, "seconds": {}, **self._stamp()}])
 
     def _line(self, case: Case, outcome: CaseOutcome, fields: Mapping[str, Any], about: Line) -> Line:
-        engine = self._engine.engine if self._engine is not None else None
+        engine = self._engine
         return {
             "case": outcome.id,
             "status": outcome.status,

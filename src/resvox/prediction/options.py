@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Paths = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
 RESAMPLING = ("logits", "labels")
 SPLITS = ("train", "validation", "test", "all")
+FORMATS = ("nii.gz", "nii", "seg.nrrd", "nrrd", "mha", "none")  # "none": the DICOM object alone
+DICOM_KINDS = ("seg", "labelmap", "rtstruct")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +101,6 @@ class PredictOptions:
             raise InferenceError(f"suffix={self.suffix!r}", expected="a part of a file's name, without slashes")
 
     def _check_outputs(self) -> None:
-        from resvox.prediction.outputs import DICOM_KINDS, FORMATS
-
         self._check_choice("format", FORMATS)
         if self.dicom is not None:
             self._check_choice("dicom", DICOM_KINDS)

@@ -11,12 +11,9 @@ from resvox.errors import InferenceError
 if TYPE_CHECKING:
     from resvox.cards.segmentation import SegmentationCard
     from resvox.delivery.naming import Algorithm, LabelSet
-    from resvox.prediction.inputs import Case
+    from resvox.prediction.cases import Case
     from resvox.prediction.options import PredictOptions
     from resvox.volumes import Volume
-
-FORMATS = ("nii.gz", "nii", "seg.nrrd", "nrrd", "mha", "none")  # "none": the DICOM object alone
-DICOM_KINDS = ("seg", "labelmap", "rtstruct")
 
 
 @dataclass(frozen=True, kw_only=True)

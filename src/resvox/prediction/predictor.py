@@ -1,8 +1,11 @@
-"""What a task brings to the batch loop: a predictor finds inputs, reads, prepares, computes and writes."""
+"""What a task brings to the batch loop: a predictor finds inputs, reads, prepares, computes and writes.
+
+And what predictors share: the check of a scan, and windows for the tasks that predict voxel by voxel.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -10,15 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from resvox.errors import InferenceError
 
 if TYPE_CHECKING:
-    from resvox.cards import ModelCard
-    from resvox.inference import Engine
+    from resvox.cards import ModelCard, Windows
+    from resvox.inference import Engine, FinishedSlice, WindowCount
     from resvox.locks import Claims
-    from resvox.prediction.inputs import Case, Found
+    from resvox.prediction.cases import Case, Found
     from resvox.prediction.log import RunLog
     from resvox.prediction.options import PredictOptions
     from resvox.prediction.results import Results
+    from resvox.preprocessing import Prepared
     from resvox.volumes import Volume
 
+EMPTY = 0.02  # of a scan's range of values above its lowest: air with its noise, for --skip-empty
+CUDA_BATCH = 4  # windows in one pass on a card, which one window does not fill
 Progress = Callable[[int, int], object]  # windows done, windows in all
 Ready = TypeVar("Ready")
 
@@ -111,4 +117,54 @@ def check_scan(volume: Volume, card: ModelCard) -> None:
             f"{volume.channels} channel{'s' if volume.channels != 1 else ''}",
             expected=f"{card.in_channels} ({', '.join(card.channel_names)})",
             fix="give one file per channel: case_0000, case_0001, ..." if card.in_channels > 1 else "",
+        )
+
+
+def stream(
+    prepared: Prepared,
+    engine: Engine,
+    windows: Windows,
+    options: PredictOptions,
+    *,
+    count: WindowCount,
+    progress: Progress | None,
+) -> Iterator[FinishedSlice]:
+    """Blended outputs slice by slice; never those of the whole scan at once. ``count`` is filled."""
+    from resvox.inference import stream_sliding_window
+    from resvox.machine import usable_threads
+
+    on_card = "cuda" in str(engine.device)
+    return stream_sliding_window(
+        prepared.array,
+        engine,
+        roi_size=windows.roi_size,
+        overlap=overlap_of(windows, options),
+        mirror_axes=windows.mirror_axes if options.mirror else (),
+        sw_batch_size=CUDA_BATCH if on_card else 1,
+        ahead=on_card,
+        skip_empty=EMPTY if options.skip_empty else None,
+        memory_gb=options.memory_gb,
+        threads=usable_threads(),
+        progress=progress,
+        count=count,
+    )
+
+
+def overlap_of(windows: Windows, options: PredictOptions) -> float:
+    """The overlap that was asked for, or the model's own."""
+    return windows.overlap if options.overlap is None else options.overlap
+
+
+def check_mirroring(windows: Windows, options: PredictOptions, path: Path) -> None:
+    """Refuse to mirror with a model that was trained without.
+
+    Raises:
+        InferenceError: naming the model.
+    """
+    if options.mirror and not windows.mirror_axes:
+        raise InferenceError(
+            "mirroring, with a model that was trained without it",
+            expected="a model whose training mirrored some axes",
+            fix="leave --mirror out",
+            path=path,
         )

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError
 from resvox.prediction.batch import predict_cases
+from resvox.prediction.cases import Work
 from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
-from resvox.prediction.work import Work
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

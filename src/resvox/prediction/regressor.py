@@ -12,16 +12,15 @@ from resvox.prediction.model_engine import describe, engine_of
 from resvox.prediction.model_files import check_task, model_files
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
 from resvox.prediction.pipeline import timed_call
-from resvox.prediction.predictor import Progress, Written, check_scan
+from resvox.prediction.predictor import Progress, Written, check_mirroring, check_scan, overlap_of, stream
 from resvox.prediction.tasks import refuse_unused
-from resvox.prediction.windows import check_mirroring, overlap_of, stream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from resvox.cards import ModelCard
     from resvox.locks import Claims
-    from resvox.prediction.inputs import Case, Found
+    from resvox.prediction.cases import Case, Found
     from resvox.prediction.log import RunLog
     from resvox.prediction.results import Results
     from resvox.preprocessing import Prepared

@@ -11,7 +11,7 @@ from resvox.errors import ResvoxError
 
 if TYPE_CHECKING:
     from resvox.cards.segmentation import SegmentationCard
-    from resvox.prediction.inputs import Case
+    from resvox.prediction.cases import Case
     from resvox.prediction.options import PredictOptions
     from resvox.prediction.outcomes import CaseOutcome, PredictResult
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resvox.errors import InferenceError, VolumeError
-from resvox.prediction.inputs import is_same
+from resvox.prediction.cases import is_same
 from resvox.prediction.log import Line, moment_of
 from resvox.prediction.outcomes import CaseOutcome
 
 if TYPE_CHECKING:
     from resvox.locks import Claims
-    from resvox.prediction.inputs import Case
+    from resvox.prediction.cases import Case
     from resvox.prediction.log import RunLog
 
 TABLE_SECONDS = 10.0  # between two writings of a table: what a kill can cost of it, and nothing of the log

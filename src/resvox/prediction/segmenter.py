@@ -9,15 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import SegmentationCard
-from resvox.prediction.late_head import late_head
-from resvox.prediction.model_engine import describe, engine_of
+from resvox.prediction.model_engine import describe, engine_of, late_head
 from resvox.prediction.model_files import check_task, model_file, model_files
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
 from resvox.prediction.outputs import CaseFiles, algorithm_of, case_files, check_dicom_input, labels_of, write_case
 from resvox.prediction.pipeline import timed_call
-from resvox.prediction.predictor import Progress, Written, check_scan
+from resvox.prediction.predictor import Progress, Written, check_mirroring, check_scan, overlap_of, stream
 from resvox.prediction.tasks import refuse_unused
-from resvox.prediction.windows import check_mirroring, overlap_of, stream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from resvox.delivery.naming import Algorithm, LabelSet
     from resvox.inference import FinishedSlice
     from resvox.locks import Claims
-    from resvox.prediction.inputs import Case, Found
+    from resvox.prediction.cases import Case, Found
     from resvox.prediction.log import RunLog
     from resvox.prediction.results import Results
     from resvox.preprocessing import Prepared

@@ -60,8 +60,8 @@ def predict(
         WeightsError: a model that cannot be used. InferenceError: a device or option that cannot be.
     """
     from resvox.prediction.batch import predict_cases
+    from resvox.prediction.inputs import find_work
     from resvox.prediction.processes import predict_in_processes
-    from resvox.prediction.work import find_work
 
     named = {"model": model, "inputs": inputs, "out": out}
     typed = PredictOptions(

@@ -104,15 +104,21 @@ def make_engine(
         return _first_made(candidates, notify or warn, only=engine != AUTO)
     if engine != AUTO and precision == "float32":
         candidates[0][1]()  # an engine that was named but is missing is an error; others are skipped with a remark
+    return _guarded(candidates, _making(_reference(), request("float32")), request("float32"), agreement)
+
+
+def _guarded(candidates: Candidates, reference: Making, request: NetworkRequest, agreement: Agreement) -> Engine:
+    """The candidates under the accuracy guard, whose verdict is kept on disk."""
     words = [words for words, _ in candidates]
-    name = key_of("verdict", _versions(), fingerprint, roi_size, words) + ".json" if fingerprint else ""
+    key = key_of("verdict", _versions(), request.fingerprint, request.roi_size, words)
+    name = f"{key}.json" if request.fingerprint else ""
     return GuardedEngine(
         candidates,
-        _making(_reference(), request("float32")),
+        reference,
         agreement=agreement,
         verdict=_read_verdict(name),
         on_verdict=lambda verdict: _write_verdict(name, verdict),
-        notify=notify or warn,
+        notify=request.notify,
     )
 
 
