@@ -88,6 +88,7 @@ class Conv(Node):
 
     @property
     def spatial_dims(self) -> int:
+        """2 or 3."""
         return len(self.kernel)
 
     def output_size(self, size: Axes) -> Axes:
@@ -98,6 +99,7 @@ class Conv(Node):
         )
 
     def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The weights of the layer, and its running statistics if it has any."""
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
         yield "weight", TensorSpec(shape=shape, role="parameter")
         if self.bias:
@@ -131,6 +133,7 @@ class TransposedConv(Node):
 
     @property
     def spatial_dims(self) -> int:
+        """2 or 3."""
         return len(self.kernel)
 
     def output_size(self, size: Axes) -> Axes:
@@ -138,6 +141,7 @@ class TransposedConv(Node):
         return tuple(n * s for n, s in zip(size, self.stride, strict=True))
 
     def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The weights of the layer, and its running statistics if it has any."""
         yield (
             "weight",
             TensorSpec(shape=(self.in_channels, self.out_channels, *self.kernel), role="parameter"),
@@ -179,6 +183,7 @@ class Norm(Node):
             )
 
     def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The weights of the layer, and its running statistics if it has any."""
         if self.affine:
             for name in ("weight", "bias"):
                 yield name, TensorSpec(shape=(self.channels,), role="parameter")
@@ -287,6 +292,7 @@ class Linear(Node):
         _positive("linear layer", in_features=self.in_features, out_features=self.out_features)
 
     def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The weights of the layer, and its running statistics if it has any."""
         yield "weight", TensorSpec(shape=(self.out_features, self.in_features), role="parameter")
         if self.bias:
             yield "bias", TensorSpec(shape=(self.out_features,), role="parameter")

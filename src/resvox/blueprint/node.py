@@ -75,6 +75,7 @@ class Sequence(Node):
     items: tuple[Node, ...]
 
     def children(self) -> Iterator[tuple[str, Node]]:
+        """The items with their numbers as path segments."""
         for index, item in enumerate(self.items):
             yield str(index), item
 

@@ -1,7 +1,8 @@
-"""From a recipe to a resolved TransUNet: a residual encoder, a vision transformer on its deepest map, learned class
-queries (cross-attention) refined from coarse to fine, and a convolutional decoder.
+"""From a recipe to a resolved TransUNet.
 
-The hybrid of arXiv:2102.04306 with the learnable queries of arXiv:2310.07781.
+It has a residual encoder, a vision transformer on its deepest map, learned class queries (cross-attention) refined
+from coarse to fine, and a convolutional decoder: the hybrid of arXiv:2102.04306 with the learnable queries of
+arXiv:2310.07781.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ class LayerNorm(Node):
         require(is_number(self.eps) and self.eps > 0, f"layer norm eps={self.eps!r}", "a positive number")
 
     def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The weights of the layer."""
         for name in ("weight", "bias"):
             yield name, TensorSpec(shape=(self.channels,), role="parameter")
 
@@ -61,6 +62,7 @@ class PositionEmbedding(Node):
         )
 
     def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The weights of the layer."""
         yield "weight", TensorSpec(shape=(1, self.channels, *self.grid), role="parameter")
 
 
@@ -77,6 +79,7 @@ class Queries(Node):
             require(is_whole(value, 1), f"queries {name}={value!r}", "a whole number of at least 1")
 
     def own_tensors(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The weights of the layer."""
         yield "weight", TensorSpec(shape=(self.count, self.channels), role="parameter")
 
 

@@ -149,6 +149,7 @@ def numbers(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 def root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
 ) -> None:
+    """Options of the program itself."""
     if version:
         typer.echo(f"resvox {__version__}")
         raise typer.Exit

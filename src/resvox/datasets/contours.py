@@ -106,7 +106,8 @@ def _corners(ring: list[Point]) -> Array:
     points = np.asarray(ring, dtype=np.int64)
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     straight = (np.sign(before) == np.sign(after)).all(axis=1)
-    return points[~straight]
+    corners: Array = points[~straight]
+    return corners
 
 
 def fill(rings: list[Array], shape: tuple[int, int]) -> Array:
@@ -130,4 +131,5 @@ def fill(rings: list[Array], shape: tuple[int, int]) -> Array:
     for rows, columns in crossings:
         # A pixel is inside if the number of crossings on its left is odd.
         np.add.at(parity, (rows, np.clip(np.ceil(columns), 0, shape[1]).astype(np.int64)), 1)
-    return np.cumsum(parity[:, :-1], axis=1) % 2 == 1
+    inside: Array = np.cumsum(parity[:, :-1], axis=1) % 2 == 1
+    return inside

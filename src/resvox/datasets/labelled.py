@@ -117,11 +117,12 @@ def check_grids(
 def _corners_mm(grid: Grid) -> np.ndarray[Any, Any]:
     corners = np.array(list(itertools.product(*((0, size - 1) for size in grid.shape))), dtype=float)
     direction = np.asarray(grid.direction, dtype=float)
-    return np.asarray(grid.origin_mm) + (corners * np.asarray(grid.spacing_mm)) @ direction.T
+    world: np.ndarray[Any, Any] = np.asarray(grid.origin_mm) + (corners * np.asarray(grid.spacing_mm)) @ direction.T
+    return world
 
 
 def _whole_values(case: Case, dataset: Dataset, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    whole = np.rint(array).astype(np.int64)
+    whole: np.ndarray[Any, Any] = np.rint(array).astype(np.int64)
     if array.dtype.kind == "f" and not np.array_equal(whole, array):
         raise DatasetError("fractional label values", expected="whole numbers", path=case.label)
     undeclared = sorted(set(np.unique(whole).tolist()) - set(dataset.labels.values()))

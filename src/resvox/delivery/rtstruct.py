@@ -115,7 +115,8 @@ def _world_mm(corners: np.ndarray[Any, Any], plane: Plane) -> np.ndarray[Any, An
     along, down = np.asarray(plane.orientation, float).reshape(2, 3)
     between_rows, between_columns = plane.pixel_spacing_mm
     steps = corners[:, :1] * between_rows * down + corners[:, 1:] * between_columns * along
-    return np.asarray(plane.position_mm, float) + steps
+    positions: np.ndarray[Any, Any] = np.asarray(plane.position_mm, float) + steps
+    return positions
 
 
 def _decimal(value: float) -> str:

@@ -167,10 +167,9 @@ def _report_unknown(array: Array, known: Collection[int], path: str | os.PathLik
 
 
 def _joint_boxes(ours: Array, theirs: Array, highest: int) -> list[Box | None]:
-    """For every value from 1 on, the box that holds it in both maps; one pass over each map finds all of
-    them.
+    """For every value from 1 on, the box that holds it in both maps, found in one pass over each map.
 
-    Nothing outside of the box touches a score, and a 512-cubed volume is mostly outside.
+    Voxels outside the box do not change a score, and most of a 512-cubed volume is outside.
     """
     from scipy import ndimage  # half a second: not before the first case
 

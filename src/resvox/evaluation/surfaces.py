@@ -34,8 +34,7 @@ def surface_distances_mm(
 
 
 def hd95_mm(there: np.ndarray, back: np.ndarray) -> float:
-    """95th percentile Hausdorff distance: the larger of the two directed 95th percentiles (not of both
-    pooled).
+    """95th percentile Hausdorff distance: the larger of the two directed 95th percentiles (not the pooled one).
 
     Percentiles interpolate linearly between the two nearest distances; as ``monai.metrics`` with
     ``percentile=95``.

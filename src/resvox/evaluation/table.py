@@ -48,8 +48,7 @@ class LabelSummary:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Scores of several cases: ``{case: {label name: LabelScore}}``, as :func:`resvox.evaluation.score_case`
-    gives.
+    """Scores of several cases: ``{case: {label name: LabelScore}}``, see :func:`resvox.evaluation.score_case`.
 
     Args:
         scores: the cases in the order of the rows.

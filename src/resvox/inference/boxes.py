@@ -139,11 +139,12 @@ class BoxWalk:
 
     def inner(self, array: Array) -> Array:
         """A view of the scan's array: reoriented, and cropped as the network's volume was."""
-        view = array[np.newaxis]
+        view: Array = array[np.newaxis]
         for step in self.prepared.steps:
             if isinstance(step, (Reorient, Crop)):
                 view = step.forward(view, "labels")
-        return view[0]
+        own: Array = view[0]
+        return own
 
     def whole(self, scores: Array) -> Array:
         """(channels, *inner) brought back to the scan's axes and size.

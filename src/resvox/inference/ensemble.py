@@ -23,6 +23,7 @@ class EnsembleEngine:
         self.engines = tuple(engines)
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        """Compute the mean of the outputs of all engines for a batch."""
         total = np.array(self.engines[0](windows), np.float32)  # a copy: an engine may reuse its memory
         for engine in self.engines[1:]:
             output = engine(windows)

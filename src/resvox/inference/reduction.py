@@ -27,8 +27,7 @@ def labels_from_logits(logits: np.ndarray) -> np.ndarray:
 
 
 def probabilities_from_logits(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, float32, of the shape of ``logits`` ``(classes, *spatial)``: softmax, or sigmoid for one
-    class.
+    """Probabilities (float32) of logits ``(classes, *spatial)``, same shape: softmax, or sigmoid for one class.
 
     Raises:
         InferenceError: no class axis, no classes, or more classes than fit in uint16.

@@ -127,4 +127,5 @@ def _able_to_win(box: Array) -> Array:
             first, second = (slice(None),) * axis + (slice(count),), (slice(None),) * axis + (slice(1, None),)
             low, high = np.minimum(low[first], low[second]), np.maximum(high[first], high[second])
     wins = high >= low.max(axis=0) - margin
-    return able[wins.reshape(len(able), -1).any(axis=1)]
+    winners: Array = able[wins.reshape(len(able), -1).any(axis=1)]
+    return winners

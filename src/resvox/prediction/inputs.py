@@ -119,7 +119,7 @@ def read_labelled_image(case: Case, channels: int) -> Volume:
 
     if not isinstance(case.item, ImageCase):
         return read_scan(case)
-    from resvox.training.classification.cache import read_image
+    from resvox.datasets.labelled import read_image
 
     return read_image(case.item, channels)
 

@@ -133,7 +133,7 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def format_of(path: Path) -> str:
-    """ "resvox", or the format of an exported network."""
+    """The format of a model file: "resvox", or that of an exported network."""
     return format_of_ending(path.suffix) or OWN_FORMAT
 
 

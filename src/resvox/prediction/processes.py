@@ -23,8 +23,9 @@ RANK = {"written": 0, "failed": 1, "present": 2, "elsewhere": 3}  # of a case's 
 
 
 def predict_in_processes(options: PredictOptions, callbacks: Callbacks, work: Work) -> PredictResult:
-    """Predict by this process and ``options.processes - 1`` others, each with its share of the cores and, of several
-    GPUs, the next one.
+    """Predict with ``options.processes`` processes, this one included.
+
+    The cores are divided among them; with several GPUs each process uses the next one.
 
     Raises:
         InferenceError: a process that ended without a result (killed, usually for memory).

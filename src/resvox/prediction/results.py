@@ -30,7 +30,7 @@ class Results(Protocol):
     line_is_result: bool
 
     def outcome(self, case: Case) -> CaseOutcome | None:
-        """ "present" where a case is done; None where it is to be done.
+        """The outcome "present" of a case that is done; None for a case that is to be done.
 
         Raises:
             VolumeError: what is there, or is to be written, belongs to something else.

@@ -54,9 +54,9 @@ class Augmentation:
     def __call__(
         self, image: torch.Tensor, target: torch.Tensor | None, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """image (channels, *size) float32 and target (any, *size) to the same of patch size.
+        """Augment an image (channels, *size) float32 and a target (any, *size); results have the patch size.
 
-        Without a target (a class has no place) the second answer is the image.
+        Without a target (a class has no position) the second result is the image.
         """
         parts: dict[Any, Any] = {"image": image} if target is None else {"image": image, "target": target}
         if tuple(image.shape[1:]) != self.patch_size:
@@ -77,7 +77,8 @@ def _seed(transform: Randomizable, rng: np.random.Generator) -> None:
 
 
 def _plain(tensor: Any) -> torch.Tensor:
-    return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
+    plain: torch.Tensor = tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
+    return plain
 
 
 def _affine(plan: TrainingPlan, size: tuple[int, ...], target: str) -> RandAffined:

@@ -33,6 +33,7 @@ class SegmentationLoss(nn.Module):
         )
 
     def forward(self, output: torch.Tensor | Sequence[torch.Tensor], label: torch.Tensor) -> torch.Tensor:
+        """The weighted sum of the losses of all outputs."""
         outputs = [output] if isinstance(output, torch.Tensor) else list(output)
         weights = deep_supervision_weights(len(outputs))
         target = label.unsqueeze(1)
@@ -68,6 +69,7 @@ class RegressionLoss(nn.Module):
         self.single = kinds[kind]()
 
     def forward(self, output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+        """The weighted sum of the losses of all outputs."""
         outputs = [output] if isinstance(output, torch.Tensor) else list(output)
         linear = "trilinear" if target.ndim == 5 else "bilinear"
         total = torch.zeros((), device=target.device)
@@ -94,6 +96,7 @@ class ClassificationLoss(nn.Module):
         self.single = nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing, reduction="none")
 
     def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a batch."""
         loss: torch.Tensor = self.single(output.float(), target).mean()
         return loss
 

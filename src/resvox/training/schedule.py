@@ -18,7 +18,7 @@ def learning_rate(plan: TrainingPlan, step: int) -> float:
     if step < plan.warmup_steps:
         return plan.learning_rate * (step + 1) / plan.warmup_steps
     done = (step - plan.warmup_steps) / (plan.steps - plan.warmup_steps)
-    factor = {
+    factor: float = {
         "poly": (1 - done) ** POLY_POWER,
         "cosine": 0.5 * (1 + math.cos(math.pi * done)),
         "constant": 1.0,

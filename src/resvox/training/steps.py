@@ -55,15 +55,8 @@ def run_steps(state: State, job: Job, cases: Cases, display: ProgressDisplay) ->
             batch = next(batches)
             loss = _one_step(state, plan, loss_function, batch, step, rate)
             progress.step, progress.seconds = step + 1, time.monotonic() - began
-            stopped, out_of_time = agreed(fabric, state.stop.requested, _time_is_over(plan, progress))
-            ends = out_of_time or progress.step == plan.steps
-            progress.validation_due = ends or progress.step % plan.validation_interval == 0
             row: dict[str, Any] = {"step": progress.step, "loss": loss, "learning_rate": rate}
-            if progress.validation_due and not stopped:
-                row.update(_validate(state, job, cases))
-                progress.seconds = time.monotonic() - began
-                (stopped,) = agreed(fabric, state.stop.requested)
-            row["seconds"] = round(progress.seconds, 3)
+            ends, stopped = _validate_if_due(state, job, cases, row, began)
             logs.write(row)
             finished = ends and not progress.validation_due
             stopped = stopped and not finished
@@ -72,7 +65,7 @@ def run_steps(state: State, job: Job, cases: Cases, display: ProgressDisplay) ->
             display.step(row, left_seconds=_left(progress, plan))
             _report(job, state, row, batch)
             if stopped:
-                fabric.barrier()  # nobody ends, and so ends the others, before the checkpoint is written
+                fabric.barrier()  # a process that ends earlier would end the others before the checkpoint is written
                 raise _stopped(state, job, display)
             if ends:
                 break
@@ -81,6 +74,20 @@ def run_steps(state: State, job: Job, cases: Cases, display: ProgressDisplay) ->
 
 def _time_is_over(plan: TrainingPlan, progress: Progress) -> bool:
     return plan.max_minutes is not None and progress.seconds > plan.max_minutes * 60
+
+
+def _validate_if_due(state: State, job: Job, cases: Cases, row: dict[str, Any], began: float) -> tuple[bool, bool]:
+    """Complete the row of a step; whether it is the last step of the plan, and whether the run is to be stopped."""
+    plan, fabric, progress = job.plan, state.fabric, state.progress
+    stopped, out_of_time = agreed(fabric, state.stop.requested, _time_is_over(plan, progress))
+    ends = out_of_time or progress.step == plan.steps
+    progress.validation_due = ends or progress.step % plan.validation_interval == 0
+    if progress.validation_due and not stopped:
+        row.update(_validate(state, job, cases))
+        progress.seconds = time.monotonic() - began
+        (stopped,) = agreed(fabric, state.stop.requested)
+    row["seconds"] = round(progress.seconds, 3)
+    return ends, stopped
 
 
 def _validate_late(state: State, job: Job, cases: Cases, logs: _Logs) -> None:

@@ -155,12 +155,13 @@ def _nifti(
     """A gzipped NIfTI-1 file in base64, with the geometry of the grid."""
     import nibabel
 
+    nib: Any = nibabel  # its functions have no types
     dims = grid.spatial_dims
     lps = np.eye(4)
     lps[:dims, :dims] = np.asarray(grid.direction)[:, ::-1] * np.asarray(grid.spacing_mm)[::-1]
     lps[:dims, 3] = grid.origin_mm
     voxels = array.T if dims == 3 else array.T[:, :, np.newaxis]
-    image = nibabel.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
+    image = nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
     image.header.set_slope_inter(slope, intercept)
     if label:
         image.header.set_intent("label")

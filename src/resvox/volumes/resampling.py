@@ -182,8 +182,10 @@ def apply_matrices(
 
 
 def _within(source: npt.NDArray[Any], made: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A mixture of values lies between them: rounding may not carry it beyond, nor a clipped intensity out of its
-    window."""
+    """Clip interpolated values to the range of the source, which rounding may exceed.
+
+    A clipped intensity must not leave its window.
+    """
     low, high = source.min(), source.max()
     # Where the source holds NaN neither bound is a number, and there is nothing to stay within.
     return np.clip(made, low, high, out=made) if made is not source and low <= high else made
@@ -196,8 +198,11 @@ def _is_identity(matrix: npt.NDArray[np.float32]) -> bool:
 def _apply_matrix(
     array: npt.NDArray[np.float32], axis: int, matrix: npt.NDArray[np.float32], out: npt.NDArray[np.float32]
 ) -> None:
-    """A band of a matrix, cut into blocks of rows that meet few columns; products so small that BLAS starts no threads
-    for them, which would wait for each other thousands of times. The threads are ours, each with its planes."""
+    """Multiply by a band matrix, cut into blocks of rows with few columns.
+
+    The products are so small that BLAS starts no threads for them, which would wait for each other thousands of times;
+    instead, threads started here process planes.
+    """
     inner = axis - 1 if axis == array.ndim - 1 else axis
     before, after = math.prod(array.shape[:inner]), math.prod(array.shape[axis + 1 :])
     shape = (array.shape[inner], array.shape[axis]) if inner < axis else (array.shape[axis], after)

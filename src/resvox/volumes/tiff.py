@@ -109,8 +109,10 @@ def is_stack(path: Path) -> bool:
 
 
 def _check_chain(file: Any, path: Path) -> None:
-    """Refuse a file that ends before its last page (tifffile reads the pages that are left), or whose pages go in a
-    circle (tifffile reads them for ever)."""
+    """Reject a file that ends before its last page, or whose pages form a cycle.
+
+    tifffile reads the pages that are left of the first, and never ends with the second.
+    """
     layout, stream, stored = file.tiff, file.filehandle, path.stat().st_size
     seen: set[int] = set()
     offset = file.pages.first.offset

@@ -47,11 +47,12 @@ class Adaptation:
 
 
 def change_channels(kernel: Array, channels: int, rule: str) -> Array:
-    """(out, in, \\*kernel) for another number of input channels. What a grey image in all of them gives is kept by
-    ``sum`` and ``repeat`` (repeat: where the numbers divide).
+    """A kernel (out, in, \\*kernel) for another number of input channels.
+
+    ``sum`` and ``repeat`` (for divisible numbers) keep the output for an image with equal values in all channels.
 
     Raises:
-        WeightsError: ``first`` of fewer channels than are asked for.
+        WeightsError: ``first`` of fewer channels than the model has.
     """
     known = kernel.shape[1]
     if rule == "sum":

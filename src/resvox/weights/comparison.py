@@ -77,9 +77,14 @@ def _compare(theirs: Any, ours: Any, path: str, new_axis: int | None) -> Iterato
         for index, (a, b) in enumerate(zip(theirs.items, ours.items, strict=True)):
             yield from _compare(a, b, join(path, str(index)), new_axis)
         return
-    if isinstance(theirs, lf.Norm) and theirs.kind != ours.kind:  # what else differs follows from that
+    if isinstance(theirs, lf.Norm) and theirs.kind != ours.kind:  # other differences follow from this one
         yield Difference(path=path, field="norm", theirs=theirs.kind, ours=ours.kind)
         return
+    yield from _compare_fields(theirs, ours, path, new_axis)
+
+
+def _compare_fields(theirs: Node, ours: Node, path: str, new_axis: int | None) -> Iterator[Difference]:
+    """Differences of two nodes of one class."""
     for name, value in vars(theirs).items():
         other = getattr(ours, name)
         if isinstance(value, Node) or isinstance(other, Node) or value is None or other is None:

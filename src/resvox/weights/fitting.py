@@ -82,7 +82,7 @@ class _Fitting:
             self._fix("classifier='drop' leaves it out")
 
     def _scope(self) -> tuple[str, Blueprint]:
-        """ "encoder." where a residual network's weights go into a segmentation model; and what they belong to."""
+        """The prefix of the weights in the model ("encoder." in a segmentation model), and their network."""
         blueprints = self.named.blueprints or (self.model,)
         theirs = blueprints[0]
         inside = encoder_of(self.model.network) is not self.model.network and encoder_of(self.model.network) is not None

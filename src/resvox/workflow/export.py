@@ -26,8 +26,11 @@ WINDOWS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCheck:
-    """The exported network against the original, on windows of noise: the largest difference of an answer as a share
-    of the largest, and the share of labels that changed (None where values are the answer, not labels)."""
+    """Comparison of the exported network with the original on windows of noise.
+
+    ``difference``: largest difference of an output, relative to the largest output. ``labels_changed``: fraction of
+    labels that changed; None for values.
+    """
 
     difference: float
     labels_changed: float | None

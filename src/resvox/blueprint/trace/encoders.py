@@ -11,6 +11,7 @@ from resvox.blueprint.trace.recording import FeatureMap, Recorder
 def stage_group(
     stage: Sequence, path: str, feature_map: FeatureMap, recorder: Recorder, *, feature_level: int | None = None
 ) -> FeatureMap:
+    """The output of a residual stage, recorded as one group."""
     blocks = "1 block" if len(stage) == 1 else f"{len(stage)} blocks"
     with recorder.group(path, f"residual stage of {blocks}", feature_map, feature_level=feature_level) as out:
         out.append(trace_node(stage, path, feature_map, recorder))
@@ -18,12 +19,14 @@ def stage_group(
 
 
 def stem_group(node: Node, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
+    """The output of the convolutions of a stem, recorded as one group."""
     with recorder.group(path, "stem convolution", feature_map) as out:
         out.append(trace_node(node, path, feature_map, recorder))
     return out[0]
 
 
 def pyramid(node: net.Encoder, path: str, feature_map: FeatureMap, recorder: Recorder) -> list[FeatureMap]:
+    """The feature maps P1, P2, ... of an encoder, fine to coarse."""
     return (
         _resnet_pyramid(node, path, feature_map, recorder)
         if isinstance(node, net.ResNet)

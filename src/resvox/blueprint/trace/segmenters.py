@@ -31,6 +31,7 @@ def _gate(node: net.AttentionGate, path: str, below: FeatureMap, skip: FeatureMa
 def decoder_block(
     node: net.UNetDecoderBlock, path: str, feature_map: FeatureMap, references: list[FeatureMap], recorder: Recorder
 ) -> FeatureMap:
+    """The output of a decoder block; ``references`` are the maps that it joins (the image where it joins none)."""
     with recorder.group(path, "decoder block", feature_map) as out:
         if node.gate is not None:
             references = [_gate(node.gate, join(path, "gate"), feature_map, references[0], recorder), *references[1:]]

@@ -54,7 +54,9 @@ class Agreement(Protocol):
 class LabelsAlone(Protocol):
     """An engine that can compute labels without returning logits."""
 
-    def labels(self, windows: np.ndarray, /) -> np.ndarray: ...
+    def labels(self, windows: np.ndarray, /) -> np.ndarray:
+        """The classes (batch, *roi) of the voxels of windows."""
+        ...
 
 
 class LabelAgreement:

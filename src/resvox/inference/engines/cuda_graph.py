@@ -19,6 +19,7 @@ class CudaGraph:
         self._off = False
 
     def __call__(self, module: torch.nn.Module, windows: torch.Tensor) -> object:
+        """Compute the output of a batch, by a recorded graph where there is one for its shape."""
         if self._off:
             return module(windows)
         if windows.shape != self._shape:

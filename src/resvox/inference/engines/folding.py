@@ -183,6 +183,7 @@ class MergedDecoderBlock(nn.Module):
         self.conv2, self.bn2, self.act2 = block.conv2, block.bn2, block.act2
 
     def forward(self, below: Tensor, references: list[Tensor]) -> Tensor:
+        """The output for the map below and the maps that are joined."""
         x = self.up(below)
         if self.joins:
             skip = self.gate(references[0], below) if self.gated else references[0]

@@ -75,6 +75,7 @@ class GuardedEngine:
         return self._made.precision if self._made is not None else ""
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        """Compute the outputs of a batch, see `resvox.inference.engines.protocol.Engine`."""
         expected: np.ndarray | None = None
         while True:
             if self._made is None:  # rejected here, or in a call in which the next engine ran out of memory

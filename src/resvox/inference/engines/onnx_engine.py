@@ -57,6 +57,7 @@ class OnnxEngine:
         self._output = self._session.get_outputs()[0].name
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        """Compute the outputs of a batch, see `resvox.inference.engines.protocol.Engine`."""
         windows = np.ascontiguousarray(windows, np.float32)
         output: np.ndarray = self._session.run([self._output], {self._input: windows})[0]
         return output

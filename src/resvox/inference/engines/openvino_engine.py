@@ -85,6 +85,7 @@ class OpenVinoEngine:
         self._tensor = openvino.Tensor
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        """Compute the outputs of a batch, see `resvox.inference.engines.protocol.Engine`."""
         windows = np.ascontiguousarray(windows, np.float32)
         if windows.shape[1:] != self.shape[1:]:
             raise InferenceError(

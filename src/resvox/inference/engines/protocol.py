@@ -31,9 +31,11 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """ "float32", "bfloat16" or "float16"."""
+        """One of "float32", "bfloat16", "float16"."""
 
-    def __call__(self, windows: np.ndarray, /) -> np.ndarray: ...
+    def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        """Compute the outputs of a batch."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,6 +92,7 @@ class TorchEngine:
         return self.device.type != "cpu" or self.precision != "float32"
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
+        """Compute the outputs of a batch, see `resvox.inference.engines.protocol.Engine`."""
         batch = torch.from_numpy(np.ascontiguousarray(windows, np.float32))
         outputs: list[np.ndarray] = []
         done = 0

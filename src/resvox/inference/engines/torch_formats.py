@@ -22,6 +22,7 @@ class ExportedModule(torch.nn.Module):
         self._call = [exported]  # in a list, so that it is not a sub-module: its mode cannot be set
 
     def forward(self, windows: torch.Tensor) -> object:
+        """The outputs of the exported network."""
         return self._call[0](windows)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ExportedModule:

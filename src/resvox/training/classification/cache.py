@@ -103,7 +103,8 @@ def _is_whole(path: Path, plan: ClassificationPlan) -> bool:
             return False
     except (OSError, ValueError, AttributeError):
         return False
-    return np.load(path, mmap_mode="r").shape[-1 - plan.spatial_dims :] == (plan.in_channels, *plan.image_size)
+    shape: tuple[int, ...] = np.load(path, mmap_mode="r").shape
+    return shape[-1 - plan.spatial_dims :] == (plan.in_channels, *plan.image_size)
 
 
 def _noted(path: Path) -> dict[str, Any]:

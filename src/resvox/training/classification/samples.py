@@ -16,8 +16,9 @@ from resvox.training.randomness import Purpose, generator
 
 
 class ImageSamples(torch.utils.data.Dataset[Sample]):
-    """Whole images. Every one comes once before any comes twice; with ``class_balance: sampling`` every class comes
-    once before any comes twice, and so does every image within its class.
+    """Whole images; every image is used once before any is used twice.
+
+    With ``class_balance: sampling`` this holds for the classes, and for the images within each class.
     """
 
     def __init__(self, cases: Sequence[PreparedImage], plan: ClassificationPlan) -> None:

@@ -42,6 +42,7 @@ def check_sizes(changes: Mapping[str, Any], spatial_dims: int) -> None:
 
 
 def draw_spacing(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+    """Orientation and spacing: the median spacing, see docs/training.md."""
     orientation = settled.get("orientation", fingerprint.orientation)
     order = axis_order(fingerprint, orientation)
     spacings = np.array([case.spacing_mm for case in fingerprint.cases])[:, order]
@@ -59,6 +60,7 @@ def draw_spacing(fingerprint: Fingerprint, settled: Mapping[str, Any], device: s
 
 
 def draw_normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+    """Normalization of each channel: a window for CT, a z-score for other images."""
     where = "under the labels" if fingerprint.labels else "of the training cases"
     chosen = [_channel_normalization(channel, where) for channel in fingerprint.intensities]
     reasons = "; ".join(
@@ -86,6 +88,7 @@ def _channel_normalization(channel: Intensities, where: str) -> tuple[dict[str, 
 
 
 def draw_patch_and_strides(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+    """Patch size and strides for the spacing and the memory of the device."""
     order = axis_order(fingerprint, settled["orientation"])
     spacing = settled["spacing_mm"] or tuple(fingerprint.median_spacing_mm[axis] for axis in order)
     canonical = [0.0] * len(order)
@@ -146,12 +149,14 @@ def draw_strides(
 
 
 def draw_batch(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+    """Batch size: as many patches as fit, from 2 to 16."""
     budget = PATCH_VOXELS[(device, fingerprint.spatial_dims)] * (2 if fingerprint.spatial_dims == 3 else 8)
     batch = max(2, min(16, budget // math.prod(settled["patch_size"])))
     return {"batch_size": batch}, {"batch_size": "what fits beside the patch, from 2 to 16"}
 
 
 def draw_length(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+    """Numbers of steps, and the intervals of validations and checkpoints."""
     steps = int(settled.get("steps", STEPS[device]))
     interval = min(steps, max(25, steps // 40))
     values = {

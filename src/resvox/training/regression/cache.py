@@ -29,12 +29,14 @@ class PreparedPair:
     @property
     def image(self) -> np.ndarray[Any, Any]:
         """(channels, *spatial) float32."""
-        return np.load(self.folder / "image.npy", mmap_mode="r")
+        array: np.ndarray[Any, Any] = np.load(self.folder / "image.npy", mmap_mode="r")
+        return array
 
     @property
     def target(self) -> np.ndarray[Any, Any]:
         """(outputs, *spatial) float32, in the units of the files."""
-        return np.load(self.folder / "target.npy", mmap_mode="r")
+        array: np.ndarray[Any, Any] = np.load(self.folder / "target.npy", mmap_mode="r")
+        return array
 
 
 def prepare_pairs(

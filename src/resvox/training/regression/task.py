@@ -21,8 +21,10 @@ from resvox.training.task import LARGEST_OVERLAP, Cases, Job, State, Task, Valid
 
 
 class Regression(Task):
-    """Scans and volumes of values; the score is the mean absolute error in deviations of each value, the lower
-    the better. What is shown is the error in the units of the files.
+    """Scans and volumes of values.
+
+    The score is the mean absolute error in standard deviations of each value; lower is better. The error that is shown
+    is in the units of the files.
     """
 
     shown: ClassVar[str] = "mae"

@@ -37,17 +37,20 @@ class PreparedCase:
     @property
     def image(self) -> np.ndarray[Any, Any]:
         """(channels, *spatial) float32."""
-        return np.load(self.folder / "image.npy", mmap_mode="r")
+        array: np.ndarray[Any, Any] = np.load(self.folder / "image.npy", mmap_mode="r")
+        return array
 
     @property
     def label(self) -> np.ndarray[Any, Any]:
         """(*spatial) uint8 or uint16 class indices, the positions in ``Dataset.labels``."""
-        return np.load(self.folder / "label.npy", mmap_mode="r")
+        array: np.ndarray[Any, Any] = np.load(self.folder / "label.npy", mmap_mode="r")
+        return array
 
     def voxels(self, index: int) -> np.ndarray[Any, Any]:
         """Flat positions of at most 10,000 voxels of class ``index``, drawn when the case was prepared."""
         first, last = self.voxels_of[index]
-        return np.load(self.folder / "voxels.npy", mmap_mode="r")[first:last]
+        positions: np.ndarray[Any, Any] = np.load(self.folder / "voxels.npy", mmap_mode="r")[first:last]
+        return positions
 
 
 def prepare_case(

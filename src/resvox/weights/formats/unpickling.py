@@ -144,6 +144,7 @@ class Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         self._sizes[id(made)] = made, size
 
     def find_class(self, module: str, name: str) -> Any:
+        """The stand-in of a global that a pickle names; other globals are rejected."""
         full = f"{module}.{name}"
         if full not in _STAND_INS:
             raise WeightsError(
@@ -155,6 +156,7 @@ class Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         return _STAND_INS[full]
 
     def persistent_load(self, pid: Any) -> Any:
+        """The description of a storage; its numbers are read later."""
         good = isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], _StorageType)
         good = good and isinstance(pid[2], str) and type(pid[4]) is int and pid[4] >= 0
         # the sixth entry is a view into another storage, which PyTorch stopped writing in 2017

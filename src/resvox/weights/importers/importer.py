@@ -87,7 +87,7 @@ class Importer:
 
     @property
     def style(self) -> str:
-        """ "torch" or "keras": how tensors are named and which axes come first."""
+        """The style "torch" or "keras": names of tensors and order of axes."""
         return self.table.style
 
     def knows(self, name: str) -> bool:

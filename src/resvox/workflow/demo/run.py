@@ -149,9 +149,10 @@ def _write_page(data: DemoData, prediction: Path, path: Path) -> Path | None:
         title=f"{data.case}: prediction and reference",
     )
     try:
-        return page.save(path)
+        page.save(path)
     except ViewerMissingError:
         return None
+    return path
 
 
 def _commands(data: DemoData, out: Path) -> tuple[str, ...]:
