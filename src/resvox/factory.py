@@ -13,9 +13,15 @@ from resvox.errors import BlueprintError
 FRAMEWORKS = ("torch", "keras")
 
 
+# of a Keras model itself, beside its network
+KERAS_OPTIONS = ("dtype", "input_tensor", "include_rescaling", "pooling")
+
+
 def create_model(
-    name: str,
+    model: str | None = None,
+    /,
     *,
+    name: str | None = None,
     framework: str = "torch",
     spatial_dims: int | None = None,
     in_channels: int | None = None,
@@ -26,7 +32,8 @@ def create_model(
     """Build a network of the catalog, with fresh weights.
 
     Args:
-        name: such as ``"resnet50"``, ``"resnet50_v2"`` or ``"unet"``; :func:`resvox.list_models` shows them.
+        model: such as ``"resnet50"``, ``"resnet50_v2"`` or ``"unet"``; :func:`resvox.list_models` shows them.
+        name: of the Keras model that is built. Without ``model`` it is what ``model`` would be.
         framework: ``"torch"`` (a ``torch.nn.Module``) or ``"keras"`` (a ``keras.Model``).
         spatial_dims: 2 (default) for images, 3 for volumes.
         in_channels: channels of the input, 3 by default.
@@ -35,8 +42,10 @@ def create_model(
             disagrees is an error.
         **options: of the model, such as ``encoder_name=``, ``encoder_depth=``, ``norm=``, ``strides=``,
             ``output_stride=``, or ``encoder=``, a residual model around which a segmenter is built with a copy of its
-            weights. Unknown ones are refused by name. ``activation=`` names that of the hidden layers,
-            or with ``"softmax"`` or ``"sigmoid"`` that of the output; else outputs are logits.
+            weights. Unknown ones are refused by name. ``activation=`` names that of the hidden layers, or with
+            ``"softmax"`` or ``"sigmoid"`` that of the output; else outputs are logits. With ``framework="keras"``
+            also ``dtype=``, ``input_tensor=``, ``include_rescaling=`` and ``pooling=``, as of
+            :func:`resvox.keras.build`.
 
     Raises:
         UnknownModelError: no such name.
@@ -47,12 +56,47 @@ def create_model(
         >>> model = resvox.create_model("unet", encoder_name="resnet18", spatial_dims=3, in_channels=1)
     """
     check_framework(framework)
+    model, own = _settle_names(model, name, framework, options)
     interface = {"spatial_dims": spatial_dims, "in_channels": in_channels, "num_classes": num_classes}
     if options.get("encoder") is not None:
-        return _around(name, framework, input_shape, {**interface, **options})
+        return _around(model, framework, input_shape, {**interface, **options, **own})
     options.pop("encoder", None)
-    blueprint = get_blueprint(name, input_shape=input_shape, **interface, **options)
-    return build(blueprint, framework=framework, input_shape=input_shape)
+    if framework == "torch":
+        return build(get_blueprint(model, input_shape=input_shape, **interface, **options))
+    tensor = own.get("input_tensor")
+    shape = tensor.shape[1:] if input_shape is None and tensor is not None else input_shape
+    from resvox.keras import build as build_keras
+
+    return build_keras(get_blueprint(model, input_shape=shape, **interface, **options), input_shape=shape, **own)
+
+
+def _settle_names(
+    model: str | None, name: str | None, framework: str, options: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The network's name, and what a Keras model itself is given, which is taken from the options.
+
+    Raises:
+        BlueprintError: no name of a network, or one for a Keras model with another framework.
+    """
+    if model is None:
+        model, name = name, None
+    if model is None:
+        raise BlueprintError("create_model without a name", expected="a name that resvox.list_models() shows")
+    if framework == "keras":
+        given = {"name": name, **{key: options.pop(key) for key in KERAS_OPTIONS if key in options}}
+        return model, {key: value for key, value in given.items() if value is not None}
+    if name is not None:
+        raise BlueprintError(
+            f"name={name!r} with framework='torch'", expected="a name for a Keras model", fix="framework='keras'"
+        )
+    if options.get("dtype") is not None:
+        raise BlueprintError(
+            f"dtype={options['dtype']} with framework='torch'",
+            expected="a dtype policy for a Keras model",
+            fix="create_model(...).to(torch.bfloat16)",
+        )
+    options.pop("dtype", None)
+    return model, {}
 
 
 def _around(name: str, framework: str, input_shape: Sequence[int | None] | None, arguments: dict[str, Any]) -> Any:

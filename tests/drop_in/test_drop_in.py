@@ -103,7 +103,7 @@ def text(statement):
 print(json.dumps({statement: text(statement) for statement in json.loads(__import__("sys").argv[1])}))
 """
 REFUSED = {
-    "mm.ResNet18(input_shape=(8, 8, 1), weights='imagenet')": "BlueprintError: unknown option weights= for ResNet18",
+    "mm.ResNet18(input_shape=(8, 8, 1), weights='imagenet')": "BlueprintError: weights='imagenet'; expected weights=None",
     "mm.UNet(encoder_name='resnet18', input_shape=(8, 8, 1), decoder_filtres=(8,) * 5)": (
         "BlueprintError: unknown option decoder_filtres= for unet"
     ),
@@ -205,3 +205,25 @@ print("same")
 
 def test_the_segmenters_by_name_and_by_encoder_come_back_from_their_files(run_program, tmp_path):
     assert run_program(SEGMENTERS, cwd=tmp_path).splitlines()[-1] == "same"
+
+
+def test_the_table_is_printed_at_the_call_in_a_script_and_not_at_a_prompt(run_program, tmp_path):
+    call = "medicai.models.list_models(family='resnet')"
+    assert run_program(f"import medicai\nnames = {call}", cwd=tmp_path).count("Model Registry Catalog") == 1
+    for prompt in ("sys.ps1 = '>>> '", "builtins.__IPYTHON__ = True"):
+        program = f"import builtins, sys\n{prompt}\nimport medicai\nnames = {call}\n"
+        assert run_program(program, cwd=tmp_path) == ""
+        assert run_program(program + "print(repr(names))", cwd=tmp_path).count("Model Registry Catalog") == 1
+
+
+def test_a_transposed_unet_plus_plus_ends_with_a_learned_bridge(run_program, tmp_path):
+    program = """
+from medicai.models import UNetPlusPlus, create_model
+model = UNetPlusPlus(encoder_name="resnet18", input_shape=(64, 64, 3), decoder_block_type="transpose")
+bridge = model.get_layer("decoder_bridge_0")
+print(model.count_params() - model.blueprint.statistics, bridge.kernel_size, bridge.strides, bridge.use_bias)
+print(create_model("resnet10", name="mine", input_shape=(8, 8, 1)).name)
+print(create_model(name="resnet10", input_shape=(8, 8, 1), weights=None).name)
+"""
+    lines = run_program(program, cwd=tmp_path).splitlines()
+    assert lines == ["23085281 (4, 4) (2, 2) True", "mine", "ResNet10"]

@@ -194,11 +194,22 @@ class UNetPlusPlusDecoder(Node):
 
     ``rows`` go deep to shallow: ``rows.0`` holds X(N - 1, 1), the last one X(0, 1) to X(0, N). X(i, j) enlarges
     X(i + 1, j - 1) and joins X(i, 0) to X(i, j - 1), where X(i, 0) is the encoder's P(i + 1). ``bridge`` brings the
-    finest row to the size of the image.
+    finest row to the size of the image: interpolation, or a sequence of transposed convolution, norm and activation.
     """
 
     rows: Sequence
-    bridge: Upsample
+    bridge: Upsample | Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgedHead(Node):
+    """Logits from a node of a UNet++'s finest row by a learned ``bridge`` of its own; asked for in training alone.
+
+    A bridge that the heads shared would blend the statistics of all the row's nodes in its norm.
+    """
+
+    bridge: Sequence
+    conv: Conv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +217,7 @@ class UNetPlusPlus(Node):
     """Encoder, the nested decoder of UNet++ (arXiv:1912.05074), a convolution to the classes.
 
     ``supervision`` holds a convolution for each of X(0, N - 1) to X(0, 1), applied to the output of the bridge, as
-    ``head`` is for X(0, N).
+    ``head`` is for X(0, N); where the bridge is learned, a :class:`BridgedHead` for each.
     """
 
     encoder: Encoder

@@ -174,7 +174,7 @@ def decoder_block(
     enlarged = out if transposes else channels
     return UNetDecoderBlock(
         gate=gate,
-        up=_transpose(recipe, channels, out, scale) if transposes else _interpolate(recipe, scale),
+        up=transpose(recipe, channels, out, scale) if transposes else _interpolate(recipe, scale),
         joins=skip > 0,
         conv1=_conv(dims, enlarged + skip, out, 3, bias=bias),
         bn1=norm.over(out) if norm else None,
@@ -189,7 +189,8 @@ def _interpolate(recipe: UNetRecipe, scale: Axes) -> Upsample:
     return Upsample(scale=scale, mode=recipe.interpolation)
 
 
-def _transpose(recipe: UNetRecipe, channels: int, out: int, scale: Axes) -> Sequence:
+def transpose(recipe: UNetRecipe, channels: int, out: int, scale: Axes) -> Sequence:
+    """Learned upsampling: transposed convolution, norm and activation."""
     # kernel 4, stride 2, padding 1 covers every output voxel twice per axis (no checkerboard); kernel = stride once
     kernel = tuple(4 if s == 2 and recipe.transpose_kernel == 4 else s for s in scale)
     up = TransposedConv(

@@ -7,9 +7,9 @@ from dataclasses import replace
 from resvox.blueprint.choices import plain
 from resvox.blueprint.encoders import cut_encoder, encoder_channels, encoder_depth, encoder_strides
 from resvox.blueprint.leaves import Conv, Upsample, is_whole, require
-from resvox.blueprint.networks import UNetDecoderBlock, UNetPlusPlus, UNetPlusPlusDecoder
-from resvox.blueprint.node import Sequence
-from resvox.blueprint.unet import UNetRecipe, decoder_block, head_of
+from resvox.blueprint.networks import BridgedHead, UNetDecoderBlock, UNetPlusPlus, UNetPlusPlusDecoder
+from resvox.blueprint.node import Node, Sequence
+from resvox.blueprint.unet import UNetRecipe, decoder_block, head_of, transpose
 
 FILTER_ORDERS = ("finest_first", "deepest_first")
 
@@ -28,22 +28,34 @@ def resolve_unet_plus_plus(recipe: UNetRecipe, filter_order: str = "finest_first
         f"decoder_filter_order={filter_order!r}",
         "'finest_first' or 'deepest_first'",
     )
-    strides = encoder_strides(recipe.encoder)
     count = encoder_depth(recipe.encoder) - 1
     filters = recipe.filters[:count]
     filters = filters if filter_order == "finest_first" else filters[::-1]
     rows = tuple(_row(recipe, number, filters) for number in reversed(range(count)))
     last = filters[0] if count else encoder_channels(recipe.encoder)[0]
-    heads = tuple(head_of(recipe, filters[0]) for _ in range(count - 1)) if recipe.deep_supervision else ()
+    heads: tuple[Node, ...] = ()
+    if recipe.deep_supervision:
+        heads = tuple(_supervision_head(recipe, filters[0]) for _ in range(count - 1))
     return UNetPlusPlus(
         encoder=recipe.encoder,
-        decoder=UNetPlusPlusDecoder(
-            rows=Sequence(items=rows), bridge=Upsample(scale=strides[0], mode=recipe.interpolation)
-        ),
+        decoder=UNetPlusPlusDecoder(rows=Sequence(items=rows), bridge=_bridge(recipe, last)),
         head=head_of(recipe, last),
         supervision=Sequence(items=heads) if recipe.deep_supervision else None,
         activation=recipe.output_activation,
     )
+
+
+def _bridge(recipe: UNetRecipe, channels: int) -> Upsample | Sequence:
+    """From the finest row to the size of the image, by the recipe's kind of enlarging; channels stay."""
+    scale = encoder_strides(recipe.encoder)[0]
+    if recipe.block_type == "transpose" and max(scale) > 1:
+        return transpose(recipe, channels, channels, scale)
+    return Upsample(scale=scale, mode=recipe.interpolation)
+
+
+def _supervision_head(recipe: UNetRecipe, channels: int) -> Node:
+    bridge, conv = _bridge(recipe, channels), head_of(recipe, channels)
+    return BridgedHead(bridge=bridge, conv=conv) if isinstance(bridge, Sequence) else conv
 
 
 def _row(recipe: UNetRecipe, number: int, filters: tuple[int, ...]) -> Sequence:
@@ -84,18 +96,28 @@ def prune(network: UNetPlusPlus, level: int) -> tuple[UNetPlusPlus, dict[str, st
     )
     assert heads is not None
     place = rows - 1 - level
-    head = heads.items[place]
+    found, bridge = heads.items[place], network.decoder.bridge
+    learned = isinstance(found, BridgedHead)
+    head: Node = found
+    if isinstance(found, BridgedHead):
+        head, bridge = found.conv, found.bridge
     assert isinstance(head, Conv)
     gone = rows - level  # the deepest rows, and as many nodes of each other row
     kept = tuple(Sequence(items=tuple(row[: len(row) - gone])) for row in grid(network.decoder)[gone:])
     smaller = replace(
         network,
         encoder=cut_encoder(network.encoder, level + 1),
-        decoder=replace(network.decoder, rows=Sequence(items=kept)),
+        decoder=replace(network.decoder, rows=Sequence(items=kept), bridge=bridge),
         head=head,
         supervision=None,
     )
     moved = {f"decoder.rows.{number}": f"decoder.rows.{number + gone}" for number in range(level)}
+    if learned:
+        return smaller, {
+            "head": f"supervision.{place}.conv",
+            "decoder.bridge": f"supervision.{place}.bridge",
+            **moved,
+        }
     return smaller, {"head": f"supervision.{place}", **moved}
 
 

@@ -48,4 +48,6 @@ def export(
     line(f"checked: {result.check}")
     if not result.any_size:
         line("for windows of the model's size alone: this network does not export with open sizes")
+    elif result.smallest and result.smallest > 1:
+        line(f"for images of any size from {result.smallest} voxels along every axis")
     line(f"Wrote {result.path} and {result.description.name} beside it", style="bold")

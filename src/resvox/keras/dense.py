@@ -12,8 +12,7 @@ from resvox.errors import BlueprintError
 from resvox.keras.arguments import need_input_shape
 from resvox.keras.blocks import stage
 from resvox.keras.layers import LayerScope, Tensor, cut_to, layer, through
-from resvox.keras.model import BlueprintModel, expect
-from resvox.keras.operations import registered
+from resvox.keras.model import BlueprintModel, expect, registered_model
 
 
 def dense(node: net.DenseResNet, scope: LayerScope, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -26,7 +25,7 @@ def dense(node: net.DenseResNet, scope: LayerScope, x: Tensor) -> tuple[Tensor, 
     return through(node, ("head", "activation"), scope.full_precision, y), []
 
 
-@registered
+@registered_model
 class ResNet18_3D(BlueprintModel):  # noqa: N801 - the name in the package that it replaces
     """ResNet-18 for one prediction per voxel: the output has the size of the input, which may be any from 1 voxel.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,19 @@ import keras
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint.choices import plain
-from resvox.errors import BlueprintError
+from resvox.errors import BlueprintError, WeightsError
+from resvox.keras.as_built import changes, quantize, quantized_layers, settings_of
 from resvox.keras.layers import LayerScope, Tensor
+from resvox.keras.operations import registered
 
 # applies a network: (network, scope, image) to (output, maps P1, P2, ...)
 Spelling = Callable[[Any, LayerScope, Tensor], tuple[Tensor, Sequence[Tensor]]]
+
+
+def registered_model(kind: type[Any]) -> type[Any]:
+    """Registers a model for ``.keras`` files, and by its bare name, under which Keras's older ``.h5`` files keep it."""
+    keras.saving.get_custom_objects().setdefault(kind.__name__, kind)
+    return registered(kind)
 
 
 class BlueprintModel(keras.Model):
@@ -49,6 +58,7 @@ class BlueprintModel(keras.Model):
         self.blueprint = blueprint
         self.include_rescaling = include_rescaling
         self._pyramid = tuple(maps)
+        self._as_built = json.dumps(settings_of(self))  # as text, because Keras tracks dicts as parts of the model
 
     @property
     def pyramid_outputs(self) -> dict[str, Tensor]:
@@ -60,9 +70,39 @@ class BlueprintModel(keras.Model):
         """Steps of this model that are not in its blueprint; only a ``.keras`` file stores them."""
         return ("include_rescaling=True",) if self.include_rescaling else ()
 
+    def check_as_built(self, *, quantized: bool = False) -> None:
+        """Refuse layers that were changed after the model was built: a file holds the blueprint, not the change.
+
+        Args:
+            quantized: accept layers that Keras quantized. Those with LoRA are always accepted: their kernels hold it.
+
+        Raises:
+            WeightsError: naming the layers.
+        """
+        found = changes(json.loads(self._as_built), settings_of(self))
+        if not quantized:
+            found += [f"{name} is quantized ({mode})" for name, (mode, _) in quantized_layers(self).items()]
+        if found:
+            more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+            quantizes = any("quantized" in each for each in found)
+            raise WeightsError(
+                f"a model that computes something else than its blueprint: {'; '.join(found[:4])}{more}",
+                expected="the network as it was built",
+                fix="save it before it is quantized, or as a whole with model.save('model.keras')"
+                if quantizes
+                else "build it with the options that say so, such as norm=('batch', {'eps': 1e-3})",
+            )
+
     def get_config(self) -> dict[str, Any]:
-        """Everything the model is built from, in JSON's types."""
+        """Everything the model is built from, in JSON's types.
+
+        Raises:
+            WeightsError: layers were changed after the model was built.
+        """
+        self.check_as_built(quantized=True)
+        quantized = quantized_layers(self)
         return {
+            **({"quantized": {name: list(how) for name, how in quantized.items()}} if quantized else {}),
             "blueprint": self.blueprint.to_json(),
             "input_shape": list(self.inputs[0].shape[1:]),
             "include_rescaling": self.include_rescaling,
@@ -78,12 +118,15 @@ class BlueprintModel(keras.Model):
         known = dict(config)
         blueprint = Blueprint.from_json(known.pop("blueprint"))
         frozen, trainable = set(known.pop("frozen")), known.pop("trainable")
+        quantized = known.pop("quantized", {})
         known["dtype"] = keras.dtype_policies.get(known["dtype"])
         model = cls(blueprint, **known)
         if not trainable:
             model.trainable = False
         for each in model.layers:
             each.trainable = each.name not in frozen
+            if each.name in quantized:
+                quantize(each, *quantized[each.name])
         return model
 
 

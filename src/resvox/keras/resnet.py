@@ -12,8 +12,7 @@ from resvox.errors import BlueprintError
 from resvox.keras.arguments import backbone_blueprint, check_pooling, need_input_shape
 from resvox.keras.blocks import stage
 from resvox.keras.layers import LayerScope, Tensor, global_max_pool, layer, through
-from resvox.keras.model import BlueprintModel, expect
-from resvox.keras.operations import registered
+from resvox.keras.model import BlueprintModel, expect, registered_model
 
 
 def resnet_pyramid(node: net.ResNet, scope: LayerScope, x: Tensor) -> list[Tensor]:
@@ -52,10 +51,12 @@ def pyramid(node: net.Encoder, scope: LayerScope, x: Tensor) -> list[Tensor]:
     return resnet_pyramid(node, scope, x) if isinstance(node, net.ResNet) else preact_pyramid(node, scope, x)
 
 
-def backbone(node: net.Encoder, scope: LayerScope, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The last map, and all maps."""
+def backbone(
+    node: net.Encoder, scope: LayerScope, x: Tensor, *, indices: Sequence[int] | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """The last map, or the list of the chosen maps; and all maps."""
     maps = pyramid(node, scope, x)
-    return maps[-1], maps
+    return (maps[-1] if indices is None else [maps[index] for index in indices]), maps
 
 
 def classifier(node: net.Encoder, scope: LayerScope, x: Tensor, *, pooling: str) -> tuple[Tensor, list[Tensor]]:
@@ -77,7 +78,7 @@ def _pool(node: Any, scope: LayerScope, x: Tensor, pooling: str) -> Tensor:
     return global_max_pool(scope, x) if pooling == "max" else layer(node, scope, x)
 
 
-@registered
+@registered_model
 class ResNet(BlueprintModel):
     """A classifier: ResNet v1.5, v2, vd, ResNeXt, SE, wide.
 
@@ -138,9 +139,10 @@ class ResNet(BlueprintModel):
         return {**super().get_config(), "pooling": self.pooling}
 
 
-@registered
+@registered_model
 class ResNetBackbone(BlueprintModel):
-    """A residual encoder without a head: its output is the last map, ``pyramid_outputs`` holds P1 to P5.
+    """A residual encoder without a head: its output is the last map, or with ``out_indices`` in its blueprint the list
+    of those maps; ``pyramid_outputs`` holds P1 to P5.
 
     Args:
         blueprint: a network without a head, such as ``get_blueprint("resnet50", features_only=True)``; or None,
@@ -187,7 +189,7 @@ class ResNetBackbone(BlueprintModel):
         expect(blueprint, (net.ResNet, net.PreActResNet), "ResNetBackbone")
         super().__init__(
             blueprint,
-            spell=backbone,
+            spell=partial(backbone, indices=blueprint.out_indices),
             input_shape=input_shape,
             input_tensor=input_tensor,
             include_rescaling=include_rescaling,

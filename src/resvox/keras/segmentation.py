@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +11,6 @@ import keras
 from resvox.blueprint import Blueprint, Node
 from resvox.blueprint import networks as net
 from resvox.blueprint.encoders import encoder_reduction
-from resvox.blueprint.leaves import Norm
 from resvox.catalog import get_blueprint
 from resvox.catalog.registry import segmenter_on
 from resvox.errors import BlueprintError
@@ -97,10 +97,10 @@ class SegmentationModel(BlueprintModel):
         """The outputs.
 
         Raises:
-            ValueError: in training with batch norm, a batch whose deepest map has one value per channel.
+            ValueError: in training with batch norm, a batch of which a norm would see one value per channel.
         """
         if training is True:
-            _check_batch(self.blueprint, inputs)
+            _check_batch(self, inputs)
         return super().call(inputs, training=training, mask=mask)
 
     def without_supervision(self) -> keras.Model:
@@ -109,21 +109,27 @@ class SegmentationModel(BlueprintModel):
         return keras.Model(self.inputs, outputs, name=f"{self.name}_final")
 
 
-def _check_batch(blueprint: Blueprint, inputs: Any) -> None:
-    network: Any = blueprint.network
-    if not any(isinstance(leaf, Norm) and leaf.kind == "batch" for _, leaf in network.leaves()):
-        return
-    shape = getattr(inputs, "shape", None)
+def _check_batch(model: Any, inputs: Any) -> None:
+    """Refuse a batch of which a batch norm that learns would see one value per channel."""
+    network, shape = model.blueprint.network, getattr(inputs, "shape", None)
     if shape is None or any(n is None for n in shape):
         return  # None while a graph is traced
-    values = int(shape[0])
-    for size, step in zip(shape[1:-1], encoder_reduction(network.encoder), strict=True):
-        values *= -(-int(size) // step)
-    if values < 2:
-        raise ValueError(
-            f"a batch of shape {tuple(shape)} in training: its deepest map has one value per channel, and batch norm "
-            "needs at least 2; give a larger batch or size, or build the model with norm='instance'"
-        )
+    batch, size = int(shape[0]), tuple(int(n) for n in shape[1:-1])
+    reduction = encoder_reduction(network.encoder)
+    if batch * math.prod(-(-n // step) for n, step in zip(size, reduction, strict=True)) > 1:
+        return  # the deepest map is the smallest
+    sizes = {row.name: row.input_shape[2:] for top in model.blueprint.stages(size) for row in top.walk()}
+    layers = {each.name: each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)}
+    for path, seen in sizes.items():
+        norm = layers.get(path.replace(".", "_"))
+        # frozen ones use what they have learned, synchronized ones see other processes' values too
+        learns = norm is not None and norm.trainable and not norm.synchronized
+        if learns and batch * math.prod(seen) == 1:
+            raise ValueError(
+                f"a batch of shape {tuple(shape)} in training: the batch norm {path} has one value per channel and "
+                "needs at least 2; give a larger batch or size, freeze the norm (trainable = False), or build the "
+                "model with norm='instance'"
+            )
 
 
 def _check_encoder(encoder: Any) -> None:

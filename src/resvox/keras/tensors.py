@@ -58,7 +58,7 @@ def fill(model: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     Raises:
         WeightsError: names that are not the model's.
     """
-    variables = dict(_variables(model))
+    variables = _places(model)
     odd = sorted(set(variables) ^ set(tensors))
     if odd:
         raise WeightsError(
@@ -71,7 +71,7 @@ def fill(model: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
 
 def update(model: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     """Copy some tensors (already checked against the blueprint) into the model; the others are not changed."""
-    variables = dict(_variables(model))
+    variables = _places(model)
     for name, value in tensors.items():
         variables[name].assign(to_keras_axes(np.asarray(value)))
 
@@ -84,7 +84,7 @@ def copy_encoder(encoder: Any, model: Any) -> None:
 def copy_tensors(source: Any, model: Any, origin: Callable[[str], str | None]) -> None:
     """Copy weights between models; ``origin``: the name in the first of a tensor of the second, or None."""
     values = dict(_variables(source))
-    for name, variable in _variables(model):
+    for name, variable in _places(model).items():
         there = origin(name)
         if there is not None:
             variable.assign(values[there])
@@ -100,6 +100,22 @@ def to_torch_axes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.moveaxis(array, (-1, -2), (0, 1)) if array.ndim > 1 else array
 
 
+def _places(model: Any) -> dict[str, Any]:
+    """Where tensors are written.
+
+    Raises:
+        WeightsError: layers that hold their kernels in another form.
+    """
+    odd = [each.name for each in model.layers if getattr(each, "lora_enabled", False) or each.quantization_mode]
+    if odd:
+        raise WeightsError(
+            f"weights for a model whose layers are quantized or have LoRA: {', '.join(odd[:8])}",
+            expected="a model as it was built",
+            fix="load the weights first, then call quantize or enable_lora",
+        )
+    return dict(_variables(model))
+
+
 def _variables(model: Any) -> Iterator[tuple[str, Any]]:
     """Every tensor's name and Keras's variable, in the blueprint's order."""
     blueprint: Blueprint = model.blueprint
@@ -109,3 +125,20 @@ def _variables(model: Any) -> Iterator[tuple[str, Any]]:
             owner = layers[path.replace(".", "_")]
             attributes = _NORMS if isinstance(leaf, Norm | LayerNorm) else _KERNELS
             yield join(path, name), getattr(owner, attributes[name])
+
+
+def blueprint_as_is(model: Any) -> Blueprint:
+    """The blueprint of a model that computes what it says.
+
+    Raises:
+        WeightsError: layers were changed, quantized or given adapters after the model was built; names them.
+    """
+    model.check_as_built()
+    blueprint: Blueprint = model.blueprint
+    return blueprint
+
+
+def blueprint_to_fill(model: Any) -> Blueprint:
+    """What weights are compared with."""
+    blueprint: Blueprint = model.blueprint
+    return blueprint

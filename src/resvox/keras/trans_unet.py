@@ -7,7 +7,7 @@ from typing import Any
 
 from resvox.blueprint import networks as net
 from resvox.keras.layers import LayerScope, Tensor, concatenate, cut_to, layer, through
-from resvox.keras.operations import registered
+from resvox.keras.model import registered_model
 from resvox.keras.resnet import pyramid
 from resvox.keras.segmentation import SegmentationModel, supervised, supervision_head
 from resvox.keras.transformers import query_decoder, vision_transformer
@@ -40,7 +40,7 @@ def trans_unet(node: net.TransUNet, scope: LayerScope, x: Tensor) -> tuple[Any, 
     return supervised(node, full, logits), maps
 
 
-@registered
+@registered_model
 class TransUNet(SegmentationModel):
     """The hybrid of a residual encoder and a vision transformer (arXiv:2102.04306) with learned class queries.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from resvox.blueprint import networks as net
 from resvox.keras.layers import LayerScope, Tensor, add, concatenate, cut_to, layer, multiply, through
-from resvox.keras.operations import registered
+from resvox.keras.model import registered_model
 from resvox.keras.resnet import pyramid
 from resvox.keras.segmentation import SegmentationModel, supervised, supervision_head
 
@@ -57,7 +57,7 @@ def unet(node: net.UNet | net.AttentionUNet, scope: LayerScope, x: Tensor) -> tu
     return supervised(node, full, logits), maps
 
 
-@registered
+@registered_model
 class UNet(SegmentationModel):
     """U-Net (arXiv:1505.04597) on a residual encoder; any input size from 1 voxel.
 
@@ -91,7 +91,7 @@ class UNet(SegmentationModel):
     spell = staticmethod(unet)
 
 
-@registered
+@registered_model
 class AttentionUNet(SegmentationModel):
     """Attention U-Net (arXiv:1804.03999) on a residual encoder: every skip is weighted by the map below it.
 

@@ -10,7 +10,7 @@ from resvox.blueprint import Node
 from resvox.blueprint import networks as net
 from resvox.blueprint.unet_plus_plus import grid, original, prune
 from resvox.keras.layers import LayerScope, Tensor, cut_to, layer
-from resvox.keras.operations import registered
+from resvox.keras.model import registered_model
 from resvox.keras.resnet import pyramid
 from resvox.keras.segmentation import SegmentationModel, supervised
 from resvox.keras.tensors import copy_tensors
@@ -39,12 +39,15 @@ def unet_plus_plus(node: net.UNetPlusPlus, scope: LayerScope, x: Tensor) -> tupl
     logits = []
     for number, ((name, head), output) in enumerate(zip(heads, reversed(row), strict=False)):
         bridge = scope.at("decoder.bridge" if number == 0 else f"supervision.{number - 1}.bridge")
-        enlarged = cut_to(bridge, layer(node.decoder.bridge, bridge, output), x)
+        upsampling: Node = node.decoder.bridge
+        if isinstance(head, net.BridgedHead):
+            name, upsampling, head = f"{name}.conv", head.bridge, head.conv
+        enlarged = cut_to(bridge, layer(upsampling, bridge, output), x)
         logits.append(layer(head, full.at(name), enlarged))
     return supervised(node, full, logits), maps
 
 
-@registered
+@registered_model
 class UNetPlusPlus(SegmentationModel):
     """UNet++ (arXiv:1912.05074) on a residual encoder; any input size from 1 voxel.
 

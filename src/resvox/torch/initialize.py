@@ -54,6 +54,28 @@ def materialize(module: nn.Module, network: Node) -> None:
             _fill(module.get_submodule(path), leaf)
 
 
+def give_memory(model: Any) -> None:
+    """Layers of a model that have no memory (meta device) get it, and their initial values.
+
+    The device is the one in force; where that is the meta device itself, the processor.
+    """
+    here = torch.get_default_device()
+    device = torch.device("cpu") if here.type == "meta" else here
+    without = [module for module in model.modules() if any(each.is_meta for each in _own_tensors(module))]
+    for module in without:
+        module.to_empty(device=device, recurse=False)
+    if without:
+        with torch.no_grad():
+            for path, leaf in model.blueprint.network.leaves():
+                module = model.get_submodule(path)
+                if any(module is each for each in without):
+                    _fill(module, leaf)
+
+
+def _own_tensors(module: nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+
+
 def fill_layer(module: nn.Module, leaf: Node | None, *, like: torch.Tensor) -> None:
     """Memory and initial values of a layer that is added later, on the device and with the dtype of ``like``."""
     module.to_empty(device=like.device).to(like.dtype)

@@ -137,10 +137,12 @@ class ZeroPaddedMaxPool(nn.Module):
 class AveragePool(nn.Module):
     """Mean over windows; a partial window at the far border of an axis that strides averages its voxels."""
 
-    __constants__ = ("continues",)
+    __constants__ = ("continues", "open_sizes")
 
     def __init__(self, node: lf.AveragePool) -> None:
         super().__init__()
+        # True makes a graph of fixed operations that takes a map smaller than the window too, for a few more of them
+        self.open_sizes = False
         self.kernel, self.stride = list(node.kernel), list(node.stride)
         # zeros at the far border of the axes that do not stride, last axis first as in PyTorch's padding
         beyond = [k - s for k, s in zip(node.kernel, node.stride, strict=True)]
@@ -150,7 +152,20 @@ class AveragePool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.continues:
             x = F.pad(x, self.zeros)
+        if self.open_sizes:
+            return _average_of_any(x, self.kernel, self.stride)
         return _average(x, self.kernel, self.stride)
+
+
+def _average_of_any(x: Tensor, kernel: list[int], stride: list[int]) -> Tensor:
+    """Average pooling by sums: with stride - 1 zeros beyond it a window starts wherever the map still has a voxel."""
+    pads: list[int] = []
+    for step in stride[::-1]:
+        pads += [0, step - 1]
+    share, x = F.pad(torch.ones_like(x[:1, :1]), pads), F.pad(x, pads)
+    if x.dim() == 4:
+        return F.avg_pool2d(x, kernel, stride) / F.avg_pool2d(share, kernel, stride)
+    return F.avg_pool3d(x, kernel, stride) / F.avg_pool3d(share, kernel, stride)
 
 
 def _average(x: Tensor, kernel: list[int], stride: list[int]) -> Tensor:
@@ -262,9 +277,17 @@ def cut_to(x: Tensor, reference: Tensor) -> Tensor:
     A strided layer turns n into ceil(n / 2), so an enlarged map is never smaller than its skip; where the strides
     divide the size nothing is cropped.
     """
+    if torch.jit.is_tracing():  # for OpenVINO, which does not run negative padding with open sizes
+        return _corner(x, reference)
     # Negative padding instead of a slice: with a slice, an exported graph would be valid only for divisible sizes, or
     # only for others, like the size of the example.
     cut: list[int] = []
     for axis in range(x.dim() - 1, 1, -1):
         cut += [0, reference.shape[axis] - x.shape[axis]]
     return F.pad(x, cut)
+
+
+def _corner(x: Tensor, reference: Tensor) -> Tensor:
+    for axis in range(2, x.dim()):
+        x = x.narrow(axis, 0, reference.shape[axis])
+    return x

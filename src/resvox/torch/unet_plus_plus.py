@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
+from resvox.blueprint.node import Node
 from resvox.blueprint.unet_plus_plus import grid, original, prune
 from resvox.torch.layers import cut_to, layer
 from resvox.torch.segmentation import SegmentationModel, segmenter_blueprint
@@ -46,6 +47,22 @@ class UNetPlusPlusDecoder(nn.Module):
         return row
 
 
+class BridgedHead(nn.Module):
+    """Logits of a node of the finest row, by an enlarging of its own."""
+
+    def __init__(self, node: net.BridgedHead, spatial_dims: int) -> None:
+        super().__init__()
+        self.bridge = layer(node.bridge, spatial_dims)
+        self.conv = layer(node.conv, spatial_dims)
+
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        return self.conv(cut_to(self.bridge(x), image))
+
+
+def _supervision(node: Node, spatial_dims: int) -> nn.Module:
+    return BridgedHead(node, spatial_dims) if isinstance(node, net.BridgedHead) else layer(node, spatial_dims)
+
+
 class UNetPlusPlus(SegmentationModel):
     """UNet++ (arXiv:1912.05074) on a residual encoder; any input size from 1 voxel.
 
@@ -56,7 +73,7 @@ class UNetPlusPlus(SegmentationModel):
         self, model: Blueprint | str = "unet_plus_plus", /, *, encoder: nn.Module | None = None, **arguments: Any
     ) -> None:
         blueprint = segmenter_blueprint(model, arguments, encoder, net.UNetPlusPlus, "UNetPlusPlus")
-        super().__init__(blueprint, {"decoder": UNetPlusPlusDecoder, "supervision": layer}, encoder)
+        super().__init__(blueprint, {"decoder": UNetPlusPlusDecoder, "supervision": _supervision}, encoder)
 
     def decoder_outputs(self, x: Tensor) -> list[Tensor]:
         """The outputs X(0, 1) to X(0, N) of the finest row."""
@@ -67,7 +84,8 @@ class UNetPlusPlus(SegmentationModel):
 
     @torch.jit.unused
     def auxiliary_logits(self, head: nn.Module, output: Tensor, image: Tensor) -> Tensor:
-        logits: Tensor = head(cut_to(self.decoder.bridge(output), image))
+        learned = isinstance(head, BridgedHead)
+        logits: Tensor = head(output, image) if learned else head(cut_to(self.decoder.bridge(output), image))
         return logits
 
     @torch.jit.unused

@@ -16,9 +16,9 @@ from resvox.errors import WeightsError
 from resvox.weights.architecture import UnclearError, describe
 from resvox.weights.comparison import Difference, differences, encoder_of, hint
 from resvox.weights.formats.hdf5_writing import new_keras_file, old_keras_file
-from resvox.weights.formats.safetensors import replace_file
+from resvox.weights.formats.safetensors import check_tensors, replace_file
 from resvox.weights.importers import BY_NAME, PEERS, Importer, importers_of
-from resvox.weights.models import tensor_adapter
+from resvox.weights.models import network_in, tensor_adapter
 from resvox.weights.naming import blueprints_of
 from resvox.weights.sources import COUNTER
 
@@ -42,7 +42,9 @@ def export_weights(model: Any, path: str | os.PathLike[str], *, peer: str) -> Pa
     Raises:
         WeightsError: a network that the peer computes otherwise or has no names for, or an ending it does not read.
     """
-    adapter, blueprint = tensor_adapter(model)
+    model = network_in(model)
+    adapter, _ = tensor_adapter(model)
+    blueprint = adapter.blueprint_as_is(model)
     target = Path(path)
     importer = _importer(blueprint, peer, target)
     endings = KERAS_ENDINGS if importer.style == "keras" else TORCH_ENDINGS
@@ -51,7 +53,9 @@ def export_weights(model: Any, path: str | os.PathLike[str], *, peer: str) -> Pa
         raise WeightsError(
             f"the ending of {target.name!r} for {peer} weights", expected="one of " + ", ".join(endings), path=target
         )
-    tensors = _renamed(adapter.tensors_of(model), importer)
+    tensors = adapter.tensors_of(model)
+    check_tensors(tensors, blueprint, source=target)
+    tensors = _renamed(tensors, importer)
     replace_file(target, _WRITERS[ending](tensors))
     return target
 

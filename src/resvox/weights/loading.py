@@ -11,7 +11,7 @@ from resvox.factory import build, check_framework
 from resvox.weights.adaptation import Adaptation
 from resvox.weights.architecture import describe
 from resvox.weights.fitting import fit
-from resvox.weights.models import tensor_adapter
+from resvox.weights.models import network_in, tensor_adapter
 from resvox.weights.naming import NamedTensors, name_source
 from resvox.weights.provenance import remember
 from resvox.weights.report import LoadReport
@@ -56,7 +56,9 @@ def load_weights(
         ... )
     """
     adaptation = Adaptation(first_conv=first_conv, classifier=classifier, inflate=inflate, inflate_axis=inflate_axis)
-    adapter, blueprint = tensor_adapter(model)
+    model = network_in(model)
+    adapter, _ = tensor_adapter(model)
+    blueprint = adapter.blueprint_to_fill(model)
     named = name_source(read_source(source), peer, blueprint)
     tensors, report = fit(named, blueprint, adaptation)
     adapter.update(model, tensors)

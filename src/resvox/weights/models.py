@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[st
     """Write a model and its blueprint to one ``.safetensors`` file, atomically.
 
     Args:
-        model: a torch or Keras model that resvox built.
+        model: a torch or Keras model that resvox built, also compiled by ``torch.compile``, averaged by
+            ``AveragedModel`` or distributed: the network inside is written. Layers that were changed by hand are
+            written as they are now where a blueprint can describe them (another stride, pooling left out, another
+            activation, eps or number of classes), and refused by name elsewhere.
         path: where to; parent folders are made.
         metadata: a JSON object kept beside the blueprint (preprocessing, labels...). Where the weights came from a
             peer, ``weights_from`` records it.
@@ -27,9 +31,12 @@ def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[st
         The path.
 
     Raises:
-        WeightsError: a model of another origin, or one whose tensors no longer are the blueprint's.
+        WeightsError: a model of another origin, without values (meta device), or one that computes something that
+            no blueprint describes, so that the file would be another network.
     """
-    adapter, blueprint = tensor_adapter(model)
+    model = network_in(model)
+    adapter, _ = tensor_adapter(model)
+    blueprint = adapter.blueprint_as_is(model)
     origin = origin_of(model)
     words = {**({ORIGIN: origin} if origin else {}), **(metadata or {})}
     return write_file(path, adapter.tensors_of(model), blueprint, words)
@@ -53,6 +60,20 @@ def load_model(path: str | os.PathLike[str], *, framework: str = "torch") -> Any
     return model
 
 
+def network_in(model: Any) -> Any:
+    """The network inside of what PyTorch wraps around it (compiled, averaged, distributed); any other as it is."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module) or _is_keras(model):
+        return model
+    from resvox.torch.wrappers import unwrapped
+
+    return unwrapped(model)
+
+
+def _is_keras(model: Any) -> bool:
+    return any(kind.__module__.startswith("keras.") for kind in type(model).__mro__)
+
+
 def tensor_adapter(model: Any) -> tuple[Any, Blueprint]:
     """The module that reads and writes the tensors of the model's framework, and the model's blueprint."""
     blueprint = getattr(model, "blueprint", None)
@@ -63,7 +84,7 @@ def tensor_adapter(model: Any) -> tuple[Any, Blueprint]:
             fix="build it with resvox.create_model, then resvox.load_weights into it",
         )
     # Whichever framework made the model is loaded already; neither is imported for the other's sake.
-    if any(kind.__module__.startswith("keras.") for kind in type(model).__mro__):
+    if _is_keras(model):
         import resvox.keras.tensors as keras_adapter
 
         return keras_adapter, blueprint

@@ -66,6 +66,7 @@ def name_source(source: Source, peer: str | None, model: Blueprint | None) -> Na
     counters = dict.fromkeys(
         (name for name in source.tensors if name.endswith(COUNTER)), "a step counter that is not used"
     )
+    counters = {**source.beside, **counters}
     if source.blueprint is not None and peer in (None, "resvox"):
         return _ours(source, tensors, counters, source.blueprint)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}

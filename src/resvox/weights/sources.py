@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,8 +24,23 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 ENDINGS = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".safetensors", ".keras", ".h5", ".hdf5", ".npz")
 # where training scripts put a state dict in what they save
-CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network_weights", "state_dict_ema")
-WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "backbone.", "encoder.")
+CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "network_weights", "weights",
+              "params", "state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "ema",
+              "params_ema", "module")  # fmt: skip
+WRAPPERS = ("module.", "_orig_mod.", "_forward_module.", "model.", "net.", "network.", "_model.", "backbone.",
+            "encoder.", "model_ema.", "ema_model.", "ema.", "averaged_model.", "swa_model.")  # fmt: skip
+# what compilers and checkpointing put in the middle of names
+SEGMENTS = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
+# tensors beside a network in what training scripts save, by the first part of their names, and what they are
+COPY = "another copy of the network"
+BESIDE = (
+    (r"(\w+_)?(n_averaged|num_updates|decay|global_step|step|epoch)", "a counter of the training"),
+    (r"(\w+_)?(criterion|criteria|loss|losses|loss_fn|loss_func|loss_function)(_\w+)?", "a weight of the loss"),
+    (r"(\w+_)?(metric|metrics|accuracy|acc|auroc|auc|f1|dice|iou|jaccard|confmat|confusion_matrix)(_\w+)?",
+     "the state of a metric"),
+    (r"(optimizer|scheduler|scaler)s?", "the state of an optimizer"),
+    (r"(model_ema|ema_model|ema|averaged_model|swa_model|teacher|momentum_encoder)", COPY),
+)  # fmt: skip
 COUNTER = "num_batches_tracked"
 
 
@@ -36,6 +52,7 @@ class Source:
         tensors: numpy arrays, axes as stored.
         where: the file, or "a state dict": what errors name.
         wrappers: prefixes and containers that were taken off.
+        beside: names of tensors that belong to no network, each with what it is.
         blueprint: of a resvox file; None for others.
         kind: "keras" where names end with kernel, gamma and the like and axes are Keras's; else "torch".
     """
@@ -43,6 +60,7 @@ class Source:
     tensors: Arrays
     where: str
     wrappers: tuple[str, ...] = ()
+    beside: dict[str, str] = field(default_factory=dict)
     blueprint: Blueprint | None = None
     kind: str = "torch"
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -117,10 +135,13 @@ def _blueprint_in(config: dict[str, Any], path: Path) -> Blueprint | None:
 def _of_mapping(content: Any, where: str) -> Source:
     """A state dict, or the one in a training script's checkpoint."""
     wrappers: list[str] = []
-    while isinstance(content, dict) and not _has_tensors(content):
-        inner = next((name for name in CONTAINERS if isinstance(content.get(name), Mapping)), None)
-        if inner is None or len(wrappers) > 3:
+    beside: dict[str, str] = {}
+    while isinstance(content, dict) and len(wrappers) <= 3:
+        found = [name for name in CONTAINERS if isinstance(content.get(name), Mapping) and content[name]]
+        if not found:
             break
+        inner, *others = found
+        beside.update(dict.fromkeys(others, f"another part of the checkpoint than {inner!r}"))
         wrappers.append(inner)
         content = dict(content[inner])
     if not isinstance(content, dict) or not _has_tensors(content):
@@ -129,6 +150,11 @@ def _of_mapping(content: Any, where: str) -> Source:
             expected="tensors by name, or a checkpoint with them under one of " + ", ".join(CONTAINERS),
             path=where,
         )
+    numbers = [
+        name for name, value in content.items() if isinstance(name, str) and not _is_tensor(value) and _beside(name)
+    ]
+    beside.update({name: _beside(name) for name in numbers})
+    content = {name: value for name, value in content.items() if name not in numbers}
     odd = [str(name) for name, value in content.items() if not isinstance(name, str) or not _is_tensor(value)]
     if odd:
         raise WeightsError(
@@ -138,7 +164,7 @@ def _of_mapping(content: Any, where: str) -> Source:
             path=where,
         )
     tensors = {name: _array(value) for name, value in content.items()}
-    return Source(tensors=tensors, where=where, wrappers=tuple(wrappers), kind=_kind(tensors))
+    return Source(tensors=tensors, where=where, wrappers=tuple(wrappers), beside=beside, kind=_kind(tensors))
 
 
 def _has_tensors(content: Mapping[Any, Any]) -> bool:
@@ -159,16 +185,30 @@ def _array(value: Any) -> npt.NDArray[Any]:
 
 
 def _unwrapped(source: Source) -> Source:
-    """Prefixes that every name has are taken off."""
-    tensors, wrappers = source.tensors, list(source.wrappers)
+    """Names without what wrappers put before or into them; tensors that belong to no network are set aside."""
     if source.kind == "keras" or source.blueprint is not None:
         return source
+    tensors, wrappers, beside = source.tensors, list(source.wrappers), dict(source.beside)
+    for segment in SEGMENTS:
+        tensors = {name.replace(f".{segment}", "."): value for name, value in tensors.items()}
     while True:
+        others = {name: what for name, what in ((name, _beside(name)) for name in tensors) if what}
+        if len(others) == len(tensors):  # then the copy of the network is the network
+            others = {name: what for name, what in others.items() if what != COPY}
+        if len(others) < len(tensors):
+            beside.update(others)
+            tensors = {name: value for name, value in tensors.items() if name not in others}
         prefix = next((word for word in WRAPPERS if all(name.startswith(word) for name in tensors)), None)
         if prefix is None:
-            return replace(source, tensors=tensors, wrappers=tuple(wrappers))
+            return replace(source, tensors=tensors, wrappers=tuple(wrappers), beside=beside)
         wrappers.append(prefix)
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+
+
+def _beside(name: str) -> str:
+    """What a tensor is that belongs to no network, by the first part of its name; "" for one of a network."""
+    first = name.split(".")[0]
+    return next((what for pattern, what in BESIDE if re.fullmatch(pattern, first)), "")
 
 
 def _file_in(folder: Path) -> Path:

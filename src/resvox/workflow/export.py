@@ -52,6 +52,7 @@ class ExportResult:
     check: ExportCheck
     any_size: bool
     seconds: float
+    smallest: int | None = None  # voxels along every axis, where sizes are open
 
 
 def export(
@@ -92,8 +93,8 @@ def export(
     try:
         with replacing_all(target) as folder:
             written = folder / target.name
-            check, any_size = _write_checked(file, written, format)
-            description = _description(file, written, format, check, any_size)
+            check, smallest = _write_checked(file, written, format)
+            description = _description(file, written, format, check, smallest)
             write_atomically(folder / beside.name, json.dumps(description, indent=2) + "\n")
     except OSError as error:
         raise InferenceError(
@@ -107,7 +108,8 @@ def export(
         description=beside,
         format=format,
         check=check,
-        any_size=any_size,
+        any_size=smallest is not None,
+        smallest=smallest,
         seconds=seconds,
     )
 
@@ -122,9 +124,13 @@ def _check_target(target: Path, description: Path, ending: str, overwrite: bool)
         raise InferenceError("there already", expected="a new file", fix="another -o, or --overwrite", path=there[0])
 
 
-def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck, bool]:
-    """Written with open sizes; where that does not answer the window as the original does, tied to the window."""
+def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck, int | None]:
+    """Write with open sizes if the outputs then agree with the original's, otherwise with the window's size.
+
+    Returns the check, and the smallest number of voxels per axis, or None for a fixed size.
+    """
     from resvox.inference.engines.exporting import write_network
+    from resvox.inference.engines.open_sizes import smallest_side
     from resvox.weights import load_model
 
     network = load_model(file.path)
@@ -134,7 +140,13 @@ def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck,
         try:
             write_network(network, path, kind, in_channels=channels, roi_size=roi, any_size=any_size)
             check = _check(network, path, kind, roi, channels, names_labels=file.card.names_labels)
-            return check, any_size
+            if not any_size:
+                return check, None
+            side = smallest_side(
+                network, path, kind, channels=channels, dims=len(roi), largest_difference=LARGEST_DIFFERENCE
+            )
+            if side is not None:
+                return check, side
         except InferenceError as error:
             problem = problem or error
     assert problem is not None
@@ -181,15 +193,20 @@ def _labels(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return labels
 
 
-def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, any_size: bool) -> dict[str, Any]:
+def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, smallest: int | None) -> dict[str, Any]:
     card = file.card
+    any_size = smallest is not None
     sizes: list[Any] = ["any"] * card.spatial_dims if any_size else list(card.input_size)
     return {
         "resvox_export": 1,
         "format": kind,
         "file": path.name,
         "sha256": sha256_of(path),
-        "input": {"shape": ["any" if any_size else 1, card.in_channels, *sizes], "type": "float32"},
+        "input": {
+            "shape": ["any" if any_size else 1, card.in_channels, *sizes],
+            **({"smallest": [smallest] * card.spatial_dims} if any_size else {}),  # where sizes are "any"
+            "type": "float32",
+        },
         "output": {"meaning": card.output_meaning, "shape": card.output_axes(sizes), "type": "float32"},
         "checked": asdict(check),
         "source": {"name": file.path.name, "sha256": sha256_of(file.path)},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import resvox.keras
 from medicai.models.residual import GATES
+from resvox.blueprint.choices import plain
 from resvox.catalog import VARIANTS, resolve_name
 from resvox.errors import BlueprintError
 from resvox.keras import BlueprintModel
@@ -124,6 +125,7 @@ def _scale(wanted: Any, dims: int) -> tuple[int, ...]:
     Raises:
         resvox.errors.BlueprintError: not whole numbers of at least 1.
     """
+    wanted = plain(wanted)
     factors = tuple(wanted) if isinstance(wanted, Sequence) and not isinstance(wanted, str) else (wanted,) * dims
     good = len(factors) == dims and all(type(f) in (int, float) and f == int(f) and f >= 1 for f in factors)
     if not good:

@@ -77,8 +77,12 @@ def _unet_plus_plus(node: net.UNetPlusPlus, path: str, feature_map: FeatureMap, 
     for (name, head), output in zip(heads_of(node), reversed(row[1:-1]), strict=False):
         full_path = join(path, f"supervision.{name}")
         with recorder.group(full_path, "deep supervision", output) as out:
-            full = replace(trace_node(node.decoder.bridge, bridge, output, recorder), size=feature_map.size)
-            out.append(trace_node(head, full_path, full, recorder))
+            if isinstance(head, net.BridgedHead):
+                full = trace_node(head.bridge, join(full_path, "bridge"), output, recorder)
+                head, full_path = head.conv, join(full_path, "conv")
+            else:
+                full = trace_node(node.decoder.bridge, bridge, output, recorder)
+            out.append(trace_node(head, full_path, replace(full, size=feature_map.size), recorder))
     return trace_children(node, ("activation",), path, x, recorder)
 
 

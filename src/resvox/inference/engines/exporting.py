@@ -38,7 +38,8 @@ def write_network(
     _check_packages(formats[kind])
     dims = len(roi_size)
     sides = EXAMPLE[:dims] if any_size else tuple(roi_size)
-    example = torch.zeros(1, in_channels, *sides)
+    # two samples where sizes are open: torch.export specializes a batch of one
+    example = torch.zeros(2 if any_size else 1, in_channels, *sides)
     sizes = ({axis: torch.export.Dim.DYNAMIC for axis in range(dims + 2) if axis != 1},) if any_size else None
     with _quiet(), torch.no_grad():
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from resvox.errors import InferenceError
 from resvox.inference.engines.protocol import Engine, FileRequest
+from resvox.inference.engines.table import is_installed
 from resvox.machine import usable_threads
 
 if TYPE_CHECKING:
@@ -76,6 +78,15 @@ def engine_of_file(request: FileRequest) -> Engine:
             fix="engine='openvino'",
         )
     return OnnxEngine(request.path, device=request.device)
+
+
+def run_any_size(path: Path, format: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that computes the outputs of the file's network; by OpenVINO where ONNX Runtime is not installed."""
+    if not is_installed("onnxruntime"):
+        from resvox.inference.engines.openvino_engine import run_any_size as run_by_openvino
+
+        return run_by_openvino(path, format)
+    return OnnxEngine(path, device="cpu")
 
 
 def write_onnx(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import warnings
@@ -17,6 +18,7 @@ from resvox.errors import InferenceError
 from resvox.files import sha256_of
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
+from resvox.inference.engines.table import is_installed
 from resvox.machine import usable_threads
 
 if TYPE_CHECKING:
@@ -188,7 +190,26 @@ def write_openvino(module: torch.nn.Module, path: Path, example: torch.Tensor, s
     """Write an ``.xml`` with its weights beside it, in ``.bin``."""
     import openvino
 
-    openvino.save_model(converted(module, example), path, compress_to_fp16=False)
+    from resvox.torch.layers import AveragePool
+
+    opened = copy.deepcopy(module)
+    for part in opened.modules():
+        if isinstance(part, AveragePool):
+            part.open_sizes = True  # a trace would keep the window of the example
+    openvino.save_model(converted(opened, example), path, compress_to_fp16=False)
+
+
+def run_any_size(path: Path, format: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that computes the outputs of the file's network, compiled once for all sizes.
+
+    Raises:
+        InferenceError: OpenVINO is not installed.
+    """
+    if not is_installed("openvino"):
+        raise InferenceError("openvino is not installed", expected="it, to test the file", fix="pip install openvino")
+    network = from_file(path)
+    compiled = shared_core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **needs(network)})
+    return lambda image: np.array(compiled(image)[0])
 
 
 def has_bfloat16(device: str) -> bool:
@@ -205,7 +226,7 @@ def _compiled(core: Any, make: Callable[[], Any], shape: tuple[int, ...], option
     try:
         network = make()
         network.reshape(list(shape))
-        return core.compile_model(network, "CPU", {**options, **_needs(network)})
+        return core.compile_model(network, "CPU", {**options, **needs(network)})
     except Exception as error:  # exceptions of OpenVINO have no common base class
         raise InferenceError(
             f"OpenVINO does not take this network ({_first_line(error)})",
@@ -214,7 +235,7 @@ def _compiled(core: Any, make: Callable[[], Any], shape: tuple[int, ...], option
         ) from error
 
 
-def _needs(network: Any) -> dict[str, Any]:
+def needs(network: Any) -> dict[str, Any]:
     """Compile networks with instance or group norm without generated kernels ("snippets").
 
     With snippets, OpenVINO 2026.4 crashes (segmentation fault) on two consecutive residual blocks with such a norm.

@@ -24,12 +24,15 @@ class ExportFormat:
         name: as in ``resvox export --format``.
         ending: of its files.
         writer: ``module:function`` that writes it, see `resvox.inference.engines.exporting.write_network`.
+        runner: ``module:function`` that gives a function of the file and the format's name that computes outputs of
+            inputs of any size, as other programs do; see `resvox.inference.engines.open_sizes`.
         packages: what the writer needs besides torch.
     """
 
     name: str
     ending: str
     writer: str
+    runner: str
     packages: tuple[str, ...] = ()
 
 
@@ -76,6 +79,7 @@ ENGINES = (
                 name="openvino",
                 ending=".xml",
                 writer=f"{HERE}.openvino_engine:write_openvino",
+                runner=f"{HERE}.openvino_engine:run_any_size",
                 packages=("openvino",),
             ),
         ),
@@ -89,8 +93,18 @@ ENGINES = (
         bfloat16=f"{HERE}.torch_engine:has_bfloat16",
         is_automatic=True,
         formats=(
-            ExportFormat(name="torchscript", ending=".pt", writer=f"{HERE}.torch_formats:write_torchscript"),
-            ExportFormat(name="torch-export", ending=".pt2", writer=f"{HERE}.torch_formats:write_torch_export"),
+            ExportFormat(
+                name="torchscript",
+                ending=".pt",
+                writer=f"{HERE}.torch_formats:write_torchscript",
+                runner=f"{HERE}.torch_formats:run_any_size",
+            ),
+            ExportFormat(
+                name="torch-export",
+                ending=".pt2",
+                writer=f"{HERE}.torch_formats:write_torch_export",
+                runner=f"{HERE}.torch_formats:run_any_size",
+            ),
         ),
     ),
     EngineRow(
@@ -109,6 +123,7 @@ ENGINES = (
                 name="onnx",
                 ending=".onnx",
                 writer=f"{HERE}.onnx_engine:write_onnx",
+                runner=f"{HERE}.onnx_engine:run_any_size",
                 packages=("onnx", "onnxscript"),
             ),
         ),

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from resvox.errors import InferenceError
@@ -56,6 +57,18 @@ def load_exported(path: str | os.PathLike[str], kind: str) -> torch.nn.Module:
             fix="export it again with the torch of this machine",
             path=path,
         ) from error
+
+
+def run_any_size(path: Path, format: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that computes the outputs of the file's network."""
+    module = load_exported(path, format)
+
+    def run(image: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            found: np.ndarray = module(torch.from_numpy(image)).numpy()
+        return found
+
+    return run
 
 
 def write_torchscript(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
