@@ -103,7 +103,7 @@ def text(statement):
 print(json.dumps({statement: text(statement) for statement in json.loads(__import__("sys").argv[1])}))
 """
 REFUSED = {
-    "mm.ResNet18(input_shape=(8, 8, 1), weights='imagenet')": "BlueprintError: weights='imagenet'; expected weights=None",
+    "mm.ResNet18(input_shape=(8, 8, 1), weights='imagenet')": "BlueprintError: weights='imagenet'; expected",
     "mm.UNet(encoder_name='resnet18', input_shape=(8, 8, 1), decoder_filtres=(8,) * 5)": (
         "BlueprintError: unknown option decoder_filtres= for unet"
     ),

@@ -61,7 +61,7 @@ def array_of(value: torch.Tensor) -> npt.NDArray[Any]:
     if isinstance(value, torch.Tensor) and value.is_meta:
         raise WeightsError(
             "tensors without values (meta device)",
-            expected="tensors with values",
+            expected="plain tensors with values",
             fix="fill the model with resvox.load_weights, or build it outside of torch.device('meta')",
         )
     ordinary = isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
