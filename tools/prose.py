@@ -25,7 +25,7 @@ ENDINGS = (".py", ".md")
 # This file and its test contain the phrases; generated pages and files of earlier versions are not written by hand.
 SKIPPED = ("tools/prose.py", "tests/tools/test_prose.py", "tests/old_files/", "docs/models.md")
 # What may stand between two words: blanks, and in a wrapped line also quotes, a comment sign, the prefix of a string.
-GAP = r"""(?:["']?\s+(?:\#:?\s+)?(?:[frb]{0,2}["'])?)"""
+GAP = r"""(?:\s+(?:["']\s+)?(?:\#:?\s+)?(?:[frb]{0,2}["'])?)"""
 COUNTED = (
     "one|two|three|four|five|values?|seconds|bytes|megabytes|MB|GB|GiB|MiB|ms|entries|entry|lines?|rows?|numbers?|"
     "files?|folders?|process|processes|masks?|once|pixels|weights?|sides?|pairs?|colours?|dicts?|scores?|steps?|"

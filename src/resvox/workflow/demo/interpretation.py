@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 SEEN = (
     "Scored on the scan on which it was trained. This shows that the whole pipeline works: a scan and its label map "
     "are read, a network is trained, its prediction is on the scan's own grid, and the metrics are computed.",
-    "It does not show that the network generalises: it was trained on this patient. For the lungs it does not even show "
-    "that learning was needed, because a plain threshold finds air as well. For the spine the best threshold, {hu:.0f} HU, "
-    "reaches a Dice of {dice:.2f}.",
+    "It does not show that the network generalises: it was trained on this patient. For the lungs it does not even "
+    "show that learning was needed, because a plain threshold finds air as well. For the spine the best threshold, "
+    "{hu:.0f} HU, reaches a Dice of {dice:.2f}.",
 )
 UNSEEN = (
     "Scored on a scan that was not used in training: another patient, another scanner, 1.5 mm slices instead of 10 mm, "
