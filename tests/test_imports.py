@@ -80,7 +80,7 @@ def running(node):
 
 
 def names_a_module(text):
-    """Whether a text is the dotted name of a module of ours, not of a function such as ``resvox.create_model``."""
+    """Whether a text is the dotted name of a module of resvox, not of a function such as ``resvox.create_model``."""
     return DOTTED.fullmatch(text) is not None and text.split(".")[1] in MAY_CALL
 
 

@@ -109,7 +109,7 @@ def test_a_held_claim_is_kept_fresh(tmp_path):
 def test_a_claim_lost_to_another_is_left_to_it(tmp_path):
     with Claims(tmp_path) as claims:
         assert claims.take("a")
-        path = _leave_claim(tmp_path, token="somebody else's")
+        path = _leave_claim(tmp_path, token="another process")
         claims.release("a")
         assert path.exists()
         path.unlink()

@@ -51,7 +51,7 @@ class Trial:
 
 
 def environment() -> dict[str, str]:
-    """Of the commands: this checkout, one thread."""
+    """The environment of the commands: this checkout, one thread."""
     source = str(Path(__file__).resolve().parents[1] / "src")
     others = {name: value for name, value in os.environ.items() if not name.startswith("RESVOX_")}
     return {**others, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200"}

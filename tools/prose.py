@@ -25,7 +25,7 @@ ENDINGS = (".py", ".md")
 # This file and its test contain the phrases; generated pages and files of earlier versions are not written by hand.
 SKIPPED = ("tools/prose.py", "tests/tools/test_prose.py", "tests/old_files/", "docs/models.md")
 # What may stand between two words: blanks, and in a wrapped line also quotes, a comment sign, the prefix of a string.
-GAP = r"""(?:["']?\s+(?:\#:?\s+)?(?:[frb]{0,2}["'])?)"""
+GAP = r"""(?:\s+(?:["']\s+)?(?:\#:?\s+)?(?:[frb]{0,2}["'])?)"""
 COUNTED = (
     "one|two|three|four|five|values?|seconds|bytes|megabytes|MB|GB|GiB|MiB|ms|entries|entry|lines?|rows?|numbers?|"
     "files?|folders?|process|processes|masks?|once|pixels|weights?|sides?|pairs?|colours?|dicts?|scores?|steps?|"
@@ -44,6 +44,7 @@ class Habit:
 
     pattern: str
     instead: str
+    is_in_tests: bool = False  # whether tests are searched too; the names of their local variables are free
 
     def search(self, text: str) -> Iterator[re.Match[str]]:
         """Places of this phrase in a text."""
@@ -62,33 +63,48 @@ class Place:
 
 HABITS = {
     "one a channel": Habit(
-        pattern=rf"\b(?:{COUNTED}) (?:for )?an? (?:{UNIT})\b(?! of)(?!-)", instead="one per channel"
+        pattern=rf"\b(?:{COUNTED}) an? (?:{UNIT})\b(?! of)(?!-)", instead="one per channel", is_in_tests=True
     ),
     "is none": Habit(pattern=r"(?<![Tt]here) (?:is|are|was|were|be) none\b(?! of)", instead="is not one; is rejected"),
     "of no": Habit(
-        pattern=r"\bof no (?:network|class|label|task|case|model|peer)\b", instead="not part of any network"
+        pattern=r"\bof no (?:network|class|label|task|case|model|peer)\b",
+        instead="not part of any network",
+        is_in_tests=True,
     ),
     "told": Habit(
-        pattern=r"(?<![A-Za-z])(?:un)?told(?![a-z])|\b(?:tells?|telling)\b", instead="given, shows, distinguishes"
+        pattern=r"(?<![A-Za-z])(?:un)?told(?![a-z])|\b(?:tells?|telling)\b(?!\()", instead="given, shows, distinguishes"
     ),
     "said": Habit(pattern=r"\b(?:said|says|saying|sayings)\b", instead="states, is given, is written"),
     "ours": Habit(
         pattern=r"\bof ours\b|\b(?:[Nn]obody|[Ss]omebody|[Ww]hoever|heirs?|strangers?|everybody)\b",
         instead="this library's; no caller; subclasses; unknown files",
+        is_in_tests=True,
     ),
     "house": Habit(
         pattern=r"(?<![A-Za-z])(?:[Rr]ooms?|[Hh]ouses?|[Dd]oors?|[Ff]loors? (?:above|below|up|down))(?![a-z])",
         instead="package, module, architecture",
+        is_in_tests=True,
     ),
-    "die": Habit(pattern=r"\b(?:[Dd]ies|[Dd]ied|[Dd]ie|birth|dying)\b", instead="raises, ends, is killed"),
-    "headless": Habit(pattern=r'"""Of ', instead="a whole sentence"),
+    "die": Habit(
+        pattern=r"\b(?:[Dd]ies|[Dd]ied|[Dd]ie|birth|dying)\b", instead="raises, ends, is killed", is_in_tests=True
+    ),
+    "headless": Habit(pattern=r'"""Of ', instead="a whole sentence", is_in_tests=True),
     "names": Habit(
         pattern=r"\b(?:room_of|telling_slice|hush|the_core|_lies|to_beat|nothing_untold|habits?|hears?|heard)\b",
         instead="the field's term (see docs/architecture.md)",
     ),
 }
 # (file, phrase as it is written) pairs that are right as they are.
-ALLOWED: frozenset[tuple[str, str]] = frozenset()
+ALLOWED = frozenset(
+    {
+        # an earlier public name, and the key in model files
+        ("src/resvox/weights/report.py", "untold"),
+        ("src/resvox/cli/convert.py", "untold"),
+        # comments of plan.yaml, which are part of the file format
+        ("src/resvox/training/plans/base.py", "one an axis"),
+        ("src/resvox/training/plans/base.py", "one a channel"),
+    }
+)
 
 
 def files_of(checkout: pathlib.Path) -> list[pathlib.Path]:
@@ -113,7 +129,8 @@ def places_in(checkout: pathlib.Path, path: pathlib.Path) -> Iterator[Place]:
     """Every place of a file where a habit is found and not allowed."""
     text = (checkout / path).read_text(encoding="utf-8")
     name = path.as_posix()
-    for habit, row in HABITS.items():
+    rows = {habit: row for habit, row in HABITS.items() if row.is_in_tests or not name.startswith("tests/")}
+    for habit, row in rows.items():
         for match in row.search(text):
             found = " ".join(match.group().split())
             if (name, found) not in ALLOWED:

@@ -1,4 +1,4 @@
-"""The exception tree. Every message says what was got, what was expected, and the fix, in one line."""
+"""The exceptions. Every message states what was got, what was expected, and the fix, in one line."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import ClassVar
 
 
 class ResvoxError(Exception):
-    """Base of every error that resvox raises on purpose.
+    """Base of all errors that resvox raises deliberately.
 
     Args:
-        got: what was met, e.g. ``"norm='banana'"``.
-        expected: what would have been right, e.g. ``"'batch', 'instance' or 'group'"``.
+        got: what was found, e.g. ``"norm='banana'"``.
+        expected: what is valid, e.g. ``"'batch', 'instance' or 'group'"``.
         fix: what the reader can do about it.
-        path: the file or folder it happened in, put first so that a batch's log reads well.
+        path: the file or folder concerned; it is the first word of the message.
     """
 
     exit_code: ClassVar[int] = 1  # of a command that ends with it

@@ -38,17 +38,17 @@ def create_model(
         spatial_dims: 2 (default) for images, 3 for volumes.
         in_channels: channels of the input, 3 by default.
         num_classes: 1000 by default for a classifier (0: pooled features), 1 for a segmenter.
-        input_shape: ``(*spatial, channels)``, Keras's habit; settles dims and channels. An explicit number that
+        input_shape: ``(*spatial, channels)``, as in Keras; sets dims and channels. An explicit number that
             disagrees is an error.
-        **options: of the model, such as ``encoder_name=``, ``encoder_depth=``, ``norm=``, ``strides=``,
+        **options: options of the model, such as ``encoder_name=``, ``encoder_depth=``, ``norm=``, ``strides=``,
             ``output_stride=``, or ``encoder=``, a residual model around which a segmenter is built with a copy of its
-            weights. Unknown ones are refused by name. ``activation=`` names that of the hidden layers, or with
+            weights. Unknown ones are rejected by name. ``activation=`` names that of the hidden layers, or with
             ``"softmax"`` or ``"sigmoid"`` that of the output; else outputs are logits. With ``framework="keras"``
             also ``dtype=``, ``input_tensor=``, ``include_rescaling=`` and ``pooling=``, as of
             :func:`resvox.keras.build`.
 
     Raises:
-        UnknownModelError: no such name.
+        UnknownModelError: the catalog does not have this name.
         BlueprintError: an option that is unknown, not valid or contradicts another.
 
     Example:
@@ -100,14 +100,14 @@ def _settle_names(
 
 
 def _around(name: str, framework: str, input_shape: Sequence[int | None] | None, arguments: dict[str, Any]) -> Any:
-    """A segmentation model on an encoder that is there already; what its encoder settles may be said again."""
+    """A segmentation model around an existing encoder; arguments that the encoder defines may be repeated."""
     given = {key: value for key, value in arguments.items() if value is not None}
     encoder = given.pop("encoder")
     blueprint = getattr(encoder, "blueprint", None)
     for key in ("spatial_dims", "in_channels"):
-        said, known = given.pop(key, None), getattr(blueprint, key, None)
-        if said is not None and known is not None and said != known:
-            raise BlueprintError(f"{key}={said} and an encoder with {key}={known}", expected="two that agree")
+        value, known = given.pop(key, None), getattr(blueprint, key, None)
+        if value is not None and known is not None and value != known:
+            raise BlueprintError(f"{key}={value} and an encoder with {key}={known}", expected="two that agree")
     known_name = resolve_name(name)
     if known_name not in SEGMENTERS:
         raise BlueprintError(f"encoder= for {name!r}", expected="a segmentation model: " + ", ".join(SEGMENTERS))

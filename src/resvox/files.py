@@ -165,8 +165,8 @@ def _parts(path: Path) -> tuple[str, str]:
     """Stem and ending of a name, the stem cut so that the temporary name is not too long for a file system."""
     found = _ENDING.search(path.name)
     stem, ending = (path.name[: found.start()], found[0]) if found else (path.name, "")
-    room = LONGEST_NAME - len(f"..01234567.partial{ending}".encode())
-    return stem.encode()[:room].decode(errors="ignore"), ending
+    length = LONGEST_NAME - len(f"..01234567.partial{ending}".encode())
+    return stem.encode()[:length].decode(errors="ignore"), ending
 
 
 def _names(folder: Path) -> set[str]:

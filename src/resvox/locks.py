@@ -1,10 +1,10 @@
-"""Who does which case: claim files in a shared folder, so that several processes never do a case twice.
+"""Locks on cases: claim files in a shared folder, so that each case is processed by one process only.
 
-A claim is a small file made with O_EXCL, which exactly one process can win, on network file systems too. Its
-holder touches it now and then; a claim whose process is gone, or that nobody has touched for long, is stale and
-is taken over. Results are written atomically, so the worst that a lost race can cost is work done twice.
+A claim is a small file created with O_EXCL, which exactly one process can do, on network file systems too. Its
+owner updates its time regularly (heartbeat); a claim whose process has ended, or without a heartbeat for long, is stale
+and is taken over. Results are written atomically, so the worst result of a lost race is work done twice.
 
-A claim may hold a note of what its case is made from. Where a process is killed between a result and its line in the
+A claim may hold a note on the inputs of its case. Where a process is killed between a result and its line in the
 log, the note is left and completes the log.
 """
 
@@ -76,7 +76,7 @@ class Claims:
             note: a JSON object to be kept in the claim, see `left_note`.
         """
         path = self._path(case)
-        for _ in range(3):  # a stale claim is removed at most once or twice before somebody wins
+        for _ in range(3):  # a stale claim is removed at most once or twice before one process gets it
             if self._create(path, case, note):
                 return True
             found = _read(path)
@@ -170,7 +170,7 @@ class Claims:
 
 
 def _read(path: Path) -> dict[str, object]:
-    """What a claim says; nothing where it is gone or its holder has not finished writing it."""
+    """The contents of a claim; empty if it has been removed or is being written."""
     try:
         found = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -200,7 +200,7 @@ def _runs(pid: int, born: object) -> bool:
 
 
 def _born(pid: int) -> str:
-    """When a process started, in the kernel's clock ticks; empty where /proc does not tell."""
+    """When a process started, in the kernel's clock ticks; empty without /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -45,7 +45,7 @@ def prepared_cases_folder() -> Path | None:
     """The folder in which training runs share prepared cases: RESVOX_PREPARED, otherwise RESVOX_CACHE/prepared.
 
     Returns:
-        None where neither is set: each run then keeps its own. An empty RESVOX_PREPARED says so explicitly.
+        None where neither is set: each run then keeps its own. An empty RESVOX_PREPARED has the same effect.
 
     Raises:
         ResvoxError: a ``~`` in the variable that stands for no home folder.

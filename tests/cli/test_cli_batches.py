@@ -79,7 +79,7 @@ def test_a_batch_with_bad_inputs_does_the_rest_and_exits_1(call, cli_model, batc
     assert "network" in result.stdout  # --profile
     again = call("predict", cli_model, batch, "-o", tmp_path / "out")
     assert again.exit_code == 1
-    assert "2 already there, 2 failed" in again.stdout
+    assert "2 already done, 2 failed" in again.stdout
 
 
 def test_debug_shows_the_traceback_of_each_bad_input(call, cli_model, batch, tmp_path):

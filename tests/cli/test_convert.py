@@ -91,10 +91,10 @@ def test_options_adapt_on_the_way(call, weights, tmp_path):
         (["nowhere.pth", "-o", "x.safetensors"], "nowhere.pth: no such file"),
         (["net.pth", "-o", "x.safetensors", "--to", "caffe"], "to='caffe'; expected one of torch, keras, torchvision"),
         (["net.pth", "-o", "x.onnx"], "the ending of 'x.onnx' for torch; expected one of .safetensors, .pth, .pt"),
-        (["net.pth", "-o", "net.pth"], "net.pth: a file is there already; expected a new name; fix: --overwrite"),
+        (["net.pth", "-o", "net.pth"], "net.pth: a file of this name exists; expected a new name; fix: --overwrite"),
         (["net.pth", "-o", "x.h5", "--to", "keras.applications"], "keras.applications computes something else than"),
         (["net.pth", "spatial_dims=3", "-o", "x.safetensors"], "2D weights for a 3D model"),
-        (["net.pth", "-o", "x.safetensors", "--peer", "nobody"], "peer='nobody'; expected one of torchvision"),
+        (["net.pth", "-o", "x.safetensors", "--peer", "unknown"], "peer='unknown'; expected one of torchvision"),
     ],
 )
 def test_one_line_of_error_and_no_file(call, weights, tmp_path, monkeypatch, words, error):

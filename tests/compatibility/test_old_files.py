@@ -283,7 +283,7 @@ def test_a_table_of_classes_is_completed(old):
     found = lines_of(log)
     assert [line["case"] for line in found] == [f"test_{number}" for number in range(9)]
     assert all(set(found[0]) <= set(line) for line in found)
-    assert str(workflow.predict(root / "model.safetensors", root / "data.npz", out, **EXACT)) == "9 already there"
+    assert str(workflow.predict(root / "model.safetensors", root / "data.npz", out, **EXACT)) == "9 already done"
 
 
 def test_a_table_of_another_model_is_not_mixed_up(old):

@@ -90,7 +90,7 @@ def test_the_command_line_and_its_errors(tmp_path, case):
         app, ["convert-labels", str(tmp_path / "a.nii.gz"), "-o", str(tmp_path / "a.dcm"), "--scan", series]
     )
     assert again.exit_code == 1
-    assert "a file is there already" in again.output
+    assert "a file of this name exists" in again.output
     with pytest.raises(ResvoxError, match=r"a\.nii\.gz: a DICOM result without its series"):
         workflow.convert_labels(tmp_path / "a.nii.gz", tmp_path / "b.dcm")
     with pytest.raises(ResvoxError, match="to='seg' with the ending"):

@@ -84,11 +84,11 @@ def test_boxes_around_labels_change_no_number(label_map, shape):
 
 
 def test_only_the_box_around_a_label_is_measured(label_map, monkeypatch):
-    import resvox.evaluation.segmentation as room
+    import resvox.evaluation.segmentation as module
 
     seen = []
-    measure = room.surface_distances_mm
-    monkeypatch.setattr(room, "surface_distances_mm", lambda a, b, s: seen.append(a.shape) or measure(a, b, s))
+    measure = module.surface_distances_mm
+    monkeypatch.setattr(module, "surface_distances_mm", lambda a, b, s: seen.append(a.shape) or measure(a, b, s))
     ours, theirs = np.zeros((2, 60, 60, 60), np.uint8)
     ours[10:13, 20:22, 5:6] = 7
     theirs[11:14, 20:22, 5:9] = 7

@@ -87,7 +87,7 @@ def test_an_engine_that_was_given_up_is_gone_before_the_next_one_takes_memory():
 
 
 def test_a_next_engine_that_fails_once_is_made_again():
-    failures = [MemoryError("no room")]
+    failures = [MemoryError("out of memory")]
 
     def sometimes():
         if failures:

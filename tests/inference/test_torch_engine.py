@@ -182,9 +182,9 @@ def test_flipped_windows_with_negative_strides_are_taken():
 
 def test_inference_loads_no_torch_until_an_engine_is_asked_for():
     code = (
-        "import sys, resvox.inference as room;"
+        "import sys, resvox.inference as package;"
         "assert 'torch' not in sys.modules and 'monai' not in sys.modules;"
-        "assert 'TorchEngine' in dir(room); room.TorchEngine; assert 'torch' in sys.modules"
+        "assert 'TorchEngine' in dir(package); package.TorchEngine; assert 'torch' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""})
 

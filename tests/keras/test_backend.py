@@ -1,4 +1,4 @@
-"""Which backend Keras gets when nobody has chosen one."""
+"""The backend of Keras if the user has not chosen one."""
 
 import importlib.util
 import json

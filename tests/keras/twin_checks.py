@@ -1,4 +1,4 @@
-"""What a Keras model of ours must do besides giving PyTorch's numbers; run on every backend by twin_runner.py.
+"""What a Keras model must do besides giving PyTorch's outputs; run on every backend by twin_runner.py.
 
 Each check is a function of a fresh folder and of PyTorch's answers; what it returns is kept and may be compared
 between backends.

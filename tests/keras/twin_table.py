@@ -16,7 +16,7 @@ def largest(result: Mapping[str, Any]) -> float:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row a case, a column a backend; the last row is the largest of all."""
+    """One row per case, one column per backend; the last row is the largest of all."""
     backends = list(results)
     words = {name: version for result in results.values() for name, version in result["versions"].items()}
     rows = sorted({case for result in results.values() for case in result["cases"]})

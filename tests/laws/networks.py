@@ -79,5 +79,5 @@ def randomize_statistics(model):
 
 
 def outputs(result):
-    """Of a classifier, a segmenter or a backbone: always a list."""
+    """The outputs of a classifier, a segmenter or a backbone, always as a list."""
     return list(result) if isinstance(result, (list, tuple)) else [result]

@@ -136,12 +136,12 @@ HALVES = [torch.bfloat16, torch.float16]
 
 
 def check_halves(model, x, dtype):
-    """In 16 bits a network computes, answers in 16 bits, and stays near its answer in 32."""
+    """With 16-bit numbers, outputs have 16 bits and are near those with 32."""
     wanted = outputs(model(x))
     for found, each in zip(outputs(copy.deepcopy(model).to(dtype)(x.to(dtype))), wanted, strict=True):
         assert found.dtype == dtype
         assert bool(found.isfinite().all())
-        assert (found.float() - each).abs().max() < 0.25 * each.abs().max()  # bfloat16 keeps 8 bits a step
+        assert (found.float() - each).abs().max() < 0.25 * each.abs().max()  # bfloat16 keeps 8 bits per step
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

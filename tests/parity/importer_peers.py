@@ -1,4 +1,4 @@
-"""Peers' own networks with weights that are nobody's defaults, small enough to compare many."""
+"""Peers' own networks with random weights, small enough to compare many."""
 
 from dataclasses import dataclass, field
 

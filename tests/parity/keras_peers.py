@@ -1,4 +1,4 @@
-"""Keras's own ResNets, and medicai's as its facts describe them, small and with weights that are nobody's defaults."""
+"""Keras's own ResNets, and medicai's as its facts describe them, small and with random weights."""
 
 from __future__ import annotations
 

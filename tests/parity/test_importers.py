@@ -25,7 +25,7 @@ def model_of(name, state=None, **options):
     """Our network for a peer's weights, and the report of the load."""
     peer = PEERS[name]
     state = made(name).state_dict() if state is None else state
-    if peer.drops:  # with a head that is no network of ours
+    if peer.drops:  # with a head that resvox does not have
         state = {key: value for key, value in state.items() if "conv_seg" not in key}
     return resvox.create_model_from(state, peer=peer.peer, **{**peer.options, **options})
 

@@ -32,7 +32,7 @@ def test_the_zero_padded_shortcut(depth, record_property):
 
 
 def test_norm_reaches_further_here_than_there():
-    """MONAI's ``norm`` stops at the stem; a checkpoint of such a network is no instance-norm network of ours."""
+    """MONAI's ``norm`` stops at the stem; such a checkpoint does not fit a network with instance norm."""
     peer = on_meta(
         ResNet, ResNetBlock, [1, 1, 1, 1], [64, 128, 256, 512], n_input_channels=1, num_classes=4,
         norm=("instance", {"affine": True}),

@@ -203,7 +203,7 @@ def test_an_image_that_was_replaced_under_its_name_is_reported(classifier_file, 
     Image.fromarray(np.full((8, 8), 255, np.uint8)).save(replaced)
     result = workflow.predict(classifier_file, pictures, out)
     (failed,) = result.with_status("failed")
-    assert f"a prediction for {replaced.stem} is there already, made from {replaced} before it changed" in failed.reason
+    assert f"a prediction for {replaced.stem} exists already, made from {replaced} before it changed" in failed.reason
     assert table_of(out) == before
     assert workflow.predict(classifier_file, pictures, out, overwrite=True).ok
     assert table_of(out) != before

@@ -56,6 +56,6 @@ def test_a_row_is_all_that_prediction_needs(keypoint_file, scan, tmp_path, monke
     assert lines[0]["position_mm"] == made
     assert (lines[0]["file"], lines[0]["engine"]) == ("a.json", "torch")
     again = predict(keypoint_file, scan, tmp_path / "out", **options)
-    assert str(again) == "1 already there"
+    assert str(again) == "1 already done"
     with pytest.raises(InferenceError, match=r"mirror=True with a model for keypoint; expected .* only suffix"):
         predict(keypoint_file, scan, tmp_path / "out", mirror=True)

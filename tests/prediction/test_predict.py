@@ -130,7 +130,7 @@ def test_a_second_run_does_only_what_is_missing(make_model, write_scan, tmp_path
     (tmp_path / "out" / "b.nii.gz").unlink()
     again = predict(make_model(), scans, tmp_path / "out")
     assert [case.status for case in again.cases] == ["present", "written", "present"]
-    assert str(again) == "1 written, 2 already there"
+    assert str(again) == "1 written, 2 already done"
     assert before == {name: (tmp_path / "out" / f"{name}.nii.gz").stat().st_mtime_ns for name in "ac"}
     once_more = predict(make_model(), scans, tmp_path / "out", overwrite=True)
     assert len(once_more.with_status("written")) == 3

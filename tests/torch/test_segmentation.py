@@ -1,4 +1,4 @@
-"""Deep supervision, pruning, encoders that are there already, and batches that batch norm cannot take."""
+"""Deep supervision, pruning, existing encoders, and batches that batch norm cannot take."""
 
 import pytest
 import torch

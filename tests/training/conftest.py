@@ -59,7 +59,7 @@ def write_folder(
 
 @pytest.fixture(autouse=True)
 def caches_in_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prepared cases lie in the run, whatever another room's tests say of caches in the same process."""
+    """Prepared cases are in the run, whatever caches the tests of other packages set in the same process."""
     monkeypatch.delenv("RESVOX_CACHE", raising=False)
     monkeypatch.delenv("RESVOX_PREPARED", raising=False)
 

@@ -23,7 +23,7 @@ COMPRESSED = (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless)
 FAULTS = {  # what is planted, and what the refusal must say
     "direction": "different directions",
     "pixel spacing": "different pixel spacings",
-    "missing slice": "a hole of",
+    "missing slice": "a gap of",
     "twice": "two slices at one position",
     "tilt": "gantry tilt",
     "uneven": "unevenly spaced",

@@ -96,7 +96,7 @@ def test_the_real_hole_of_200_mm_is_refused_with_its_place(pydicom_files: Path) 
     with pytest.raises(VolumeError) as caught:
         read_volume(folder)
     assert str(caught.value).startswith(
-        f"{folder}: a hole of 202.50 mm between slices 17106 and 17136 (at -99.48 and 103.02 mm), "
+        f"{folder}: a gap of 202.50 mm between slices 17106 and 17136 (at -99.48 and 103.02 mm), "
         "the others 1.25 mm apart; expected evenly spaced slices; fix: "
     )
 
@@ -158,7 +158,7 @@ def test_each_slice_has_its_own_slope_and_intercept(
 @pytest.mark.parametrize(
     ("heights", "text"),
     [
-        ([0, 2, 4, 12, 14, 16], "a hole of 8.00 mm between slices"),
+        ([0, 2, 4, 12, 14, 16], "a gap of 8.00 mm between slices"),
         ([0, 2, 4, 6, 8, 12], "(at 8.00 and 12.00 mm), the others 2.00 mm apart"),
         ([0, 2, 4, 4, 6, 8], "two slices at one position: "),
         ([0, 2, 4, 6.6, 9.4, 12.2], "unevenly spaced slices, 2.00 to 2.80 mm apart"),

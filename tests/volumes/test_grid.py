@@ -1,4 +1,4 @@
-"""The lattice: what is refused at birth, and world <-> index."""
+"""The grid: arguments that are rejected, and world <-> index."""
 
 from __future__ import annotations
 

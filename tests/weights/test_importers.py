@@ -60,7 +60,7 @@ def test_a_new_peer_is_read_written_and_named_in_errors(monkeypatch, tmp_path):
     assert report.peer == "the toy library"
     assert all(bool((a == b).all()) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     with pytest.raises(WeightsError, match="toy"):
-        resvox.load_weights(again, path, peer="nobody")
+        resvox.load_weights(again, path, peer="unknown")
 
 
 def test_evidence_is_read_from_shapes():

@@ -214,7 +214,7 @@ def test_a_network_that_a_peer_has_not_is_not_written_for_it(thin, tmp_path):
             "keras.applications computes something else than 'resnet50': .*stride",
         ),
         (thin(), "resvox", "resvox.save_model writes our own files"),
-        (thin(), "nobody", "peer='nobody'; expected one of torchvision"),
+        (thin(), "unknown", "peer='unknown'; expected one of torchvision"),
     ):
         with pytest.raises(WeightsError, match=words):
             resvox.export_weights(model, tmp_path / "x.pth", peer=peer)

@@ -1,4 +1,4 @@
-"""Files from strangers: exact tensors or an error in words; nothing runs, hangs, or takes memory it has not earned."""
+"""Untrusted files: exact tensors or a clear error; no code runs, nothing hangs, and memory is bounded."""
 
 import io
 import json
@@ -158,7 +158,7 @@ def test_a_pickle_that_calls_is_refused_before_it_runs(tmp_path, monkeypatch, fu
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pickles_that_claim_memory_are_refused(tmp_path, zipped):
-    # a note with the number 2**31: the C unpickler would make room for all before it
+    # a note with the number 2**31: the C unpickler would allocate all entries before it
     write_pickle(tmp_path / "note.pth", b"\x80\x02}r\xff\xff\xff\x7f.", zipped=zipped)
     refused(tmp_path / "note.pth", "no state dict")
     write_pickle(tmp_path / "long.pth", b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.", zipped=zipped)

@@ -74,7 +74,7 @@ def test_predict_takes_an_exported_network_as_model(model, tmp_path):
 def test_a_file_lies_beside_its_model_and_is_not_replaced_unasked(model):
     done = export(model, format="torchscript")
     assert done.path == model.with_suffix(".pt")
-    with pytest.raises(InferenceError, match=r"model\.pt: there already.*--overwrite"):
+    with pytest.raises(InferenceError, match=r"model\.pt: a file of this name exists.*--overwrite"):
         export(model, format="torchscript")
     assert export(model, format="torchscript", overwrite=True).path.exists()
 
@@ -117,5 +117,5 @@ def test_two_exports_of_one_name_keep_a_description_each(model, tmp_path):
     again = export(model, tmp_path / "net.onnx", format="onnx", overwrite=True)
     assert again.description == second.description
     assert json.loads(first.description.read_text())["file"] == "net.pt"
-    with pytest.raises(InferenceError, match="there already"):
+    with pytest.raises(InferenceError, match="a file of this name exists"):
         export(model, tmp_path / "net.pt", format="torchscript")

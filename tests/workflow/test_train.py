@@ -74,7 +74,7 @@ def test_a_plan_is_written_edited_and_used_and_the_model_predicts(tiny_dataset, 
 
 def test_a_plan_that_is_there_is_not_replaced_unasked(tiny_dataset, tmp_path):
     train(tiny_dataset, tmp_path / "run", plan_only=True, patch_size=(8, 8, 8), spacing_mm=(3.0, 2.0, 2.0))
-    with pytest.raises(PlanError, match=r"plan\.yaml: a plan is there already.*--plan.*--overwrite"):
+    with pytest.raises(PlanError, match=r"plan\.yaml: a plan exists already.*--plan.*--overwrite"):
         train(tiny_dataset, tmp_path / "run", plan_only=True)
     result = train(tiny_dataset, tmp_path / "run", plan_only=True, overwrite=True, steps=77, minutes=2)
     assert (result.plan.steps, result.plan.max_minutes) == (77, 2)

@@ -12,7 +12,7 @@ from resvox.cards.base import ModelCard, WholeImage
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationCard(ModelCard):
-    """What a model for classification says of itself.
+    """The metadata of a model for classification.
 
     Args:
         labels: name and index of each class.
@@ -45,7 +45,7 @@ class ClassificationCard(ModelCard):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, path: str | os.PathLike[str] | None = None) -> ClassificationCard:
-        """See `ModelCard.from_dict`."""
+        """Read the metadata of a model file, see `ModelCard.from_dict`."""
         fields = cls.checked_fields(values, path)
         return cls(
             **cls.common(fields),

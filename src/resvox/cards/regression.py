@@ -12,7 +12,7 @@ from resvox.cards.base import ModelCard, Windows
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionCard(ModelCard):
-    """What a model for dense regression says of itself.
+    """The metadata of a model for dense regression.
 
     The network's outputs times ``target_std`` plus ``target_mean`` are values in the units of the training files.
 
@@ -35,7 +35,7 @@ class RegressionCard(ModelCard):
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        """The window."""
+        """The size of a window."""
         return self.inference.input_size
 
     def output_axes(self, sizes: Sequence[Any]) -> list[Any]:
@@ -53,7 +53,7 @@ class RegressionCard(ModelCard):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, path: str | os.PathLike[str] | None = None) -> RegressionCard:
-        """See `ModelCard.from_dict`."""
+        """Read the metadata of a model file, see `ModelCard.from_dict`."""
         fields = cls.checked_fields(values, path)
         mean, std = fields.numbers("target_mean"), fields.numbers("target_std")
         if len(std) != len(mean):

@@ -12,7 +12,7 @@ from resvox.cards.base import ModelCard, Windows
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationCard(ModelCard):
-    """What a model for segmentation says of itself.
+    """The metadata of a model for segmentation.
 
     Args:
         labels: name and value in the label map; values may have gaps. In order of value they are the network's classes;
@@ -33,7 +33,7 @@ class SegmentationCard(ModelCard):
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        """The window."""
+        """The size of a window."""
         return self.inference.input_size
 
     @property
@@ -52,7 +52,7 @@ class SegmentationCard(ModelCard):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, path: str | os.PathLike[str] | None = None) -> SegmentationCard:
-        """See `ModelCard.from_dict`."""
+        """Read the metadata of a model file, see `ModelCard.from_dict`."""
         fields = cls.checked_fields(values, path)
         return cls(
             **cls.common(fields),

@@ -1,4 +1,4 @@
-"""`resvox convert`."""
+"""The command `resvox convert`."""
 
 from __future__ import annotations
 

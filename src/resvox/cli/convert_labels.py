@@ -1,4 +1,4 @@
-"""`resvox convert-labels`."""
+"""The command `resvox convert-labels`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`resvox demo`."""
+"""The command `resvox demo`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def demo(
         float | None, typer.Option(min=0.01, help="Stop training after so many minutes.", rich_help_panel=RUN)
     ] = None,
     device: DeviceOption = Device.auto,
-    seed: Annotated[int, typer.Option(min=0, help="Of all randomness.", rich_help_panel=RUN)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.", rich_help_panel=RUN)] = 0,
     debug: Debug = False,
 ) -> None:
     """Train, predict and evaluate on a real CT, and write a report, in a few minutes."""

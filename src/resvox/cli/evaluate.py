@@ -1,4 +1,4 @@
-"""`resvox evaluate`."""
+"""The command `resvox evaluate`."""
 
 from __future__ import annotations
 

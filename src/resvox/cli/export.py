@@ -1,4 +1,4 @@
-"""`resvox export`."""
+"""The command `resvox export`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`resvox models`."""
+"""The command `resvox models`."""
 
 from __future__ import annotations
 

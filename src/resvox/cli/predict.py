@@ -1,4 +1,4 @@
-"""`resvox predict`."""
+"""The command `resvox predict`."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def predict(
 ) -> None:
     """Write a label map for every scan, on the scan's own grid (or a volume of values, or a table of classes).
 
-    What is there already is left alone, so the same command again does what is missing. Several processes may share
+    Existing results are kept, so the same command again does what is missing. Several processes may share
     a folder. A scan that cannot be used is reported in one line, the others are done, and the exit code is 1.
     """
     from resvox import workflow

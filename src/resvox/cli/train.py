@@ -1,4 +1,4 @@
-"""`resvox train`."""
+"""The command `resvox train`."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def train(
         int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)
     ] = DEFAULTS.processes,
     precision: Annotated[TrainPrecision | None, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of all randomness.", rich_help_panel=RUN)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers.", rich_help_panel=RUN)] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that cut and augment patches.", rich_help_panel=RUN)
     ] = DEFAULTS.workers,

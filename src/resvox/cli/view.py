@@ -1,4 +1,4 @@
-"""`resvox view`."""
+"""The command `resvox view`."""
 
 from __future__ import annotations
 

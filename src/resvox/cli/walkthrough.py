@@ -1,4 +1,4 @@
-"""`resvox walkthrough`."""
+"""The command `resvox walkthrough`."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def _numbered(folder: Path, name: str, channels: int) -> tuple[Path, ...]:
     try:
         numbered = [image.with_name(f"{stem}_{index:04d}{ending}") for index in range(channels)]
         stored = numbered[0].is_file() and not (image.is_file() and channels == 1)
-    except (OSError, ValueError):  # a name that no file can have; the caller says so
+    except (OSError, ValueError):  # a name that no file can have; the caller raises the error
         return ()
     if not stored:
         return ()

@@ -214,10 +214,10 @@ def read_title(described: Mapping[str, Any], folder: Path) -> str:
 
 def warn_of_counts(described: Mapping[str, Any], *, training: int, source: Path) -> None:
     """Warn where ``numTraining`` is not the number of cases with labels that were found."""
-    told = described.get("numTraining")
-    if told is not None and told != training:
+    declared = described.get("numTraining")
+    if declared is not None and declared != training:
         warnings.warn(
-            f"{source}: numTraining is {shown(told)}, and {training} labelled cases were found",
+            f"{source}: numTraining is {shown(declared)}, and {training} labelled cases were found",
             UserWarning,
             stacklevel=2,
         )

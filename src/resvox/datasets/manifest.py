@@ -102,8 +102,8 @@ def _table(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
     lines = text.lstrip("\n\r").splitlines()
     skipped = 0
     separator = ""
-    if lines and (told := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE)):
-        separator, skipped = told[1], 1  # Excel's own first line
+    if lines and (first := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE)):
+        separator, skipped = first[1], 1  # a first line that Excel writes
     head = next((line for line in lines[skipped:] if line.strip()), "")
     separator = separator or max(SEPARATORS, key=lambda each: (_outside_quotes(head, each), -SEPARATORS.index(each)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -230,7 +230,7 @@ def find_file(folder: Path, name: str, what: str, source: Path) -> Path:
 
 
 def _with_folds(path: Path, rows: list[Row], table: list[tuple[int, list[str]]], columns: list[str]) -> Manifest:
-    """The rows with their splits; a column "fold" says them where there is no column "split"."""
+    """The rows with their splits; taken from a column "fold" if there is no column "split"."""
     if "fold" not in columns or any(row.split in ("train", "validation") for row in rows):
         return Manifest(path=path, rows=tuple(rows), named=NAMED)
     at = columns.index("fold")

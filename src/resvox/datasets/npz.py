@@ -31,7 +31,7 @@ def read_npz(path: Path) -> ClassificationDataset:
     """Every image of ``train_images``, ``val_images`` and ``test_images`` as a case ``<part>_<row>``.
 
     Class names come from a JSON file of the same name beside it, ``{"labels": {"0": "adipose", ...}}``; without
-    one, classes are called by their numbers. ``<part>_groups``, if there, says which images belong together.
+    one, classes are called by their numbers. ``<part>_groups``, if it exists, holds the group of each image.
     """
     found = {part: npz_array(path, f"{part}_labels") for part in PARTS if f"{part}_images" in npz_names(path)}
     if "train" not in found:
@@ -172,10 +172,10 @@ def _class_names(path: Path, numbers: list[int]) -> dict[int, str]:
     if not beside.is_file():
         return {number: str(number) for number in numbers}
     try:
-        told = {
+        names = {
             int(number): str(name) for number, name in json.loads(beside.read_text(encoding="utf-8"))["labels"].items()
         }
-        return {number: told[number] for number in numbers}
+        return {number: names[number] for number in numbers}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"no names for the classes {numbers} ({type(error).__name__}: {error})",

@@ -80,7 +80,7 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """Classes a network must tell apart, background included."""
+        """Number of classes of a network, with the background."""
         return len(self.labels)
 
     @property

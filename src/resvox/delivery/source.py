@@ -43,12 +43,12 @@ class DicomSource:
 
     @property
     def uid(self) -> str:
-        """SeriesInstanceUID."""
+        """The SeriesInstanceUID of the series."""
         return str(self.datasets[0].SeriesInstanceUID)
 
     @property
     def frame_of_reference(self) -> str:
-        """FrameOfReferenceUID."""
+        """The FrameOfReferenceUID of the series."""
         return str(self.datasets[0].FrameOfReferenceUID)
 
     def dataset_of(self, plane: Plane) -> Dataset:

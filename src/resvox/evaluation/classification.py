@@ -54,17 +54,17 @@ class ClassScores:
 
     @property
     def accuracy(self) -> float:
-        """Share of the cases whose class is right."""
+        """Fraction of cases with the correct class."""
         return float((self.predicted == self.truth).mean())
 
     @property
     def recall(self) -> dict[str, float | None]:
-        """Of the cases of each class, the share that is found; None for a class without cases."""
+        """Fraction of the cases of each class that are predicted as it; None for a class without cases."""
         return self._shares(self.confusion.sum(axis=1))
 
     @property
     def precision(self) -> dict[str, float | None]:
-        """Of the cases predicted as each class, the share that is right; None where no case is."""
+        """Fraction of correct cases among those predicted as each class; None if there are none."""
         return self._shares(self.confusion.sum(axis=0))
 
     @property

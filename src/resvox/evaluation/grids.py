@@ -25,7 +25,7 @@ def on_reference_grid(
     prediction_path: str | os.PathLike[str],
     reference_path: str | os.PathLike[str],
 ) -> Volume:
-    """The prediction on the reference's grid: as it is, or resampled (a ``UserWarning`` says so) on request.
+    """The prediction on the reference's grid: as it is, or resampled on request (with a ``UserWarning``).
 
     Label maps are resampled with ``"label"``: the strongest of the linearly interpolated masks. Nearest neighbour
     rounds exact half voxels to one side, which shifts a structure and so its score.

@@ -23,7 +23,7 @@ class Scores(Protocol):
         """Plain numbers, texts and None."""
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Write :meth:`to_dict`."""
+        """Write :meth:`to_dict` as JSON."""
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write one row per case and label."""

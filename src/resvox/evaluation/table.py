@@ -34,7 +34,7 @@ class LabelSummary:
 
     ``dice`` and ``surface_dice`` are means over the cases where at least one mask has the label (missed and
     extra ones count as 0); ``hd95_mm`` over those where both have it. None where there is no such case. A
-    mean HD95 says nothing about the ``missed`` and ``extra`` cases: read their counts beside it.
+    mean HD95 excludes the ``missed`` and ``extra`` cases: report their counts with it.
     """
 
     dice: float | None

@@ -21,7 +21,7 @@ class EvaluationTask:
     Args:
         evaluate: dotted name of a function of predictions, references, options and a callback.
         options: the fields of `EvaluateOptions` that it uses; others are rejected.
-        recognises: dotted name of a function that tells whether a path holds predictions of this task; "" where
+        recognises: dotted name of a function that checks whether a path holds predictions of this task; "" where
             only the name of the task can.
     """
 

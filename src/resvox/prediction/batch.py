@@ -230,7 +230,7 @@ class _Batch:
         try:
             self.log.add(entries)
         except OSError as error:
-            # A file that is there counts, whatever the log says; where the line is the result, there is none.
+            # A result file counts even without a line in the log; where the line is the result, there is no file.
             if self.results.line_is_result:
                 for place in new:
                     self._fail(job, job.cases[place], error)

@@ -1,4 +1,4 @@
-"""The cases of a batch, and the state of their files, which tells whether a name still stands for the same scan."""
+"""The cases of a batch, and the state of their files, which shows whether a name still means the same scan."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Work:
 
 
 def state_of(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """Size, time and digest of each file or DICOM folder, which tell whether it is still the same."""
+    """Size, time and digest of each file or DICOM folder, which show whether it has changed."""
     states = []
     for path in files:
         size, moment = _size_and_time(Path(path))

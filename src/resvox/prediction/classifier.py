@@ -1,4 +1,4 @@
-"""One model, ready to tell which class a whole image belongs to."""
+"""The predictor of classification: the class of a whole image."""
 
 from __future__ import annotations
 
@@ -159,13 +159,13 @@ class Classifier:
         return [line["predicted"], *(f"{line['probabilities'][name]:.6f}" for name in self.classes)]
 
     def read(self, case: Case) -> Volume:
-        """The image."""
+        """Read the image of a case."""
         from resvox.prediction.inputs import read_labelled_image
 
         return read_labelled_image(case, self.channels)
 
     def compute(self, ready: Sequence[np.ndarray[Any, Any]], *, progress: Progress | None = None) -> list[ClassChances]:
-        """Probabilities."""
+        """The probabilities of prepared images."""
         start = time.perf_counter()
         table = self.probabilities(ready)
         share = (time.perf_counter() - start) / len(ready)

@@ -94,7 +94,7 @@ class RunLog:
         return names
 
     def describe(self, case: Case) -> Line:
-        """What a later run must know of a case to tell whether its result is still right."""
+        """Fields of a case with which a later run checks whether its result is still valid."""
         return {
             "inputs": list(case.inputs),
             **({"series": case.series} if case.series is not None else {}),
@@ -164,6 +164,6 @@ def moment_of(line: Mapping[str, Any]) -> float:
 
 
 def describe_model(path: Path) -> dict[str, Any]:
-    """What tells a model file from another."""
+    """Fields that identify a model file."""
     path = path.resolve()
     return {"path": str(path), "bytes": path.stat().st_size, "modified": int(path.stat().st_mtime)}

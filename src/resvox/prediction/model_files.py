@@ -30,8 +30,8 @@ class ModelFile:
 
     Args:
         format: "resvox", or the format of an exported network.
-        card: what it says of itself.
-        metadata: the same as it stands in the file.
+        card: its metadata, typed.
+        metadata: its metadata as stored in the file.
     """
 
     path: Path
@@ -122,7 +122,7 @@ def _paths_of(path: Path) -> list[Path]:
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """A model file's format and what it says of itself; no tensor is read.
+    """The format and metadata of a model file; no tensor is read.
 
     Raises:
         WeightsError: as in `model_files`.

@@ -14,7 +14,7 @@ from resvox.errors import ResvoxError
 class CaseOutcome:
     """What became of one input.
 
-    ``status``: "written", "present" (its result was there already), "elsewhere" (left to another process, which did
+    ``status``: "written", "present" (its result existed already), "elsewhere" (left to another process, which did
     not finish it in time) or "failed". ``reason`` is one line and names the file. ``skipped`` of ``windows`` were
     empty.
     """
@@ -64,7 +64,7 @@ class PredictResult:
     def __str__(self) -> str:
         words = {
             "written": "written",
-            "present": "already there",
+            "present": "already done",
             "elsewhere": "left to another process",
             "failed": "failed",
         }

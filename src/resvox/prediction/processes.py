@@ -106,6 +106,6 @@ def _result_of(child: BaseProcess, pipe: Connection) -> PredictResult:
 
 
 def _merged(results: list[PredictResult]) -> tuple[CaseOutcome, ...]:
-    """Of every case the outcome in the process that did it."""
+    """The outcome of every case in the process that predicted it."""
     rows = zip(*(result.cases for result in results), strict=True)
     return tuple(min(row, key=lambda outcome: RANK[outcome.status]) for row in rows)

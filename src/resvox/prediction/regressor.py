@@ -129,7 +129,7 @@ class Regressor:
 
     @staticmethod
     def find(options: PredictOptions, card: ModelCard, log: RunLog) -> Found:
-        """Scans."""
+        """Find the scans of inputs."""
         from resvox.prediction.inputs import find_scans
 
         return find_scans(options, card, log)
@@ -140,7 +140,7 @@ class Regressor:
         return {"mirror_axes": list(mirror_axes), "overlap": overlap_of(self.card.inference, self.options)}
 
     def results(self, log: RunLog, locks: Claims, cases: Sequence[Case], *, since: float) -> Results:
-        """Files."""
+        """Result files in the output folder."""
         from resvox.prediction.results import FileResults
 
         return FileResults(log, locks, cases, self.files_of, since=since, what="volume of values")
@@ -151,7 +151,7 @@ class Regressor:
         return (f"{case.id}{self.options.suffix}{'.tif' if is_picture else '.nii.gz'}",)
 
     def read(self, case: Case) -> Volume:
-        """The scan."""
+        """Read the scan of a case."""
         from resvox.prediction.inputs import read_scan
 
         return read_scan(case)
@@ -161,7 +161,7 @@ class Regressor:
         return [self._predict_prepared(each, progress) for each in ready]
 
     def write(self, case: Case, made: Values) -> Written:
-        """The volume."""
+        """Write the volume of values of a case."""
         from resvox.volumes import write_volume
 
         (name,) = self.files_of(case)

@@ -47,7 +47,7 @@ class Results(Protocol):
 
 
 class FileResults:
-    """Each case has files of its own, written whole or not at all; the last of them says that the case is done.
+    """Files of each case, written atomically; the existence of the last one means that the case is done.
 
     Args:
         cases: all of the batch: no file may be written twice, or over an input.
@@ -76,7 +76,7 @@ class FileResults:
                 self.writers.setdefault(name.casefold(), case.id)
 
     def outcome(self, case: Case) -> CaseOutcome | None:
-        """See `Results`."""
+        """The outcome of a case that is done, see `Results`."""
         names = self.files_of(case)
         self._check_targets(case, names)
         target = self.log.folder / names[-1]
@@ -87,7 +87,7 @@ class FileResults:
             unknown = "kept, though predict.jsonl does not say what it was made from; --overwrite does it again"
             reason = "" if (self.locks.folder / f"{target.name}.lock").exists() else unknown
             return CaseOutcome(id=case.id, status="present", path=target, reason=reason)
-        check_source(case, line, f"a {self.what} called {target.name} is there already")
+        check_source(case, line, f"a {self.what} called {target.name} exists already")
         reason = differences(line, self.log.about)
         missing = [name for name in names if not (self.log.folder / name).exists()]
         if missing and reason:
@@ -120,7 +120,7 @@ class FileResults:
         return target.exists() and target.stat().st_mtime >= self.since
 
     def _recovered(self, case: Case, target: Path) -> Line | None:
-        """The line of a result whose process was killed before it wrote the line; its lock says what it was."""
+        """The line of a result whose process was killed before it wrote the line; its lock holds the fields."""
         note = self.locks.left_note(target.name)
         if note is None or not self.locks.take(target.name, note):
             return None
@@ -186,7 +186,7 @@ class TableResults:
         self._lines()
 
     def outcome(self, case: Case) -> CaseOutcome | None:
-        """See `Results`."""
+        """The outcome of a case that is done, see `Results`."""
         if self.counts[case.id] > 1 and self.first[case.id] is not case:
             raise InferenceError(
                 f"two images called {case.id}",
@@ -197,7 +197,7 @@ class TableResults:
         line = self._lines().get(case.id)
         if line is None:
             return None
-        check_source(case, line, f"a prediction for {case.id} is there already")
+        check_source(case, line, f"a prediction for {case.id} exists already")
         return CaseOutcome(id=case.id, status="present", path=self.table)
 
     def lock_name(self, cases: Sequence[Case]) -> str:

@@ -192,7 +192,7 @@ class Segmenter:
 
     @staticmethod
     def find(options: PredictOptions, card: ModelCard, log: RunLog) -> Found:
-        """Scans."""
+        """Find the scans of inputs."""
         from resvox.prediction.inputs import find_scans
 
         return find_scans(options, card, log)
@@ -207,13 +207,13 @@ class Segmenter:
         }
 
     def results(self, log: RunLog, locks: Claims, cases: Sequence[Case], *, since: float) -> Results:
-        """Files."""
+        """Result files in the output folder."""
         from resvox.prediction.results import FileResults
 
         return FileResults(log, locks, cases, self.files_of, since=since, what="label map")
 
     def files_of(self, case: Case) -> tuple[str, ...]:
-        """The names of a case's files; the label map last, for its presence says that all is done."""
+        """The names of a case's files; the label map is last, because its existence means that the case is done."""
         names = self._outputs(case).names
         likely = f"{case.id}{self.options.suffix}_probabilities.nii.gz"
         return (likely, *names) if self.options.probabilities else names
@@ -223,7 +223,7 @@ class Segmenter:
         return case_files(f"{case.id}{self.options.suffix}", self.options, is_picture=is_picture)
 
     def read(self, case: Case) -> Volume:
-        """The scan."""
+        """Read the scan of a case."""
         from resvox.prediction.inputs import read_scan
 
         if self.options.dicom is not None:
@@ -231,7 +231,7 @@ class Segmenter:
         return read_scan(case)
 
     def compute(self, ready: Sequence[Prepared], *, progress: Progress | None = None) -> list[Segmentation]:
-        """Label maps."""
+        """Compute the label maps of prepared scans."""
         wanted = self.options.probabilities
         return [self.segment_prepared(each, probabilities=wanted, progress=progress) for each in ready]
 

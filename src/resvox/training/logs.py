@@ -19,7 +19,7 @@ QUIET_SECONDS = 30.0  # between plain lines where no terminal listens
 
 
 class MetricsFile:
-    """metrics.csv, one row a step: step, loss, learning_rate, seconds, and the scores of the task.
+    """metrics.csv, one row per step: step, loss, learning_rate, seconds, and the scores of the task.
 
     ``step`` counts finished steps from 1; ``seconds`` is training time so far, earlier parts of a resumed run
     included; the scores are empty between validations.

@@ -61,7 +61,7 @@ class FitResult:
 
     @property
     def best_dice(self) -> float:
-        """Of a segmentation, the best mean Dice."""
+        """The best mean Dice of a segmentation."""
         return float(self.best.get("dice_mean") or 0.0)
 
 
@@ -196,7 +196,7 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
 def _locked_train(fabric: Fabric, job: Job, display: ProgressDisplay, guard: StopGuard) -> dict[str, Any]:
     torch.manual_seed(seed_number(job.plan.seed, Purpose.WEIGHTS))
     if fabric.is_global_zero:
-        # Again, now that nobody else writes: another run may have ended here since.
+        # Again, now that no other process writes: another run may have ended here since.
         job.run.check(job.plan, resume=job.resume and not job.finish, overwrite=job.overwrite, finish=job.finish)
         job.run.tidy()
         if not job.resume:

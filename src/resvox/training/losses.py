@@ -16,7 +16,7 @@ class SegmentationLoss(nn.Module):
     """Loss of logits (batch, classes, *spatial) against class indices (batch, *spatial).
 
     ``dice_ce``: soft Dice over the foreground classes, summed over the batch before the ratio (a class absent
-    from one patch says little), plus cross-entropy. ``ce``: cross-entropy alone.
+    from one patch is imprecise), plus cross-entropy. ``ce``: cross-entropy alone.
 
     A list of logits, finest first, is deep supervision: output k weighs 1/2**k, the weights add up to 1, and
     the labels are brought to each size by nearest neighbour (Isensee et al. 2021).

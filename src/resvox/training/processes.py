@@ -42,7 +42,7 @@ def make_fabric(
         check_cuda()
     if devices == "auto":
         devices = torch.cuda.device_count() if is_cuda else 1
-    elastic = "TORCHELASTIC_RUN_ID" in os.environ  # started by torchrun, which says how many there are
+    elastic = "TORCHELASTIC_RUN_ID" in os.environ  # started by torchrun, which sets the number of processes
     if elastic:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         num_nodes = int(os.environ["WORLD_SIZE"]) // devices
@@ -81,7 +81,7 @@ class OwnProcesses(LightningEnvironment):
     """
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # a spawned process receives this before Fabric connects it, and says so
+        # a spawned process receives this before Fabric connects it
         self.__dict__.update(state)
         quiet_libraries()
 
@@ -92,7 +92,7 @@ class OwnProcesses(LightningEnvironment):
 
     @property
     def main_address(self) -> str:
-        """This machine."""
+        """The name of this machine."""
         return "127.0.0.1"
 
     @property

@@ -45,7 +45,7 @@ class RunFolder:
 
     @property
     def events(self) -> Path:
-        """TensorBoard's folder."""
+        """The folder of TensorBoard."""
         return self.path / "tensorboard"
 
     @property

@@ -138,7 +138,7 @@ def naming_a_lost_worker(job: Job) -> Iterator[None]:
 
 
 def _is_of_a_lost_worker(error: Exception) -> bool:
-    """PyTorch names a dead worker in a RuntimeError; where it dies while it hands a tensor over, a pipe breaks."""
+    """Name a worker that was killed: PyTorch raises a RuntimeError, or a pipe breaks while a tensor is passed."""
     return isinstance(error, (ConnectionError, EOFError)) or "DataLoader worker (pid" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""What someone names on a command line becomes cases, and a case becomes one array of channels."""
+"""From inputs of a command line to cases, and from a case to one array of channels."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ class InputCase:
     """One case to read.
 
     Args:
-        id: its name, fit for a file name, and unlike any other of the batch.
-        paths: one file or DICOM folder a channel, in order; a single file may hold all channels.
-        channels: how many channels it must have; None takes what is there.
+        id: its name, usable as a file name and unique in the batch.
+        paths: one file or DICOM folder per channel, in order; a single file may hold all channels.
+        channels: number of channels that it must have; None for any.
         series: UID or number of the series, for a DICOM folder with several.
-        problem: why it cannot be read, where that is known already; `read_case` raises it, so that a batch
-            goes on.
+        problem: the error of a case that cannot be read; `read_case` raises it, so that a batch continues.
     """
 
     id: str
@@ -51,14 +50,14 @@ def find_cases(
 ) -> list[InputCase]:
     """The cases in files, folders of files, and DICOM folders, in the order given, sorted within a folder.
 
-    A folder that holds DICOM files is one case, with all that lies below it; other folders are searched down
-    to the last. Hidden files and files that are no images are passed over in a folder, and reported where they
-    are named themselves; broken links and voxel files without their header are reported in a folder, too. Files
+    A folder with DICOM files is one case, including its sub-folders; other folders are searched recursively.
+    Hidden files and files that are not images are skipped in a folder, and reported if they are given themselves;
+    broken links and voxel files without their header are reported in a folder, too. Files
     ``x_0000``, ``x_0001``, ... of one folder are the channels of case ``x``. The same path named twice is one case;
     two links to one file are two.
 
-    Cases of one name are told apart by their folders: those between the folder that was named and the file, so that
-    a name stays the same when other cases are added; for a file at the top, the name of its folder.
+    Cases of the same name get their folders as prefix: those between the given folder and the file, so that a name
+    stays the same when other cases are added; for a file at the top, the name of its folder.
 
     A bad input never raises: it becomes a case with its `problem`.
 
@@ -68,7 +67,7 @@ def find_cases(
         series: UID or number of the series, for DICOM folders with several.
         leave_out: a folder whose files are not cases, such as one with results inside of an input folder.
         skip: files for which it returns True are not cases either, wherever they are.
-        names: by the resolved path of a case's first file, the name that it has whatever other cases are called.
+        names: fixed names of cases, by the resolved path of their first file.
     """
     skip = skip or (lambda path: False)
     if isinstance(inputs, (str, os.PathLike)):
@@ -85,7 +84,7 @@ def find_cases(
         elif not skip(path):
             files.append(path)
             if channels in (None, 1):
-                # as in a folder, so that a scan has one name however it is named
+                # as in a folder, so that a scan has the same name however it is given
                 name = stem_of(path).removesuffix("_0000")
                 case = InputCase(id=name, paths=(path,), channels=channels, series=series)
                 found.setdefault(_key(case), (case, None))
@@ -100,8 +99,7 @@ def read_case(case: InputCase) -> Volume:
 
     Raises:
         VolumeError: the case's `problem`; a file that cannot be read; channels on different grids; a
-            number of channels other than `case.channels`; voxels that are NaN or infinite (never repaired
-            in silence).
+            number of channels other than `case.channels`; voxels that are NaN or infinite.
     """
     if case.problem is not None:
         raise case.problem
@@ -141,7 +139,7 @@ def _cases_in_folder(
             yield InputCase(id=stem_of(path), paths=(path,), problem=problem)
     if has_dicom:
         yield InputCase(id=_folder_name(folder), paths=(folder,), channels=channels, series=series)
-        return  # what lies below belongs to it
+        return  # its sub-folders belong to it
     for sub in entries:
         if sub.is_dir():
             found = list(_cases_in_folder(sub, channels, series, (*above, place), leave_out, skip))
@@ -151,7 +149,7 @@ def _cases_in_folder(
 
 
 def _problem_of(path: Path) -> VolumeError | None:
-    """Why a file of a folder, which is no image as it stands, was probably meant to be one."""
+    """The error of a file in a folder that is not an image but was probably meant to be one."""
     if path.is_symlink() and not path.exists() and (format_of(path) is not None or not path.suffix):
         return broken_link_error(path)
     pair = paired_files(path)
@@ -164,7 +162,7 @@ def _problem_of(path: Path) -> VolumeError | None:
 
 def _is_scan(path: Path) -> bool:
     if is_dicom_name(path) and not is_dicom(path):
-        return True  # named a DICOM file and none: reading the folder says so
+        return True  # named like a DICOM file but not one: reading the folder raises the error
     return is_dicom(path) and not_a_scan(path) is None
 
 
@@ -173,10 +171,10 @@ def _no_images(folder: Path) -> VolumeError:
 
 
 def _grouped(files: Iterable[Path], channels: int | None, series: str | int | None) -> Iterator[InputCase]:
-    """Files of one case together: ``x_0000``, ``x_0001``, ... where the first of them is there.
+    """Group the files of each case: ``x_0000``, ``x_0001``, ... where the first one exists.
 
-    Numbered pictures are channels only where there are as many as channels are wanted: otherwise they are the frames
-    of a film, or one photograph after another, and each is a case.
+    Numbered pictures are channels only if their number is the number of channels: otherwise they are frames of an
+    image sequence or separate photographs, and each is a case.
     """
     files = list(files)
     groups: dict[tuple[Path, str, str], list[tuple[int, Path]]] = {}
@@ -203,7 +201,7 @@ def _grouped(files: Iterable[Path], channels: int | None, series: str | int | No
 
 
 def _has_first(path: Path, case: str, files: list[Path]) -> bool:
-    """Whether channel 0 of a case is there, on the disk or among the files that were named."""
+    """Whether channel 0 of a case exists, on the disk or among the given files."""
     first = path.with_name(f"{case}_0000{path.name[len(stem_of(path)) :]}")
     return first.exists() or any(
         each.parent == path.parent and stem_of(each) == f"{case}_0000" and ending_of(each) == ending_of(path)
@@ -228,7 +226,7 @@ def _wrong_number(paths: tuple[Path, ...], channels: int) -> VolumeError:
     return VolumeError(
         f"{len(paths)} channel files ({', '.join(path.name for path in paths)})",
         expected=f"{channels}" + (f"; {_channel_name(paths[0], len(paths))} is missing" if is_short else ""),
-        fix="name the files to use one by one, or without _0000 endings where they are no channels",
+        fix="name the files to use one by one, or without _0000 endings where they are not channels",
         path=paths[0],
     )
 
@@ -243,13 +241,13 @@ def _folder_name(folder: Path) -> str:
 
 
 def _key(case: InputCase) -> tuple[Path, ...]:
-    """What makes two cases the same: the paths as they are named; of a pair, the header's."""
+    """The key of a case: its paths as given; for a pair, that of the header."""
     pairs = [(path, paired_files(path)) for path in case.paths]
     return tuple(Path(os.path.abspath(path if pair is None else pair[0])) for path, pair in pairs)
 
 
 def _with_own_names(found: list[tuple[InputCase, Path | None]], names: Mapping[str, str]) -> list[InputCase]:
-    """Every id once, A and a taken for one: folders in front, then more of them, then a number behind."""
+    """Unique ids, without regard to case: with folders as prefix, then more of them, then a number at the end."""
     fixed = [names.get(os.path.realpath(case.paths[0])) for case, _ in found]
     ids = [name or case.id for name, (case, _) in zip(fixed, found, strict=True)]
     for folders_of in (_folders_inside, _folders_above):
@@ -271,7 +269,7 @@ def _with_own_names(found: list[tuple[InputCase, Path | None]], names: Mapping[s
 
 
 def _folders_inside(case: InputCase, root: Path | None) -> tuple[str, ...]:
-    """The folders between the one that was named and the case; its own folder's name if there are none."""
+    """The folders between the given one and the case; the name of its own folder if there are none."""
     folder = Path(os.path.abspath(case.paths[0])).parent
     if root is not None and folder.is_relative_to(os.path.abspath(root)):
         inside = folder.relative_to(os.path.abspath(root)).parts
@@ -280,7 +278,7 @@ def _folders_inside(case: InputCase, root: Path | None) -> tuple[str, ...]:
 
 
 def _folders_above(case: InputCase, root: Path | None) -> tuple[str, ...]:
-    """The folder that was named as well; of a file that was named itself, two folders."""
+    """The folders with the given one; for a file that was given itself, two folders."""
     folder = Path(os.path.abspath(case.paths[0])).parent
     if root is not None and folder.is_relative_to(os.path.abspath(root)):
         return (Path(os.path.abspath(root)).name, *folder.relative_to(os.path.abspath(root)).parts)

@@ -1,7 +1,7 @@
 """The image formats that can be read or written: one row per format.
 
-Every module that asks what a file name means (which files of a folder are images, what a case is called, what an
-output may be named) asks here. Endings are compared without regard to case: ``SCAN.NII.GZ`` is NIfTI.
+Every module that interprets file names (images in a folder, names of cases, names of outputs) uses this table.
+Endings are compared without regard to case: ``SCAN.NII.GZ`` is NIfTI.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ImageFormat:
         holds_3d: whether a volume can be stored.
         holds_position: whether origin and direction are stored; if not, only the spacing is.
         is_lossy: compression changes values, so a label map cannot be stored.
-        has_own_names: files may have any name, as DICOM files often do; the content says what they are.
+        has_own_names: files may have any name, as DICOM files often do; the content defines their kind.
         largest_axis: the most voxels along one axis; None for no limit that matters.
         most_channels: the most channels; None for no limit that matters.
         types: names of the NumPy types that can be written; None for all real numbers.

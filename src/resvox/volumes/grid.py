@@ -1,4 +1,4 @@
-"""Where voxels sit in the world: the frozen, validated `Grid`."""
+"""The positions of voxels in the world: the frozen, validated `Grid`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Grid:
             Default: D to +z, H to +y, W to +x.
 
     Raises:
-        VolumeError: a shape, spacing, origin or direction that describes no lattice.
+        VolumeError: a shape, spacing, origin or direction that is not valid.
     """
 
     shape: tuple[int, ...]
@@ -71,7 +71,7 @@ class Grid:
         return "".join(letters)
 
     def world_mm(self, index: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """World positions (..., x y z) of indices (..., array order); fractions of voxels are welcome."""
+        """World positions (..., x y z) of indices (..., array order); indices may be fractional."""
         steps = np.asarray(index, float) * np.asarray(self.spacing_mm)
         return np.asarray(self.origin_mm + steps @ self.direction.T)
 
@@ -112,7 +112,7 @@ class Grid:
 
 
 def nearest_world_axes(direction: npt.NDArray[np.float64]) -> tuple[int, ...]:
-    """For each array axis the world axis (0 x, 1 y, 2 z) it lies along most, each world axis used once."""
+    """For each array axis the nearest world axis (0 x, 1 y, 2 z), each world axis used once."""
     dims = len(direction)
     strength = np.abs(direction)
     orders = itertools.permutations(range(dims))
@@ -125,7 +125,7 @@ def _numbers(values: Sequence[float] | npt.ArrayLike, dims: int, what: str) -> t
     except (TypeError, ValueError):
         raise VolumeError(f"{what} {values!r}", expected=f"{dims} numbers") from None
     if len(numbers) != dims or not all(math.isfinite(v) for v in numbers):
-        raise VolumeError(f"{what} {numbers}", expected=f"{dims} finite numbers, one an axis")
+        raise VolumeError(f"{what} {numbers}", expected=f"{dims} finite numbers, one per axis")
     return numbers
 
 
@@ -152,7 +152,7 @@ def _direction(values: Any, dims: int) -> npt.NDArray[np.float64]:
             expected="orthonormal columns: unit vectors at right angles",
             fix="resample the image onto a rectangular grid first",
         )
-    # Rounding dust becomes 0: numbers near the smallest a float holds break ITK's matrix inverse, and the resampled
+    # Rounding errors become 0: numbers near the smallest float break ITK's matrix inverse, and the resampled
     # image is empty; and -0.0 becomes 0.0, so that equal grids hash equally.
     matrix = np.where(np.abs(matrix) < NO_COMPONENT, 0.0, matrix)
     matrix.setflags(write=False)

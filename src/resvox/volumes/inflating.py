@@ -1,4 +1,4 @@
-"""Deflated data decompressed straight into the caller's memory, with every checksum compared."""
+"""Decompression of deflated data into the caller's memory, with all checksums verified."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 READ_BYTES = 1 << 18
-EITHER = 47  # zlib's word for "a gzip or a zlib header and trailer", whose checksum it then compares
+EITHER = 47  # zlib's code for "a gzip or a zlib header and trailer", whose checksum it then compares
 
 
 class InflatedStream(io.RawIOBase):
@@ -33,7 +33,7 @@ class InflatedStream(io.RawIOBase):
         self._member: Any = None
 
     def readable(self) -> bool:
-        """Always."""
+        """Always true: the stream is open for reading."""
         return True
 
     def readinto(self, buffer: Any) -> int:

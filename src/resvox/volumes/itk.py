@@ -13,12 +13,14 @@ from resvox.errors import VolumeError
 from resvox.volumes.grid import Grid
 from resvox.volumes.volume import Volume
 
-sitk: Any = SimpleITK  # its wrappers carry no types
-sitk.ProcessObject.SetGlobalWarningDisplay(False)  # errors are ours; warnings about foreign headers help nobody
+sitk: Any = SimpleITK  # its wrappers have no types
+sitk.ProcessObject.SetGlobalWarningDisplay(
+    False
+)  # errors are raised by this package; warnings about headers of other programs are not useful
 
 
 def reason(error: RuntimeError) -> str:
-    """The sentence in an ITK exception that says why, without its C++ addresses."""
+    """The reason in an ITK exception, without its C++ addresses."""
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if line and not line.startswith("Exception thrown")]
     nrrd = [line.removeprefix("[nrrd] ") for line in lines if line.startswith("[nrrd]")]
@@ -67,8 +69,8 @@ def read_image(path: str | os.PathLike[str], *, image_io: str = "") -> Any:
 def volume_of(image: Any) -> Volume:
     """A 2-D or 3-D ITK image as a `Volume`; vector pixels become channels in front, float64 becomes float32.
 
-    Rescaled integers come as float64 too; a float64 copy of a large scan is gigabytes, so none is made. What float32
-    cannot hold becomes infinite, which `read_volume` refuses.
+    Rescaled integers come as float64 too; a float64 copy of a large scan is gigabytes, so none is made. Values
+    beyond float32 become infinite, which `read_volume` rejects.
     """
     view = sitk.GetArrayViewFromImage(image)
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""MetaImage read: .mha, and .mhd with its voxel files.
+"""The reader of MetaImage: .mha, and .mhd with its voxel files.
 
 ITK's own reader ends the process on some damaged headers, and writes to the standard error output of the whole process.
 """
@@ -40,7 +40,7 @@ TRUE = ("true", "t", "1", "yes")
 
 
 class _Header:
-    """The fields of a header, by name; of synonyms the first that is there."""
+    """The fields of a header, by name; of synonyms the first one that exists."""
 
     def __init__(self, fields: dict[str, str], end: int, path: Path) -> None:
         self.fields, self.end, self.path = fields, end, path
@@ -49,7 +49,7 @@ class _Header:
         return next((self.fields[name] for name in names if name in self.fields), default)
 
     def numbers(self, count: int, *names: str) -> list[float] | None:
-        """Finite numbers, `count` of them, or None where there is no such field."""
+        """Finite numbers, `count` of them, or None without such a field."""
         text = self.text(*names)
         if not text:
             return None
@@ -73,8 +73,8 @@ def read_metaimage(path: Path, channels: int | None) -> Volume:
     """Read a MetaImage; see `read_volume`.
 
     Raises:
-        VolumeError: no such header; sizes or types that are none; a voxel file that is missing or too short; more than
-            three axes, unless they hold as many channels as expected.
+        VolumeError: not a MetaImage header; sizes or types that are not valid; a voxel file that is missing or
+            too short; more than three axes, unless they hold as many channels as expected.
     """
     header = _header(path)
     dims = header.whole("NDims", 0)
@@ -160,7 +160,7 @@ def _voxels(header: _Header, count: int, path: Path) -> npt.NDArray[Any]:
 
 
 def _files(header: _Header, path: Path) -> list[tuple[Path, int]]:
-    """The files of the voxels, slice after slice, and where they begin in them."""
+    """The files of the voxels, slice after slice, and the offsets of the voxels in them."""
     named = header.text("ElementDataFile")
     if named.upper() == "LOCAL":
         return [(path, header.end)]
@@ -209,7 +209,9 @@ def _numbers_in_text(file: Path, offset: int, stored: Stored, path: Path) -> npt
     try:
         array = np.array(text.split()[: stored.count], float).astype(stored.result)
     except (ValueError, OverflowError):
-        raise VolumeError("voxels that are not numbers", expected="numbers, as BinaryData says", path=path) from None
+        raise VolumeError(
+            "voxels that are not numbers", expected="numbers, as declared by BinaryData", path=path
+        ) from None
     if array.size < stored.count:
         raise VolumeError(f"truncated: {array.size} numbers", expected=f"{stored.count}", path=path)
     not_finite = array.size - int(np.count_nonzero(np.isfinite(array)))

@@ -20,7 +20,7 @@ from resvox.volumes.nifti_header import RAS_TO_LPS, THREE_D_MARK, NiftiHeader, p
 from resvox.volumes.volume import Volume
 from resvox.volumes.voxels import Stored, fill, read_voxels
 
-nib: Any = nibabel  # its functions carry no types
+nib: Any = nibabel  # its functions have no types
 LONGEST_HEADER = 540
 
 

@@ -1,8 +1,8 @@
-"""What a NIfTI header says, by one rule: sizes, voxel type, scaling, and the position of the voxels.
+"""Contents of a NIfTI header, by one rule: sizes, voxel type, scaling, and the position of the voxels.
 
 The rule is written out in docs/axes-and-units.md. Positions are those that nibabel gives, wherever nibabel gives a
-rectangular grid: the sform counts before the qform, and without either the header holds no orientation. Everything that
-was repaired or that readers disagree about becomes a remark.
+rectangular grid: the sform counts before the qform, and without either the header holds no orientation. Repairs,
+and contents that readers interpret differently, become remarks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from resvox.errors import VolumeError
 from resvox.volumes.grid import ORTHONORMAL_TOLERANCE
 
-nib: Any = nibabel  # its functions carry no types
+nib: Any = nibabel  # its functions have no types
 Matrix = npt.NDArray[np.float64]
 
 HEADER_BYTES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}  # by size of the header, its first field
@@ -47,7 +47,7 @@ class NiftiHeader:
         slope, intercept: real value = slope * stored + intercept; (1, 0) for none.
         offset: where the voxels begin in their file.
         spacing_mm, origin_mm, direction: as in `Volume`.
-        remarks: what was repaired, or what readers disagree about.
+        remarks: repairs, and contents that readers interpret differently.
     """
 
     sizes: tuple[int, ...]
@@ -120,7 +120,7 @@ def _fields(data: bytes, path: Path, pair: bool) -> tuple[Any, str]:
             magic = bytes(fields["magic"].tobytes())[:3]
             if magic not in SINGLE_MAGIC + PAIR_MAGIC:
                 raise VolumeError(
-                    "an Analyze 7.5 header, which does not tell left from right",
+                    "an Analyze 7.5 header, which does not distinguish left from right",
                     expected="a NIfTI image",
                     fix="convert it to NIfTI with a program that knows its sides",
                     path=path,

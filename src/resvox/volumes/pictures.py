@@ -27,7 +27,7 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I")
 ORIENTATION_TAG = 274
 PNG_LEVEL = 4
 PNG_HEADER_BYTES = 33  # signature and IHDR
-SPACING_KEY = b"spacing_mm"  # of the text chunk in which `write_png` keeps what PNG has no field for
+SPACING_KEY = b"spacing_mm"  # name of the text chunk in which `write_png` stores what PNG has no field for
 
 
 def read_picture(path: Path, channels: int | None, *, as_labels: bool) -> Volume:
@@ -101,7 +101,7 @@ def _coloured(picture: Image.Image, indices: Array) -> tuple[Array, bool]:
     transparent = "transparency" in picture.info
     mode = "RGBA" if transparent else "RGB"
     entries = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    if transparent:  # through Pillow, which knows the ways in which PNG can say it
+    if transparent:  # through Pillow, which supports all forms of it in PNG
         line = Image.fromarray(np.arange(len(entries), dtype=np.uint8)[np.newaxis])
         line.putpalette(entries.tobytes())
         line.info["transparency"] = picture.info["transparency"]
@@ -110,7 +110,7 @@ def _coloured(picture: Image.Image, indices: Array) -> tuple[Array, bool]:
 
 
 def _spacing(info: Any) -> tuple[float, float]:
-    """What `write_png` has noted; otherwise a pixel counts as 1 mm, for dots per inch describe printing."""
+    """The spacing that `write_png` stored; otherwise 1 mm per pixel, because dots per inch describe printing."""
     noted = str(info.get(SPACING_KEY.decode(), "")).split()
     try:
         height, width = (float(each) for each in noted)

@@ -1,4 +1,4 @@
-"""One file or DICOM folder becomes one `Volume`."""
+"""Reading of an image file or a DICOM folder as a `Volume`."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def read_volume(
     Args:
         path: the file, or a folder with one DICOM series (searched with its sub-folders).
         series: which series of the folder: its UID, or its series number; `list_series` shows them.
-        channels: how many channels there must be. A 4-D file is read as channels only if this says as many.
+        channels: how many channels there must be. A 4-D file is read as channels only if this is their number.
 
     Raises:
         VolumeError: one line naming the file and the reason: missing, empty, damaged, truncated, a DICOM
-            series with a hole, several series and none chosen, sheared axes, 4-D, NaN or
-            infinite numbers (never repaired in silence), other channels.
+            series with a missing slice, several series and none chosen, sheared axes, 4-D, NaN or
+            infinite numbers , other channels.
     """
     return _named(Path(path), series, channels, as_labels=False)
 
@@ -59,7 +59,7 @@ def read_label_map(path: str | os.PathLike[str]) -> Volume:
 
 
 def _named(path: Path, series: str | int | None, channels: int | None, *, as_labels: bool) -> Volume:
-    """Read, every error with the path in it."""
+    """Read; every error names the path."""
     try:
         return _read(path, series, channels, as_labels)
     except OSError as error:
@@ -89,7 +89,7 @@ def _read(path: Path, series: str | int | None, channels: int | None, as_labels:
 
 
 def _channels_fix(path: Path, found: int, wanted: int) -> str:
-    """What to do about another number of channels; of a single channel file, which ones are missing beside it."""
+    """The fix for another number of channels; for a single channel file, the missing ones beside it."""
     stem, ending = stem_of(path), path.name[len(stem_of(path)) :]
     if found == 1 and wanted > 1 and stem.endswith("_0000"):
         missing = [f"{stem[:-4]}{number:04d}{ending}" for number in range(1, wanted)]
@@ -98,10 +98,10 @@ def _channels_fix(path: Path, found: int, wanted: int) -> str:
 
 
 def check_file(path: Path) -> str:
-    """The ending that says how to read `path` ("" for a folder, ".dcm" for anything that is DICOM inside).
+    """The ending that determines how `path` is read ("" for a folder, ".dcm" for DICOM files of any name).
 
     Raises:
-        VolumeError: nothing there, an empty file, or a file of no kind that can be read.
+        VolumeError: the path does not exist, the file is empty, or it has no known format.
     """
     if path.is_dir():
         return ""
@@ -133,7 +133,7 @@ def is_flat_picture(path: Path) -> bool:
 
 
 def broken_link_error(path: Path) -> VolumeError:
-    """A link to a file that is not there."""
+    """The error of a link to a file that does not exist."""
     return VolumeError(
         f"a link to {os.readlink(path)}, which does not exist",
         expected="a link to an image",
@@ -143,7 +143,7 @@ def broken_link_error(path: Path) -> VolumeError:
 
 
 def _refuse_pointer(path: Path) -> None:
-    """What git-lfs and git-annex leave in place of a large file that was not fetched."""
+    """Whether this is a pointer of git-lfs or git-annex to a large file that was not fetched."""
     with open(path, "rb") as stream:
         if stream.read(200).startswith(POINTERS):
             raise VolumeError(

@@ -1,4 +1,4 @@
-"""A volume on another grid: linear, nearest, or a label map that does not shift."""
+"""Resampling to another grid: linear, nearest, or label maps without a shift."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from resvox.volumes.itk import image_of, sitk
 from resvox.volumes.volume import Volume
 
 Interpolation = Literal["linear", "nearest", "label"]
-Bounds = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # start and stop, one an axis
+Bounds = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # start and stop, one per axis
 METHODS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
-# A label level with the background wins, up to rounding: on both sides alike, so nothing shifts.
+# A label whose weight equals that of the background wins, up to rounding, on both sides: so nothing shifts.
 TIE = 1e-4
 HALF_MAXIMUM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # full width at half maximum of a Gaussian, in sigmas
-PARALLEL = 1e-4  # of a voxel over a whole image: closer than any file tells
+PARALLEL = 1e-4  # of a voxel over a whole image: less than the precision of files
 BAND_ROWS = 8
 THREADED_VOXELS = 1 << 20
-SLABS = 8  # in which a label that fills the scan is done
+SLABS = 8  # number of slabs for a label that fills the scan
 SMALLEST_SIGMA = 0.05  # of a voxel: below it a blur changes nothing
 
 
@@ -38,15 +38,15 @@ def resample(
     fill: float | None = 0.0,
     antialias: bool = False,
 ) -> Volume:
-    """Bring a volume to a grid through world positions: what lies at a millimetre stays there.
+    """Resample a volume to a grid by world positions.
 
     Args:
         volume: (*spatial) or (channels, *spatial).
-        grid: where the result lives; the volume itself is handed back if it lives there already.
+        grid: grid of the result; the volume itself is returned if it is on that grid already.
         interpolation: ``"linear"`` gives float32. ``"nearest"`` keeps the type; at exact half voxels it
             rounds to one side, which can shift a structure by half a voxel. ``"label"`` keeps the type and
-            does not shift: linear interpolation of each label's mask, and the strongest wins (islands of a
-            single voxel may be lost).
+            does not shift: linear interpolation of each label's mask, and the largest weight gives the label
+            (islands of a single voxel may be lost).
         fill: value more than half a voxel outside the volume; None repeats the nearest voxel of its edge.
         antialias: with ``"linear"``, blur along axes that lose resolution first, by the Gaussian that
             widens a source voxel to a target voxel (Cardoso et al., MICCAI 2015), so that thin bright
@@ -66,7 +66,7 @@ def resample(
     if grid == volume.grid:
         return _float32(volume) if interpolation == "linear" else volume
     planes = [Volume.on_grid(one, volume.grid) for one in volume.with_channel_axis()]
-    if len(planes) == 1:  # one channel is its own stack: no copy
+    if len(planes) == 1:  # a single channel needs no stacking, hence no copy
         alone = _resample_plane(planes[0], grid, interpolation, fill, antialias)
         has_channels = volume.array.ndim > volume.spatial_dims
         return Volume.on_grid(alone[np.newaxis] if has_channels else alone, grid)
@@ -116,14 +116,16 @@ def _execute(volume: Volume, grid: Grid, method: str, fill: float | None) -> npt
 def axis_matrices(
     source: Grid, target: Grid, *, fill: float | None, antialias: bool
 ) -> list[npt.NDArray[np.float32]] | None:
-    """Blur and linear interpolation as one matrix (target, source) for each axis; None where that cannot be.
+    """Blur and linear interpolation as one matrix (target, source) for each axis; None if that is not possible.
 
-    It can where the grids' axes are parallel, which is how a spacing is changed, and where no target lies so far
+    It is possible if the axes of the grids are parallel, as for a change of spacing, and if no target is so far
     outside that it needs ``fill``.
     """
     dims = source.spatial_dims
     start = source.index(target.world_mm([0] * dims))
-    steps = source.index(target.world_mm(np.eye(dims))) - start  # row k: one target voxel along axis k
+    steps = (
+        source.index(target.world_mm(np.eye(dims))) - start
+    )  # row k: step of one target voxel along axis k, in voxels of the source
     longest = max(*source.shape, *target.shape)
     if np.abs(steps - np.diag(np.diag(steps))).max() * longest > PARALLEL:
         return None
@@ -149,7 +151,7 @@ def _axis_matrix(size: int, places: npt.NDArray[Any], sigma: float) -> npt.NDArr
     places = np.clip(places, 0, size - 1)
     low = np.clip(np.floor(places).astype(np.intp), 0, max(size - 2, 0))
     second = places - low
-    radius = int(4.0 * sigma + 0.5)  # as far as scipy.ndimage.gaussian_filter1d looks
+    radius = int(4.0 * sigma + 0.5)  # the radius of scipy.ndimage.gaussian_filter1d
     offsets = np.arange(-radius, radius + 1)
     bell = np.exp(-0.5 * (offsets / sigma) ** 2) if radius else np.ones(1)
     bell /= bell.sum()
@@ -166,7 +168,7 @@ def apply_matrices(
 ) -> npt.NDArray[np.float32]:
     """An array with each axis multiplied by its matrix (target, source), the axes that shrink most first.
 
-    ``out``: where the result goes, contiguous; a new array by default.
+    ``out``: contiguous array for the result; a new one by default.
     """
     array = np.ascontiguousarray(array, np.float32)
     axes = [axis for axis, matrix in enumerate(matrices) if not _is_identity(matrix)]
@@ -187,7 +189,7 @@ def _within(source: npt.NDArray[Any], made: npt.NDArray[np.float32]) -> npt.NDAr
     A clipped intensity must not leave its window.
     """
     low, high = source.min(), source.max()
-    # Where the source holds NaN neither bound is a number, and there is nothing to stay within.
+    # If the source holds NaN, so do the bounds, and nothing is clipped.
     return np.clip(made, low, high, out=made) if made is not source and low <= high else made
 
 
@@ -232,7 +234,7 @@ def _apply_matrix(
 
 def _blurred(volume: Volume, grid: Grid) -> Volume:
     turned = np.abs(volume.grid.direction.T @ grid.direction) * np.asarray(grid.spacing_mm)
-    factors = turned.max(axis=1) / np.asarray(volume.spacing_mm)  # target voxel seen along each source axis
+    factors = turned.max(axis=1) / np.asarray(volume.spacing_mm)  # size of a target voxel along each source axis
     sigmas_voxels = np.sqrt(np.maximum(factors**2 - 1.0, 0.0)) / HALF_MAXIMUM
     array = volume.array
     for axis, sigma in enumerate(sigmas_voxels):
@@ -247,7 +249,7 @@ def _resample_labels(volume: Volume, grid: Grid, fill: float | None) -> npt.NDAr
         raise VolumeError(f"a label map of type {labels.dtype}", expected="whole numbers", fix="convert it")
     background = int(fill or 0)
     out = np.full(grid.shape, background, labels.dtype)
-    to_beat = np.full(grid.shape, TIE, np.float32)  # the strongest label's weight so far, and TIE
+    best_weight = np.full(grid.shape, TIE, np.float32)  # the largest weight of a label so far, plus TIE
     total = np.zeros(grid.shape, np.float32)
     for label in np.unique(labels):
         if label == background:
@@ -258,19 +260,21 @@ def _resample_labels(volume: Volume, grid: Grid, fill: float | None) -> npt.NDAr
         if box is None:
             continue
         part = _cut(mask, bounds, volume.grid)
-        for slab in _slabs(box, out.size // SLABS):  # a weight of the whole scan and its steps would be gigabytes
+        for slab in _slabs(
+            box, out.size // SLABS
+        ):  # weights of the whole scan and their intermediate arrays would be gigabytes
             weight = _resample_plane(part, _sub_grid(grid, slab), "linear", None if fill is None else 0.0, False)
-            out[slab][weight > to_beat[slab]] = label
+            out[slab][weight > best_weight[slab]] = label
             total[slab] += weight
             weight += np.float32(TIE)
-            np.maximum(to_beat[slab], weight, out=to_beat[slab])
-    total += to_beat
-    out[total < 1.0] = background  # the background's weight, 1 - total, is above the strongest label's
+            np.maximum(best_weight[slab], weight, out=best_weight[slab])
+    total += best_weight
+    out[total < 1.0] = background  # the weight of the background, 1 - total, is above that of the best label
     return out
 
 
 def _slabs(box: tuple[slice, ...], voxels: int) -> list[tuple[slice, ...]]:
-    """A box cut along its first axis into pieces of at most so many voxels, where a plane has no more."""
+    """Pieces of a box along its first axis, each of at most so many voxels but at least one plane."""
     first, *others = box
     plane = math.prod(side.stop - side.start for side in others)
     step = max(1, voxels // plane)
@@ -279,7 +283,7 @@ def _slabs(box: tuple[slice, ...], voxels: int) -> list[tuple[slice, ...]]:
 
 
 def _cut(mask: npt.NDArray[np.bool_], bounds: Bounds, grid: Grid) -> Volume:
-    """The mask's bounding box and a rim of one voxel, where there is one: beyond it linear gives zero."""
+    """The mask's bounding box with a margin of one voxel, beyond which linear interpolation is 0."""
     start, stop = bounds
     box = tuple(slice(max(a - 1, 0), b + 1) for a, b in zip(start, stop, strict=True))
     part = mask[box].astype(np.float32)
@@ -290,11 +294,11 @@ def _cut(mask: npt.NDArray[np.bool_], bounds: Bounds, grid: Grid) -> Volume:
 
 
 def _reach(bounds: Bounds, source: Grid, target: Grid, *, edge_repeats: bool) -> tuple[slice, ...] | None:
-    """The target voxels that a mask can reach, or None: a hundred labels then cost little more than one."""
+    """The box of target voxels that a mask can reach, or None; so a hundred labels cost little more than one."""
     start, stop = bounds
     if edge_repeats and ((start == 0) | (stop == source.shape)).any():
         return tuple(slice(0, n) for n in target.shape)
-    ends = np.stack([start - 1, stop])  # where linear interpolation has come down to zero
+    ends = np.stack([start - 1, stop])  # where linear interpolation reaches 0
     corners = target.index(source.world_mm(list(itertools.product(*ends.T))))
     first = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, target.shape)
     last = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, 0, target.shape)
@@ -319,7 +323,7 @@ def mask_bounds(mask: npt.NDArray[np.bool_]) -> Bounds:
         others = tuple(k for k in range(mask.ndim) if k != axis)
         filled = np.flatnonzero(mask.any(axis=others))
         sides.append((filled[0], filled[-1] + 1))
-        # What this axis has ruled out is not looked at for the next ones.
+        # the next axes are searched within the bounds of this one
         mask = mask[(slice(None),) * axis + (slice(filled[0], filled[-1] + 1),)]
     bounds = np.array(sides)
     return bounds[:, 0], bounds[:, 1]

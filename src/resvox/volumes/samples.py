@@ -1,4 +1,4 @@
-"""What pictures of all formats have in common: palettes, alpha, orientation, few bits per pixel."""
+"""Conversions for pictures of all formats: palettes, alpha, orientation, few bits per pixel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UPRIGHT = {
 
 
 def upright(array: Array, orientation: int, rows: int) -> Array:
-    """Turn and mirror a picture so that it stands as it is shown.
+    """Rotate and mirror a picture to its displayed orientation.
 
     Args:
         array: rows on axis `rows`, columns on the next axis.
@@ -60,7 +60,7 @@ def through_palette(indices: Array, palette: Array) -> Array:
 
 
 def without_opaque_alpha(array: Array, channels: int | None) -> Array:
-    """Leave out the last sample of (..., samples), its alpha, where it hides nothing and is not asked for."""
+    """Remove the last sample of (..., samples), the alpha, if it is opaque and not one of the expected channels."""
     count = array.shape[-1]
     opaque = 1 if array.dtype.kind == "f" else np.iinfo(array.dtype).max
     if count == channels or not (array[..., -1] == opaque).all():

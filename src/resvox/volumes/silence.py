@@ -1,6 +1,6 @@
 """C libraries that print to standard error, silenced for the calling code alone.
 
-File descriptor 2 belongs to the whole process: whoever redirects it also swallows what other threads write. On Linux a
+File descriptor 2 belongs to the whole process: redirecting it also discards what other threads write. On Linux a
 thread can have a table of descriptors of its own, so such a library runs in a thread whose descriptor 2 leads nowhere.
 Where that is not possible (other systems, containers that forbid it) the library prints, and nothing is lost.
 """
@@ -23,7 +23,7 @@ _LOCK = threading.Lock()
 
 
 def silently(call: Callable[[], Result]) -> Result:
-    """The result of `call`, with what it prints to standard error thrown away where the system allows it.
+    """The result of `call`, discarding what it prints to standard error where the system supports it.
 
     `call` must not use files or sockets that were opened before it.
     """
@@ -39,7 +39,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _leave_standard_error() -> None:
-    """Give this thread a table of descriptors of its own, with nothing in it but a silent standard error."""
+    """Give this thread a table of descriptors of its own, which contains only a silent standard error."""
     if not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None, use_errno=True)
@@ -51,7 +51,7 @@ def _leave_standard_error() -> None:
 
 
 def _forget_pool() -> None:
-    """After a fork: the child has none of the pool's threads, and perhaps a lock that nobody will release."""
+    """After a fork: the child has none of the pool's threads, and perhaps a lock that is never released."""
     global _POOL, _LOCK
     _POOL, _LOCK = None, threading.Lock()
 

@@ -25,9 +25,9 @@ from resvox.volumes.samples import (
 )
 from resvox.volumes.volume import Volume
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its remarks on foreign tags help nobody
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its remarks on unknown tags are not useful
 
-MOST_INFLATION = 5000  # more bytes out of one than any usual compression makes
+MOST_INFLATION = 5000  # larger than the ratio of any usual compression
 ORIENTATION_TAG, X_RESOLUTION_TAG, Y_RESOLUTION_TAG = 274, 282, 283
 MIN_IS_WHITE, PALETTE = 0, 3
 PHOTOMETRICS = (0, 1, 2, 3, 4, 6)  # grey twice, RGB, palette, mask, YCbCr (which tifffile makes RGB)
@@ -104,7 +104,7 @@ def is_stack(path: Path) -> bool:
         with tifffile.TiffFile(path) as file:
             _check_chain(file, path)
             return _roles(_main_series(file, path), None, path)[0] is not None
-    except Exception:  # reading the file says what is wrong with it
+    except Exception:  # reading the file raises the error
         return False
 
 
@@ -141,7 +141,7 @@ def _check_chain(file: Any, path: Path) -> None:
 
 
 def _main_series(file: Any, path: Path) -> Any:
-    """The image of the file: thumbnails, smaller levels of a pyramid and transparency masks left aside."""
+    """The image of the file: without thumbnails, smaller levels of a pyramid and transparency masks."""
     wanted = [each for each in file.series if not each.keyframe.subfiletype & 0b101] or list(file.series)
     if not wanted:
         raise VolumeError("no image in it", expected="a TIFF with one image or stack", path=path)
@@ -175,7 +175,7 @@ def _check_page(page: Any, path: Path) -> None:
 
 
 def _check_extent(series: Any, path: Path) -> None:
-    """Refuse data that lie beyond the end of the file: tifffile fills some of them with zeros."""
+    """Reject data beyond the end of the file, which tifffile partly fills with zeros."""
     stored, needed = path.stat().st_size, series.nbytes
     page = series.keyframe
     if series.dataoffset is not None:
@@ -213,7 +213,7 @@ def _roles(series: Any, channels: int | None, path: Path) -> tuple[int | None, l
         raise VolumeError(
             f"{what} ({sizes})",
             expected="one image or one stack",
-            fix="save it without them; in ImageJ, Image > Properties says which axis is depth (Z)",
+            fix="save it without them; in ImageJ, Image > Properties sets which axis is depth (Z)",
             path=path,
         )
     return (depth[0] if depth else None), channel_axes
@@ -228,7 +228,7 @@ def _ordered(array: Array, series: Any, stack: int | None, channel_axes: list[in
 
 
 def _meant(array: Array, page: Any, channels: int | None, as_labels: bool, is_imagej: bool) -> Array:
-    """Stored numbers as what they stand for: palettes, alpha, few bits."""
+    """Convert stored numbers to values: palettes, alpha, few bits."""
     bits, photometric = int(page.bitspersample), int(page.photometric)
     if array.dtype == np.bool_:
         array, bits = array.astype(np.uint8), 1

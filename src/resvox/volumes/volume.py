@@ -1,4 +1,4 @@
-"""An image with a place in the world: the frozen `Volume`."""
+"""An image with a position in the world: the frozen `Volume`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from resvox.volumes.grid import Grid
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """An array and the grid its voxels sit on; the field's one way to pass an image from room to room.
+    """An array and the grid of its voxels.
 
     Args:
-        array: (*spatial) or (channels, *spatial), spatial being (D, H, W) or (H, W). How many spatial axes
-            there are is told by the length of `spacing_mm`.
+        array: (*spatial) or (channels, *spatial), spatial being (D, H, W) or (H, W). The length of `spacing_mm`
+            is the number of spatial axes.
         spacing_mm: distance between voxel centres along each spatial array axis.
         origin_mm: world position (x, y, z; LPS) of the first voxel's centre; default 0.
         direction: column k is the world unit vector along spatial axis k; default: D to +z, H to +y, W to +x.
 
     Raises:
-        VolumeError: geometry that describes no lattice, or an array with another number of axes.
+        VolumeError: a geometry that is not valid, or an array with another number of axes.
     """
 
     array: npt.NDArray[Any]
@@ -62,7 +62,7 @@ class Volume:
         if array.shape[-grid.spatial_dims :] != grid.shape:
             raise VolumeError(f"array of shape {array.shape}", expected=f"spatial axes of {grid.shape}")
         volume = cls(array, spacing_mm=grid.spacing_mm, origin_mm=grid.origin_mm, direction=grid.direction)
-        volume._settle(volume.array, grid)  # the very same grid, so that "exactly the source grid" is identity
+        volume._settle(volume.array, grid)  # the same object, so that "exactly the source grid" is identity
         return volume
 
     @property
@@ -96,7 +96,7 @@ class Volume:
 
     def _repr_html_(self) -> str:
         """The interactive page in a notebook; text where the viewer cannot show it."""
-        # By name: the viewer is built on volumes, and nothing of it is loaded before a notebook asks.
+        # Imported by name at this moment: the viewer depends on this package, and only a notebook needs it.
         try:
             return str(import_module("resvox.viewer.interactive").notebook_html(self))
         except ResvoxError:

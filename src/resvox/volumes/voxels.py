@@ -1,4 +1,4 @@
-"""Voxels of a file into one array: converted, scaled and checked in a single pass, in chunks."""
+"""Reading voxels into one array: converted, scaled and checked in a single pass, in chunks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from resvox.errors import VolumeError
 from resvox.volumes.inflating import InflatedStream
 
 CHUNK_BYTES = 1 << 18  # a multiple of every voxel's size; small, so that conversions stay in the processor's cache
-MOST_INFLATION = 1032  # deflate cannot make more bytes than this of one
+MOST_INFLATION = 1032  # the largest ratio of deflate
 SLACK_BYTES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """How numbers lie in a file.
+    """The storage of numbers in a file.
 
     Args:
         type: of the stored numbers, with its byte order.
@@ -55,7 +55,7 @@ def read_voxels(
         stream: at the beginning of the file, or of its decompressed content.
         stored: what to read.
         path: named in errors.
-        file_bytes: the size of the file, from which follows whether the numbers can be in it at all.
+        file_bytes: the size of the file, which limits how many numbers it can hold.
         to_end: read on to the end of the stream, where compressed data have their checksum.
 
     Raises:
@@ -63,7 +63,7 @@ def read_voxels(
     """
     most = MOST_INFLATION if isinstance(stream, InflatedStream) else 1
     if stored.end > file_bytes * most + SLACK_BYTES:
-        raise truncated_error(path, drain(stream), stored.end)  # before memory is asked for
+        raise truncated_error(path, drain(stream), stored.end)  # before memory is allocated
     found = drain(stream, stored.offset)
     array = np.empty(stored.count, stored.result)
     got, not_finite = _fill_array(stream, stored, array)
@@ -134,7 +134,7 @@ def truncated_error(path: Path, found: int, needed: int) -> VolumeError:
 
 
 def not_finite_error(count: int, voxels: int) -> VolumeError:
-    """The refusal of numbers that are NaN or infinite: never repaired in silence."""
+    """The error for numbers that are NaN or infinite."""
     return VolumeError(
         f"{'all' if count >= voxels else count} of {voxels} voxels are NaN or infinite",
         expected="finite numbers",

@@ -1,4 +1,4 @@
-"""Volumes into files, whole or not at all."""
+"""Atomic writing of volumes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ZLIB_LEVEL = 1  # nearly as small for label maps as 9
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
-    """Write a volume atomically: `path` is the old file or the whole new one, whatever happens in between.
+    """Write a volume atomically: at any moment `path` is the old file or the whole new one.
 
-    The parent folder is made. The format follows the ending: .nii.gz, .nii, .nrrd, .mha; .tif for images and stacks,
+    The parent folder is created. The format follows the ending: .nii.gz, .nii, .nrrd, .mha; .tif for images and stacks,
     .png for images. These two hold the spacing, but no origin and direction.
 
     Returns:
@@ -42,7 +42,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
 def _write_atomically(volume: Volume, path: Path, writers: Mapping[str, Writer]) -> Path:
     ending = _ending(path)
     row = format_of(path)
-    assert row is not None  # _ending has seen it
+    assert row is not None  # checked by _ending
     _check_format(volume, row, ending, path)
     try:
         with replacing(path) as temporary:
@@ -50,7 +50,7 @@ def _write_atomically(volume: Volume, path: Path, writers: Mapping[str, Writer])
     except (OSError, RuntimeError, VolumeError) as error:
         raise VolumeError(
             f"could not be written ({_why(error)})",
-            expected="a folder that can be written to and room on its disk",
+            expected="a folder that can be written to and free space on its disk",
             fix="free some space, or choose another place",
             path=path,
         ) from None
@@ -87,7 +87,7 @@ def _ending(path: Path) -> str:
 
 
 def _check_format(volume: Volume, row: ImageFormat, ending: str, path: Path) -> None:
-    """Refuse what the format would change or cannot hold, with a format that can."""
+    """Reject what the format cannot store; the error names a format that can."""
     dims, kind = volume.spatial_dims, volume.array.dtype
     longest, channels = max(volume.grid.shape), volume.channels
     problem = expected = fix = ""

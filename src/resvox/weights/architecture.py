@@ -1,4 +1,4 @@
-"""What network a set of tensors belongs to, as far as names and shapes tell."""
+"""The network of a set of tensors, as far as names and shapes determine it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def convert(
     from resvox.weights import convert_weights, origin_of
 
     if Path(out).exists() and not overwrite:
-        raise WeightsError("a file is there already", expected="a new name", fix="--overwrite", path=out)
+        raise WeightsError("a file of this name exists", expected="a new name", fix="--overwrite", path=out)
     model, path = convert_weights(
         source,
         out,

@@ -60,7 +60,7 @@ def convert_labels(
     """
     source, target = Path(labels), Path(out)
     if target.exists() and not overwrite:
-        raise VolumeError("a file is there already", expected="a new name", fix="add --overwrite", path=target)
+        raise VolumeError("a file of this name exists", expected="a new name", fix="add --overwrite", path=target)
     is_dicom = target.suffix.lower() == ".dcm"
     if to is not None and not is_dicom:
         raise VolumeError(f"to={to!r} with the ending {target.suffix!r}", expected="a name that ends with .dcm")

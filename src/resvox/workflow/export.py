@@ -99,7 +99,7 @@ def export(
     except OSError as error:
         raise InferenceError(
             f"could not be written ({error.strerror or error})",
-            expected="a folder that can be written to and room on its disk",
+            expected="a folder that can be written to and free space on its disk",
             path=target,
         ) from error
     seconds = time.perf_counter() - start
@@ -121,7 +121,9 @@ def _check_target(target: Path, description: Path, ending: str, overwrite: bool)
         )
     there = [path for path in (target, description) if path.exists()]
     if there and not overwrite:
-        raise InferenceError("there already", expected="a new file", fix="another -o, or --overwrite", path=there[0])
+        raise InferenceError(
+            "a file of this name exists", expected="a new file", fix="another -o, or --overwrite", path=there[0]
+        )
 
 
 def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck, int | None]:

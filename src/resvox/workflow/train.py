@@ -180,7 +180,7 @@ def _write_plan(plan: TrainingPlan, out: Path, *, overwrite: bool) -> Path:
     path = out / PLAN_FILE
     if path.exists() and not overwrite:
         raise PlanError(
-            "a plan is there already",
+            "a plan exists already",
             expected="a new folder",
             fix="use it with --plan, or make a new one with --overwrite",
             path=path,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewResult:
-    """The page, what it says about the data, and whether a browser was opened."""
+    """The page, its remarks about the data, and whether a browser was opened."""
 
     path: Path
     notes: tuple[str, ...]

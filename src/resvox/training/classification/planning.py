@@ -63,7 +63,7 @@ def _size(facts: ClassificationFacts, settled: Mapping[str, Any], device: str) -
             {"image_size": size, "fit": "resize", "orientation": None, "spacing_mm": None},
             {"image_size": f"{why}, at most {budget} voxels ({device})", "fit": "pictures have no scale to keep"},
         )
-    # Volumes have a scale, in which a structure's size is told: one spacing for all, coarse enough for the budget.
+    # The scale of volumes carries the size of structures: one spacing for all, coarse enough for the budget.
     spacing = np.median([image.spacing_mm for image in facts.images], axis=0)
     sizes = [np.multiply(image.shape, image.spacing_mm) / spacing for image in facts.images]
     shape = np.median(sizes, axis=0)
@@ -88,8 +88,8 @@ def _shrunk(shape: Sequence[int], budget: int) -> tuple[int, ...]:
 
 def _normalization(facts: ClassificationFacts, settled: Mapping[str, Any], device: str) -> Drawn:
     chosen = [_channel_normalization(channel, facts.is_picture) for channel in facts.intensities]
-    told = "; ".join(f"{c.channel}: {why}" for c, (_, why) in zip(facts.intensities, chosen, strict=True))
-    return {"normalization": tuple(each for each, _ in chosen)}, {"normalization": told}
+    reasons = "; ".join(f"{c.channel}: {why}" for c, (_, why) in zip(facts.intensities, chosen, strict=True))
+    return {"normalization": tuple(each for each, _ in chosen)}, {"normalization": reasons}
 
 
 def _channel_normalization(channel: Intensities, is_picture: bool) -> tuple[dict[str, Any], str]:
@@ -125,7 +125,7 @@ def _strides(facts: ClassificationFacts, settled: Mapping[str, Any], device: str
 def _batch(facts: ClassificationFacts, settled: Mapping[str, Any], device: str) -> Drawn:
     budget = BATCH_VOXELS[(device, facts.spatial_dims)]
     fits = max(4, min(LARGEST_BATCH, budget // math.prod(settled["image_size"])))
-    # Ten steps an epoch at least: few images in large batches are few steps, and batch norm that sees always the same.
+    # At least ten steps per epoch: large batches of few images give few steps, and always the same ones to batch norm.
     few = max(4, 2 ** int(math.log2(max(4, sum(facts.counts.values()) / 10))))
     return {"batch_size": min(fits, few)}, {"batch_size": "what fits, and at most a tenth of the cases"}
 
@@ -156,7 +156,7 @@ def _balance(facts: ClassificationFacts, settled: Mapping[str, Any], device: str
         {"class_balance": wanted, "mirror_axes": ()},
         {
             "class_balance": f"the largest class has {ratio:.1f} times the cases of the smallest",
-            "mirror_axes": "nobody knows whether a mirrored image is still of its class; name the axes if it is",
+            "mirror_axes": "whether a mirrored image keeps its class is unknown; name the axes if it does",
         },
     )
 

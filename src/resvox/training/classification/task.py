@@ -43,15 +43,15 @@ class Classification(Task):
     def prepare(
         self, cases: Sequence[ImageCase], job: Job, *, share: slice, progress: Callable[[int, int, str], None]
     ) -> None:
-        """See `prepare_images`."""
+        """Prepare the cases, see `prepare_images`."""
         prepare_images(cases, job.dataset, job.plan, job.run.cache, share=share, progress=progress)
 
     def prepared(self, cases: Sequence[ImageCase], job: Job) -> list[PreparedImage]:
-        """See `prepare_images`."""
+        """The prepared cases, see `prepare_images`."""
         return prepare_images(cases, job.dataset, job.plan, job.run.cache, check=False)
 
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
-        """Whole images."""
+        """The samples: whole images."""
         return ImageSamples(cases.train, job.plan)
 
     def loss(self, cases: Cases, job: Job) -> nn.Module:

@@ -33,7 +33,7 @@ def plan_field(default: Any, comment: str, part: str = "learning") -> Any:
 
 
 def coerce(name: str, value: Any, hint: Any) -> Any:
-    """The value as the field's type says it, or a PlanError: YAML reads 1e-3 as text and lists as lists."""
+    """The value converted to the type of the field, or a PlanError: YAML reads 1e-3 as text and lists as lists."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None

@@ -34,7 +34,7 @@ class PatchPlan(TrainingPlan):
 
     @property
     def sample_size(self) -> tuple[int, ...]:
-        """The patch."""
+        """The size of a patch."""
         return self.patch_size
 
     def check_own(self) -> None:
@@ -68,7 +68,7 @@ class PatchPlan(TrainingPlan):
             "stride": self.strides[0],  # of a network that halves its input once
             "norm": self.norm,
             "image_size": self.patch_size,  # of a transformer, whose tokens have places
-            "decoder_filter_order": "deepest_first",  # as decoder_filters says it
+            "decoder_filter_order": "deepest_first",  # the order of decoder_filters
             "deep_supervision": self.deep_supervision,
         }
         return {

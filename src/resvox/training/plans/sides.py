@@ -44,7 +44,7 @@ def names_a_side(names: Sequence[str], words: Sequence[str]) -> bool:
 
 
 def sides_named(names: Sequence[str]) -> set[str]:
-    """The axes of the body (S, P, L) along which label names tell structures apart, in any of many languages."""
+    """The axes of the body (S, P, L) along which label names distinguish structures, in any of many languages."""
     found = {letter for letter, words in SIDES.items() if names_a_side(names, words)}
     texts = [" ".join(_tokens(name)) + " " for name in names]
     for letter, beginnings in BEGINNINGS.items():

@@ -47,19 +47,19 @@ class Regression(Task):
     def prepare(
         self, cases: Sequence[RegressionCase], job: Job, *, share: slice, progress: Callable[[int, int, str], None]
     ) -> None:
-        """See `prepare_pairs`."""
+        """Prepare the cases, see `prepare_pairs`."""
         prepare_pairs(cases[share], job.dataset, job.plan, job.run.cache, progress=progress)
 
     def prepared(self, cases: Sequence[RegressionCase], job: Job) -> list[PreparedPair]:
-        """See `prepare_pairs`."""
+        """The prepared cases, see `prepare_pairs`."""
         return prepare_pairs(cases, job.dataset, job.plan, job.run.cache, check=False)
 
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
-        """Patches."""
+        """The samples: patches of cases."""
         return ValuePatches(cases.train, job.plan)
 
     def loss(self, cases: Cases, job: Job) -> nn.Module:
-        """The plan's."""
+        """The loss of the plan."""
         return RegressionLoss(job.plan.loss)
 
     def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:

@@ -36,14 +36,14 @@ class Segmentation(Task):
         )
 
     def columns(self, dataset: Dataset) -> tuple[str, ...]:
-        """``dice_mean``, ``dice_<label>``..."""
+        """Names of the scores: ``dice_mean``, ``dice_<label>``, ..."""
         return ("dice_mean", *(f"dice_{name}" for name in dataset.foreground))
 
     def remarks(self, job: Job) -> list[str]:
         """A warning of axes whose mirroring may swap labels."""
         plan = job.plan
         safe = safe_mirror_axes(list(job.dataset.foreground), plan.orientation, plan.spatial_dims)
-        # A plan edited by hand may mirror what its labels tell apart; it may also know better than their names.
+        # A plan edited by hand may mirror axes that its labels distinguish; the user may know better than their names.
         risky = [axis for axis in plan.mirror_axes if axis not in safe]
         names = ", ".join(job.dataset.foreground)
         return [f"warning: mirror_axes {risky} may swap the sides that labels name ({names})"] if risky else []
@@ -51,19 +51,19 @@ class Segmentation(Task):
     def prepare(
         self, cases: Sequence[Case], job: Job, *, share: slice, progress: Callable[[int, int, str], None]
     ) -> None:
-        """See `prepare_cases`."""
+        """Prepare the cases, see `prepare_cases`."""
         prepare_cases(cases[share], job.dataset, job.plan.preprocessing(), job.run.cache, progress=progress)
 
     def prepared(self, cases: Sequence[Case], job: Job) -> list[PreparedCase]:
-        """See `prepare_cases`."""
+        """The prepared cases, see `prepare_cases`."""
         return prepare_cases(cases, job.dataset, job.plan.preprocessing(), job.run.cache, check=False)
 
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
-        """Patches."""
+        """The samples: patches of cases."""
         return PatchSampler(cases.train, job.plan)
 
     def loss(self, cases: Cases, job: Job) -> nn.Module:
-        """The plan's."""
+        """The loss of the plan."""
         return SegmentationLoss(job.plan.loss)
 
     def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:

@@ -38,7 +38,7 @@ class LabelDice:
     def score(self) -> float | None:
         """Mean over the labels that a reference holds; None where no reference holds any.
 
-        Of the others a Dice only tells whether something was predicted where nothing is: 0, or no value. That must not
+        For the others, Dice only shows whether something was predicted where nothing is: 0, or no value. That must not
         choose the weights.
         """
         return _mean(value for name, value in self.dice.items() if name in self.referenced)

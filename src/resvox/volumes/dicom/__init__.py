@@ -1,4 +1,4 @@
-"""DICOM files and series as volumes: tags by pydicom, every frame with its own place and values."""
+"""DICOM files and series as volumes: attributes read by pydicom, every frame with its own position and values."""
 
 from resvox.volumes.dicom.files import Series, is_dicom, list_series
 from resvox.volumes.dicom.reading import choose_series, read_dicom

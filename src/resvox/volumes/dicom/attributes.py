@@ -1,4 +1,4 @@
-"""Attributes of DICOM data sets, decoded by pydicom when asked for; invalid ones become one line of error."""
+"""Attributes of DICOM data sets, decoded by pydicom when they are used; invalid ones raise an error of one line."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pydicom.multival import MultiValue
 
 from resvox.errors import VolumeError
 
-# pydicom reports every value that deviates from the standard; those that matter here become errors of ours.
+# pydicom reports every value that deviates from the standard; those that matter here raise VolumeError.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\b")
 
-DECODERS_SAY = re.compile(r"^Unable to decode as exceptions were raised by all available plugins: \w+: ")
-LONGEST_REASON = 240  # letters of what pydicom says of a damaged file
+DECODERS_PREFIX = re.compile(r"^Unable to decode as exceptions were raised by all available plugins: \w+: ")
+LONGEST_REASON = 240  # characters of pydicom's error for a damaged file
 
 
 def read_dataset(path: Path, tags: Sequence[str] | None = None) -> Dataset:
-    """The data set of a file; with `tags`, only these and nothing of the pixels.
+    """The data set of a file; with `tags`, only these attributes, without pixels.
 
     Raises:
         VolumeError: pydicom cannot read it.
@@ -37,15 +37,15 @@ def read_dataset(path: Path, tags: Sequence[str] | None = None) -> Dataset:
         )
     except (FileNotFoundError, PermissionError):
         raise
-    except Exception as error:  # a damaged file makes pydicom raise any of a dozen types
+    except Exception as error:  # pydicom raises many types for damaged files
         raise damaged(error, path) from None
 
 
 def damaged(error: Exception, path: Path) -> VolumeError:
-    """The one line for whatever pydicom raised on a file that breaks the standard."""
-    said = DECODERS_SAY.sub("", shown(str(error) or type(error).__name__, LONGEST_REASON))
+    """The error for an exception of pydicom on a file that violates the standard."""
+    reason = DECODERS_PREFIX.sub("", shown(str(error) or type(error).__name__, LONGEST_REASON))
     return VolumeError(
-        f"damaged DICOM file ({said})",
+        f"damaged DICOM file ({reason})",
         expected="a whole, undamaged DICOM image",
         fix="copy or export it again",
         path=path,
@@ -53,7 +53,7 @@ def damaged(error: Exception, path: Path) -> VolumeError:
 
 
 def shown(value: str, longest: int = 60) -> str:
-    """A value from a file as a message shows it: in one line, printable, and not long."""
+    """A value from a file for a message: in one line, printable, and short."""
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in value).split())
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
@@ -77,7 +77,7 @@ def items_of(dataset: Dataset, name: str, path: Path) -> Sequence[Dataset]:
     """The items of a sequence, empty where it is missing.
 
     Raises:
-        VolumeError: the attribute is there and no sequence.
+        VolumeError: the attribute exists and is not a sequence.
     """
     value = value_of(dataset, name, path)
     if value is None:
@@ -121,7 +121,7 @@ def value_of(dataset: Dataset, name: str, path: Path) -> Any:
     """
     try:
         return dataset.get(name)
-    except Exception as error:  # values are decoded here, and a damaged one makes pydicom raise any of a dozen types
+    except Exception as error:  # values are decoded here; pydicom raises many types for damaged ones
         raise damaged(error, path) from None
 
 

@@ -41,7 +41,7 @@ def decoded_frames(dataset: Dataset, indices: Sequence[int], **options: Any) -> 
 
     Raises:
         VolumeError: no decoder for this compression.
-        Exception: whatever pydicom raises on damaged pixel data.
+        Exception: any exception of pydicom for damaged pixel data.
     """
     syntax = transfer_syntax(dataset)
     if syntax in JPEG_FAMILY:
@@ -53,7 +53,7 @@ def decoded_frames(dataset: Dataset, indices: Sequence[int], **options: Any) -> 
 
 
 def transfer_syntax(dataset: Dataset) -> uid.UID:
-    """How the file stores its values; files of old programs that do not say so follow DICOM's default."""
+    """How the file stores its values; DICOM's default where the file does not define it."""
     found = getattr(dataset, "file_meta", None) and dataset.file_meta.get("TransferSyntaxUID")
     if found:
         return uid.UID(found)
@@ -79,18 +79,18 @@ def _decoder(syntax: uid.UID) -> Decoder:
 
 @cache
 def _jpeg_decoder(syntax: uid.UID) -> Decoder:
-    """A decoder of our own, so that pydicom's registry, which the caller may use too, stays as it is."""
+    """A separate decoder, so that pydicom's registry, which the caller may use too, is not changed."""
     decoder = Decoder(syntax)
     decoder.add_plugin(PLUGIN, (__name__, "decode_frame"))
     return decoder
 
 
 def is_available(syntax: uid.UID) -> bool:
-    """Asked by pydicom of a module with a decoding plugin."""
+    """Interface of pydicom for a module with a decoding plugin."""
     return syntax in JPEG_FAMILY
 
 
-# pydicom asks whether a plugin's dependencies are there by this table of its module.
+# pydicom looks up the dependencies of a plugin in this table of its module.
 DECODER_DEPENDENCIES = dict.fromkeys(JPEG_FAMILY, ("SimpleITK",))
 
 
@@ -120,7 +120,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytes | bytearray:
 
 
 def _bare_file(source: bytes, runner: DecodeRunner) -> Dataset:
-    """A DICOM file with nothing in it that GDCM could apply to the values."""
+    """A DICOM file without any attribute that GDCM could apply to the values."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = uid.SecondaryCaptureImageStorage
@@ -140,7 +140,7 @@ def _bare_file(source: bytes, runner: DecodeRunner) -> Dataset:
 
 
 def _check_coded_size(source: bytes, runner: DecodeRunner) -> None:
-    """Compare the size in the compressed data with the header's: a decoder trusts one and writes the other."""
+    """Compare the size in the compressed data with the header's: decoders use one to read and the other to write."""
     size = _coded_size(source)
     if size is None:
         raise ValueError("compressed pixel data without a size: truncated, or of another compression")

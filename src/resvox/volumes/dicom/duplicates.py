@@ -1,4 +1,4 @@
-"""What distinguishes two DICOM planes at one position, so that an error can say how to separate them."""
+"""What distinguishes two DICOM planes at one position, so that an error can state how to separate them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resvox.errors import VolumeError
 from resvox.volumes.dicom.attributes import groups_of, read_dataset, shown
 from resvox.volumes.dicom.header import Plane
 
-# Attributes that number the volumes of a series, and what such volumes are.
+# Attributes that number the volumes of a series, and the meaning of these volumes.
 DISTINCTIONS = {
     "EchoTime": "echoes",
     "EffectiveEchoTime": "echoes",
@@ -34,13 +34,13 @@ DISTINCTIONS = {
     "ContentTime": "acquisitions",
     "DimensionIndexValues": "volumes",
 }
-GROUP_DEPTH = 3  # of the functional groups: a frame's macro, and one level below
+GROUP_DEPTH = 3  # in the functional groups: the macro of a frame, and one level below
 FOLDER = "put the files of one volume in a folder of their own"
 SPLIT = "split the file into one per volume, e.g. with dcm2niix"
 
 
 def difference_between(first: Plane, second: Plane) -> tuple[str, str]:
-    """How two planes at one position differ, as the end of a sentence, and what to do about it."""
+    """How two planes at one position differ, as the end of a sentence, and the fix."""
     fix = SPLIT if first.path == second.path else FOLDER
     try:
         one, other = _attributes(first), _attributes(second)

@@ -22,9 +22,10 @@ class Series:
     """One DICOM series of a folder.
 
     Args:
-        uid: SeriesInstanceUID. number: SeriesNumber, None where the files have none. slices: image files
-            or frames.
-        paths: its files, in no order of space.
+        uid: SeriesInstanceUID.
+        number: SeriesNumber, None where the files have none.
+        slices: number of image files or frames.
+        paths: its files, in no spatial order.
     """
 
     uid: str
@@ -41,10 +42,10 @@ class Series:
 
 
 def list_series(folder: str | os.PathLike[str]) -> list[Series]:
-    """The image series in a folder and its sub-folders, by series number; what holds no scan is passed over.
+    """The image series in a folder and its sub-folders, by series number; files without a scan are skipped.
 
     Raises:
-        VolumeError: no such folder; a file ending in .dcm that is no DICOM, or a damaged one.
+        VolumeError: the folder does not exist; a file that ends with .dcm is not DICOM, or is damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -79,7 +80,8 @@ def dicom_paths(folder: Path) -> Iterator[Path]:
     """DICOM files in a folder and below; hidden files, pipes and devices are left out.
 
     Raises:
-        VolumeError: a file cannot be opened (a broken link, no permission), or is named a DICOM file and is none.
+        VolumeError: a file cannot be opened (a broken link, no permission), or is named like a DICOM file
+            without being one.
     """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -110,7 +112,7 @@ def dicom_paths(folder: Path) -> Iterator[Path]:
 def is_dicom(path: Path) -> bool:
     """True for a file with the DICOM preamble, or one without it whose header is that of a DICOM image.
 
-    A file whose preamble is damaged counts too, so that reading it says so; a slice is never passed over for that.
+    A file with a damaged preamble counts too, so that reading it raises an error and no slice is skipped.
     """
     with open(path, "rb") as stream:
         head = stream.read(136)
@@ -132,7 +134,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def not_a_scan(path: Path) -> str | None:
-    """What a DICOM file is if it holds no scan ("a structured report"), or None."""
+    """The kind of a DICOM file that holds no scan ("a structured report"), or None."""
     with open(path, "rb") as stream:
         head = stream.read(1024)
     at = head.find(b"\x02\x00\x02\x00UI")  # MediaStorageSOPClassUID, in the part that is always little endian

@@ -1,4 +1,4 @@
-"""Image planes in space: one evenly spaced stack along its normal, or the reason why there is none."""
+"""Image planes in space: one evenly spaced stack along its normal, or the reason why they are not a stack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resvox.volumes.dicom.duplicates import difference_between
 from resvox.volumes.dicom.header import Plane
 from resvox.volumes.grid import Grid
 
-UNEVEN_TOLERANCE = 0.1  # of the slice spacing: scanners round positions, a missing slice is a whole one
+UNEVEN_TOLERANCE = 0.1  # of the slice spacing: scanners round positions; a missing slice is a whole spacing
 TILT_TOLERANCE = 0.5  # of a pixel, over the whole series
 SAME_PLACE_MM = 1e-3
 COSINE_TOLERANCE = 1e-3  # of a direction cosine; scanners write as few as four digits
@@ -24,10 +24,10 @@ NAMES_IN_A_MESSAGE = 3
 
 
 def stacked(path: Path, planes: Sequence[Plane]) -> tuple[list[Plane], Grid]:
-    """Planes in the order of space along their normal, and the grid they form.
+    """Planes in spatial order along their normal, and the grid that they form.
 
-    The normal is the cross product of the row's and the column's direction, so that slices of a series come in one
-    order whatever their files are called; frames of one file keep the sense in which the file holds them.
+    The normal is the cross product of the row's and the column's direction, so that the order of slices does
+    not depend on file names; frames of one file keep the sense in which the file holds them.
 
     Args:
         path: the folder or the multi-frame file, for messages.
@@ -35,7 +35,7 @@ def stacked(path: Path, planes: Sequence[Plane]) -> tuple[list[Plane], Grid]:
 
     Raises:
         VolumeError: an attribute of the geometry is missing; planes differ in size, colour, direction or spacing; two
-            lie at one place; a plane is missing; they are unevenly spaced or tilted.
+            have the same position; a plane is missing; they are unevenly spaced or tilted.
     """
     check_complete(planes, path)
     check_alike(planes, path)
@@ -74,7 +74,7 @@ def axes_of(plane: Plane) -> tuple[npt.NDArray[np.float64], ...]:
 
 
 def check_complete(planes: Sequence[Plane], path: Path) -> None:
-    """Refuse planes of which one lacks a position, an orientation or a spacing."""
+    """Reject planes of which one lacks a position, an orientation or a spacing."""
     wanted = {
         "ImagePositionPatient": ("a position", [plane for plane in planes if plane.position_mm is None]),
         "ImageOrientationPatient": ("an orientation", [plane for plane in planes if plane.orientation is None]),
@@ -95,7 +95,7 @@ def check_complete(planes: Sequence[Plane], path: Path) -> None:
 
 
 def check_alike(planes: Sequence[Plane], path: Path) -> None:
-    """Refuse planes that are no stack: other colours, sizes, directions or pixel spacings; the fewer ones are named."""
+    """Reject planes that are not a stack (colours, sizes, directions, spacings); the error names the fewer ones."""
     kinds = [(plane.samples, "colour" if plane.samples > 1 else "grey") for plane in planes]
     usual_kind = Counter(kinds).most_common(1)[0][0]
     usual_size = Counter(plane.size for plane in planes).most_common(1)[0][0]
@@ -117,7 +117,7 @@ def _refuse_odd(
     show: Callable[[Plane], str],
     path: Path,
 ) -> None:
-    """Raise if some planes differ; where none is usual, the first two that differ are named."""
+    """Raise if some planes differ from the majority; without a majority the first two different ones are named."""
     strange = [plane for plane, differs in zip(planes, odd, strict=True) if differs]
     if not strange:
         return
@@ -155,7 +155,7 @@ def _names(planes: Sequence[Plane], path: Path) -> str:
 def _slice_spacing_mm(
     path: Path, positions: npt.NDArray[np.float64], normal: npt.NDArray[np.float64], ordered: Sequence[Plane]
 ) -> float:
-    """The one distance between ordered slices, or the reason why there is none."""
+    """The distance between ordered slices, or an error if it varies."""
     heights = positions @ normal
     _check_steps(path, heights, ordered)
     steps = np.diff(heights)
@@ -181,7 +181,7 @@ def _slice_spacing_mm(
 
 
 def _check_steps(path: Path, heights: npt.NDArray[np.float64], ordered: Sequence[Plane]) -> None:
-    """Refuse two slices at one height, and a hole; heights ascend."""
+    """Reject two slices at one height, and a gap; heights ascend."""
     steps = np.diff(heights)
     usual = float(np.sort(steps)[(len(steps) - 1) // 2])
     names = [plane.name_within(path) for plane in ordered]
@@ -197,9 +197,9 @@ def _check_steps(path: Path, heights: npt.NDArray[np.float64], ordered: Sequence
     at = int(np.argmax(steps))
     if steps[at] > 1.5 * usual:
         raise VolumeError(
-            f"a hole of {steps[at]:.2f} mm between slices {names[at]} and {names[at + 1]} "
+            f"a gap of {steps[at]:.2f} mm between slices {names[at]} and {names[at + 1]} "
             f"(at {heights[at]:.2f} and {heights[at + 1]:.2f} mm), the others {usual:.2f} mm apart",
             expected="evenly spaced slices",
-            fix="find the missing slices, or leave out those on one side of the hole",
+            fix="find the missing slices, or leave out those on one side of the gap",
             path=path,
         )

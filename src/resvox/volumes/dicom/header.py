@@ -1,4 +1,4 @@
-"""The header of one DICOM file: its series, and the place of every image plane in it."""
+"""The header of one DICOM file: its series, and the position of every image plane."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Plane:
         size: rows, columns.
         samples: values per pixel, 1 or 3.
         photometric: PhotometricInterpretation.
-        pixel_spacing_mm: between rows, between columns; None where the file does not say.
+        pixel_spacing_mm: between rows, between columns; None where the file does not define it.
         position_mm: centre of the first pixel (x, y, z; LPS), or None.
         orientation: unit vectors along a row (growing column) and along a column (growing row), or None.
         thickness_mm: used for a single plane only; between planes the positions decide.
@@ -59,7 +59,7 @@ class Plane:
     thickness_mm: float | None
 
     def name_within(self, path: Path) -> str:
-        """How a message that starts with `path`, the file itself or a folder above it, refers to this plane."""
+        """The name of this plane in a message that starts with `path`, the file itself or a folder above it."""
         if self.path == path:
             return f"frame {self.index + 1}"
         name = self.path.relative_to(path).as_posix()
@@ -68,7 +68,7 @@ class Plane:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What one DICOM image file says of itself.
+    """The header of one DICOM image file.
 
     Args:
         path: the file.
@@ -93,7 +93,7 @@ class Header:
 
 
 class NoScanError(VolumeError):
-    """A DICOM file of a kind that holds no scan; in a folder it is passed over."""
+    """A DICOM file of a kind that holds no scan; it is skipped in a folder."""
 
 
 def read_header(path: Path) -> Header:
@@ -101,7 +101,7 @@ def read_header(path: Path) -> Header:
 
     Raises:
         NoScanError: it is of a kind that holds no scan.
-        VolumeError: it is damaged, or no image.
+        VolumeError: it is damaged, or not an image.
     """
     dataset = read_dataset(path, HEADER_TAGS)
     size = tuple(integer(dataset, name, path) or 0 for name in ("Rows", "Columns"))
@@ -141,14 +141,16 @@ def read_header(path: Path) -> Header:
 
 
 def _kind(dataset: Dataset, path: Path, *, has_pixels: bool) -> str | None:
-    """What the file is if it holds no scan, or None."""
+    """The kind of a file that holds no scan, or None."""
     meta: Dataset = getattr(dataset, "file_meta", None) or Dataset()
     classes = [str(value_of(dataset, "SOPClassUID", path) or ""), str(value_of(meta, META_CLASS, path) or "")]
     for sop_class in classes:
         kind = kind_of_sop_class(sop_class)
         if kind is not None:
             return kind
-    if not has_pixels and is_private_class(classes[0]) and classes[0] == classes[1]:  # twice the same: not damaged
+    if (
+        not has_pixels and is_private_class(classes[0]) and classes[0] == classes[1]
+    ):  # equal in both places: not damaged
         return f"a vendor's object without pixels ({classes[0]})"
     return None
 

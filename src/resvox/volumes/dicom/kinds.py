@@ -1,4 +1,4 @@
-"""Kinds of DICOM files that hold no scan, told by their SOP class."""
+"""Kinds of DICOM files that hold no scan, by their SOP class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 STANDARD_CLASSES = "1.2.840.10008."
 STORAGE = "1.2.840.10008.5.1.4.1.1."
-# The start of a SOP class, and what such a file is. In a folder these files are passed over.
+# The start of a SOP class, and the kind of the file. These files are skipped in a folder.
 NOT_SCANS = {
     "1.2.840.10008.1.3.10": "a DICOM directory (DICOMDIR)",
     f"{STORAGE}481.": "a radiotherapy object (structure set, dose or plan)",
@@ -40,7 +40,7 @@ NOT_SCANS = {
 
 
 def kind_of_sop_class(sop_class: str) -> str | None:
-    """What a file of this SOP class is if it holds no scan ("a structured report"), or None."""
+    """The kind of a file of this SOP class if it holds no scan ("a structured report"), or None."""
     return next((name for start, name in NOT_SCANS.items() if sop_class.startswith(start)), None)
 
 

@@ -1,4 +1,4 @@
-"""The values of DICOM image planes: decoded, freed of unused bits, and turned into the units of the modality."""
+"""The values of DICOM image planes: decoded, without unused bits, in the units of the modality."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from resvox.volumes.dicom.header import Plane
 
 INTEGER_TYPES = (np.int8, np.int16, np.int32, np.int64)
 COUNTING_TYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
-COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")  # what comes out of the decoder as RGB
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")  # decoded to RGB
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -84,7 +84,7 @@ def _values(path: Path, indices: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
             raise VolumeError(error.got, expected=error.expected, fix=error.fix, path=path) from None
         except (FileNotFoundError, PermissionError):
             raise
-        except Exception as error:  # damaged pixel data make pydicom and its decoders raise any type
+        except Exception as error:  # pydicom and its decoders raise many types for damaged pixel data
             raise damaged(error, path) from None
         if stored.ndim > 2:
             yield np.moveaxis(stored, -1, 0)
@@ -116,7 +116,9 @@ def _check_colours(dataset: Dataset, path: Path) -> str:
 
 def _stored(dataset: Dataset, path: Path, indices: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
     frames = integer(dataset, "NumberOfFrames", path) or 1
-    wanted = [] if list(indices) == list(range(frames)) else indices  # nothing chosen: all, without searching for each
+    wanted = (
+        [] if list(indices) == list(range(frames)) else indices
+    )  # no selection: all frames, without searching for each
     if transfer_syntax(dataset) in JPEG_FAMILY or "PixelData" not in dataset:
         yield from decoded_frames(dataset, wanted)
         return
@@ -126,7 +128,7 @@ def _stored(dataset: Dataset, path: Path, indices: Sequence[int]) -> Iterator[np
 
 
 def _bit_field(dataset: Dataset, path: Path) -> tuple[int, int]:
-    """How far the stored bits lie above the lowest bit, and how many they are."""
+    """The position of the lowest stored bit, and the number of stored bits."""
     allocated, stored, high = (integer(dataset, name, path) for name in ("BitsAllocated", "BitsStored", "HighBit"))
     if allocated is None:
         raise VolumeError("no BitsAllocated", expected="a DICOM image", fix="export it again", path=path)
@@ -143,7 +145,7 @@ def _bit_field(dataset: Dataset, path: Path) -> tuple[int, int]:
 
 
 def _used_bits(frame: npt.NDArray[Any], shift: int, bits: int) -> npt.NDArray[Any]:
-    """The bits that hold the value, with its sign; what lies in the others (old overlays, rubbish) is dropped."""
+    """The bits that hold the value, with its sign; other bits (old overlays) are dropped."""
     width = frame.dtype.itemsize * 8
     moved = np.left_shift(frame, width - bits - shift)
     return np.asarray(np.right_shift(moved, width - bits))  # of signed types with sign
@@ -190,12 +192,12 @@ def _rescaled(stored: npt.NDArray[Any], slope: float, offset: float, limits: tup
         for kind in COUNTING_TYPES if low >= 0 else INTEGER_TYPES:
             if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
                 return _rescaled_integers(stored, int(slope), int(offset), kind)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which read_volume refuses
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, which read_volume rejects
         return np.asarray((stored.astype(np.float64) * slope + offset).astype(np.float32))
 
 
 def _rescaled_integers(stored: npt.NDArray[Any], slope: int, offset: int, kind: type[Any]) -> npt.NDArray[Any]:
-    """Every result fits `kind`, so that arithmetic that wraps around on the way is exact in the end."""
+    """Every result fits in `kind`, so that arithmetic with intermediate overflow is exact."""
     values = stored.astype(kind)
     wrap = 1 << (8 * np.dtype(kind).itemsize)
     with np.errstate(over="ignore"):
@@ -206,7 +208,7 @@ def _rescaled_integers(stored: npt.NDArray[Any], slope: int, offset: int, kind: 
 
 
 def _by_table(stored: npt.NDArray[Any], item: Dataset, dataset: Dataset, path: Path) -> npt.NDArray[Any]:
-    """Values looked up in a modality table; what lies outside of it takes its first or its last entry."""
+    """Values looked up in a modality table; values outside of it get its first or last entry."""
     try:
         entries, first, bits = (int(part) for part in item.LUTDescriptor)
         entries = entries or 1 << 16
@@ -217,7 +219,7 @@ def _by_table(stored: npt.NDArray[Any], item: Dataset, dataset: Dataset, path: P
             table = np.frombuffer(data, f"{order}u2" if wide else "u1")[:entries]
         else:
             table = np.asarray(data, np.uint16).ravel()[:entries]
-    except Exception as error:  # values are decoded here, and a damaged one makes pydicom raise any of a dozen types
+    except Exception as error:  # values are decoded here; pydicom raises many types for damaged ones
         raise damaged(error, path) from None
     if len(table) != entries or not 1 <= bits <= 16 or stored.dtype.kind == "f":
         raise VolumeError(

@@ -1,4 +1,4 @@
-"""A DICOM file or series becomes a volume: slices in the order of their positions, never of their names."""
+"""From a DICOM file or series to a volume: slices in the order of their positions, not of their names."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Volume:
 
     Raises:
         VolumeError: no series, or several and none chosen; a missing slice, uneven spacing, two slices at one position;
-            tilted or differing slices; no position, orientation or spacing; frames without positions (a film); a
-            mosaic; a damaged or truncated file.
+            tilted or differing slices; no position, orientation or spacing; frames without positions (an
+            image sequence); a mosaic; a damaged or truncated file.
     """
     headers = choose_series(path, series).headers if path.is_dir() else (read_header(path),)
     for header in headers:
@@ -38,7 +38,7 @@ def read_dicom(path: Path, *, series: str | int | None = None) -> Volume:
 
 
 def choose_series(folder: Path, series: str | int | None) -> Series:
-    """The one series of a folder, or the one asked for by UID or series number."""
+    """The only series of a folder, or the one chosen by UID or series number."""
     found = list_series(folder)
     if not found:
         raise VolumeError(
@@ -99,7 +99,7 @@ def _single(plane: Plane) -> Volume:
 
 
 def _picture(plane: Plane) -> Volume:
-    """An image without a place in the patient: a radiograph, an ultrasound image, a photograph."""
+    """An image without a position in the patient: a radiograph, an ultrasound image, a photograph."""
     if plane.pixel_spacing_mm is None:
         warnings.warn(
             f"{plane.path}: an image without PixelSpacing is read with pixels of 1 x 1 mm", UserWarning, stacklevel=2

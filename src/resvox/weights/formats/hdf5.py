@@ -142,7 +142,7 @@ def h5py_for(source: Path) -> Any:
 
 
 def need_h5py(source: Path) -> None:
-    """Refuse, saying what to install, where the library is missing.
+    """Raise an error that names the package to install, if the library is missing.
 
     It is looked for and not loaded: where another HDF5 is in the process already, loading a second may end it.
     """

@@ -49,12 +49,12 @@ class Evidence:
 
 
 def no_defaults(architecture: Architecture) -> tuple[Options, ...]:
-    """Of a peer that computes exactly what our catalog's row does."""
+    """The defaults of a peer that computes exactly what the row of the catalog does."""
     return ({},)
 
 
 def never(evidence: Evidence) -> bool:
-    """Of a peer that no evidence distinguishes from others."""
+    """The evidence for a peer that cannot be distinguished from others."""
     return False
 
 
@@ -104,12 +104,12 @@ class Importer:
 
 
 def no_importers(source: Any) -> tuple[Importer, ...]:
-    """Of a peer all of whose names are known beforehand."""
+    """Further importers of a peer whose names do not depend on the network."""
     return ()
 
 
 def no_objection(blueprint: Blueprint) -> tuple[str, str] | None:
-    """Of a peer that takes the weights of every network whose names it has."""
+    """The objection of a peer that accepts all networks whose names it has."""
     return None
 
 

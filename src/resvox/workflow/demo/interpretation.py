@@ -8,19 +8,19 @@ if TYPE_CHECKING:
     from resvox.workflow.demo.data import DemoData
 
 SEEN = (
-    "Scored on the very scan it was trained on. This shows that the whole way works: a scan and its label map are "
-    "read, a network is trained, its prediction lies on the scan's own grid, and the metrics are computed.",
-    "It does not show that the network generalises: it has seen this patient. For the lungs it does not even show that "
-    "learning was needed, because a plain threshold finds air as well. For the spine the best threshold, {hu:.0f} HU, "
-    "reaches a Dice of {dice:.2f}.",
+    "Scored on the scan on which it was trained. This shows that the whole pipeline works: a scan and its label map "
+    "are read, a network is trained, its prediction is on the scan's own grid, and the metrics are computed.",
+    "It does not show that the network generalises: it was trained on this patient. For the lungs it does not even "
+    "show that learning was needed, because a plain threshold finds air as well. For the spine the best threshold, "
+    "{hu:.0f} HU, reaches a Dice of {dice:.2f}.",
 )
 UNSEEN = (
-    "Scored on a scan that training never saw: another patient, another scanner, 1.5 mm slices instead of 10 mm, and "
-    "vertebrae drawn by other people after other rules (discs left out).",
+    "Scored on a scan that was not used in training: another patient, another scanner, 1.5 mm slices instead of 10 mm, "
+    "and vertebrae annotated by other people with other rules (without discs).",
     "The threshold that fits the training scan best, {hu:.0f} HU, reaches a Dice of {dice:.2f} on this one; what the "
     "network has above that, it has learned.",
-    "One training scan is no training set. Take the number as what a network carries over from a single coarse scan, "
-    "not as what a model trained on a real collection reaches.",
+    "One training scan is not a training set. The score shows what a network learns from a single coarse scan, "
+    "not what a model trained on a real collection reaches.",
 )
 
 

@@ -39,7 +39,7 @@ def demo(
         on_part: called with a line of text as each part begins.
 
     Raises:
-        DatasetError: a package that holds the scans is missing; the message says how to install it.
+        DatasetError: a package that holds the scans is missing; the message states how to install it.
     """
     from resvox.workflow.demo.data import make_chest_dataset, make_spine_dataset
     from resvox.workflow.demo.interpretation import explain
