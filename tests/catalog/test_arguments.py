@@ -86,7 +86,10 @@ def test_input_shape_settles_dims_and_channels():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"input_shape": (8, 8, 8, 1), "spatial_dims": 2}, "spatial_dims=2 and input_shape=(8, 8, 8, 1), which gives 3"),
+        (
+            {"input_shape": (8, 8, 8, 1), "spatial_dims": 2},
+            "spatial_dims=2 and input_shape=(8, 8, 8, 1), which gives 3",
+        ),
         ({"input_shape": (8, 8, 1), "in_channels": 3}, "in_channels=3 and input_shape=(8, 8, 1), which gives 1"),
         ({"input_shape": (8, 1)}, "input_shape=(8, 1); expected (H, W, channels) or (D, H, W, channels)"),
         ({"input_shape": (1, 8, 8, 8, 1)}, "fix: leave the batch axis out"),

@@ -141,8 +141,10 @@ class ResNet(BlueprintModel):
 
 @registered_model
 class ResNetBackbone(BlueprintModel):
-    """A residual encoder without a head: its output is the last map, or with ``out_indices`` in its blueprint the list
-    of those maps; ``pyramid_outputs`` holds P1 to P5.
+    """A residual encoder without a head.
+
+    Its output is the last feature map, or with ``out_indices`` in its blueprint the list of those maps;
+    ``pyramid_outputs`` holds P1 to P5.
 
     Args:
         blueprint: a network without a head, such as ``get_blueprint("resnet50", features_only=True)``; or None,
