@@ -128,7 +128,7 @@ def _variables(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def blueprint_as_is(model: Any) -> Blueprint:
-    """The blueprint of a model that computes what it says.
+    """The blueprint of a model that computes what it describes.
 
     Raises:
         WeightsError: layers were changed, quantized or given adapters after the model was built; names them.

@@ -39,7 +39,7 @@ def blueprint_as_is(model: nn.Module) -> Blueprint:
     """What a module computes now: its blueprint, with the layers in it that were changed by hand.
 
     Raises:
-        WeightsError: it computes something that no blueprint says; names where.
+        WeightsError: it computes something that no blueprint can describe; names where.
     """
     from resvox.torch import build
 

@@ -13,7 +13,7 @@ from resvox.blueprint import transformers as tf
 from resvox.blueprint.node import Node
 from resvox.torch.layers import CONV, MAX_POOL, TRANSPOSED_CONV, DropPath
 
-# a leaf and the module in its place to the leaf that says what the module computes; None where no leaf does
+# a leaf and the module in its place to the leaf that describes what the module computes; None where no leaf does
 Reader = Callable[[Any, Any], Node | None]
 
 
