@@ -131,10 +131,10 @@ def refused(predictor=lambda w: w, volume=None, **arguments):
 
 def test_an_answer_of_another_size_is_refused_with_both_shapes():
     text = refused(lambda w: w[:, :, ::2])
-    assert "answered (1, 1, 2, 4) to windows of (1, 1, 4, 4); expected (1, classes, 4, 4)" in text
-    assert "roi_size that its strides divide" in text
-    assert "answered (4, 4)" in refused(lambda w: w[0, 0])
-    assert "answered (1, 1, 4, 4) to windows of (2, 1, 4, 4)" in refused(lambda w: w[:1], sw_batch_size=2)
+    assert "returned (1, 1, 2, 4) for windows of (1, 1, 4, 4); expected (1, classes, 4, 4)" in text
+    assert "roi_size divisible by its strides" in text
+    assert "returned (4, 4)" in refused(lambda w: w[0, 0])
+    assert "returned (1, 1, 4, 4) for windows of (2, 1, 4, 4)" in refused(lambda w: w[:1], sw_batch_size=2)
 
 
 def test_an_answer_that_is_no_array_points_to_the_engine():

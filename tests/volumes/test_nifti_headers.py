@@ -219,7 +219,7 @@ SMALL = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
         ({"vox_offset": 3}, "NIfTI header whose voxels begin at byte 3"),
         ({"scl_slope": 2, "scl_inter": np.nan}, "NIfTI header with slope 2 and intercept nan"),
         ({"magic": b"ni1"}, "a NIfTI header for a pair of files"),
-        ({"magic": b"xyz"}, "an Analyze 7.5 header, which does not tell left from right"),
+        ({"magic": b"xyz"}, "an Analyze 7.5 header, which does not distinguish left from right"),
     ],
 )
 def test_what_the_rule_refuses(fields: dict[str, Any], text: str, tmp_path: Path) -> None:

@@ -20,7 +20,10 @@ def settings_of(model: Any) -> Settings:
 
 
 def _settings(layer: Any) -> dict[str, str]:
-    config = layer.get_config()
+    try:
+        config = layer.get_config()
+    except NotImplementedError:  # of a layer with arguments that Keras cannot store; its class is compared all the same
+        config = {}
     known = {key: value for key, value in config.items() if key not in _SILENT and not key.endswith("_initializer")}
     own = {"call": "of its own"} if "call" in vars(layer) else {}
     kind = {"class": type(layer).__name__, "dtype": layer.compute_dtype}
