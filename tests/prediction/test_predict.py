@@ -85,7 +85,7 @@ BAD = {
     "two_channels.nrrd": "2 channels",
     "empty": "empty|no images",
     "zero.nii.gz": "empty",
-    "CT2": "hole of 202.50 mm",
+    "CT2": "gap of 202.50 mm",
     "nowhere.nii.gz": "no such file",
 }
 

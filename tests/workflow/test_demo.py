@@ -123,7 +123,7 @@ def test_a_very_short_demo_from_end_to_end(tmp_path, small_demo_plan):
     assert set(metrics["chest"]["spine"]) == {"dice", "hd95_mm", "surface_dice"}
     assert (tmp_path / "demo" / "model.safetensors").is_file()
     text = result.report.read_text(encoding="utf-8")
-    assert "the very scan it was trained on" in text
+    assert "the scan on which it was trained" in text
     assert "does not show that the network generalises" in text
     assert "resvox predict" in text
     assert text.count("data:image/png;base64,") == 3  # overlays, and the curve for light and dark screens
