@@ -87,7 +87,7 @@ def test_a_wrong_number_of_channels_is_the_problem_of_that_case(tmp_path: Path) 
     assert read_case(good).channels == 2
     assert str(bad.problem) == (
         f"{tmp_path / 'bad_0000.nii.gz'}: 3 channel files (bad_0000.nii.gz, bad_0001.nii.gz, bad_0002.nii.gz); "
-        "expected 2; fix: name the files to use one by one, or without _0000 endings where they are no channels"
+        "expected 2; fix: name the files to use one by one, or without _0000 endings where they are not channels"
     )
     with pytest.raises(VolumeError, match="3 channel files"):
         read_case(bad)
