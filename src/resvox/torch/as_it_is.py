@@ -16,9 +16,9 @@ from resvox.errors import BlueprintError, WeightsError
 from resvox.torch.leaf_reading import leaf_of
 from resvox.torch.wrappers import unwrapped
 
-# of a module's attributes those that change no number of a prediction
+# attributes of a module that do not change predictions
 _SILENT = ("training", "checkpointing", "inplace", "blueprint", "reduction", "reset_parameters")
-SIDE = 16  # voxels: of the image on which hooks are tried
+SIDE = 16  # voxels: size of the image on which hooks are tested
 SHOWN = 4
 # a word in the class of what was put into a network -> how to get a network of this package back
 _FIXES = {
@@ -36,10 +36,10 @@ _FIX = (
 
 
 def blueprint_as_is(model: nn.Module) -> Blueprint:
-    """What a module computes now: its blueprint, with the layers in it that were changed by hand.
+    """The blueprint of what a module computes now, with the layers that were changed by hand.
 
     Raises:
-        WeightsError: it computes something that no blueprint can describe; names where.
+        WeightsError: it computes something that a blueprint cannot describe; the error names the layers.
     """
     from resvox.torch import build
 
@@ -72,7 +72,7 @@ def adapted(model: nn.Module) -> Blueprint:
         else:
             changed = replace(changed, num_classes=last)
         return Blueprint.from_json(changed.to_json())
-    except (BlueprintError, StopIteration):  # such as a convolution for other channels than come
+    except (BlueprintError, StopIteration):  # such as a convolution for another number of input channels
         return given
 
 
@@ -89,7 +89,7 @@ def _convolutions(network: Node) -> Iterator[int]:
 
 
 def _node(node: Node, module: nn.Module) -> Node | None:
-    """A node with the leaves that describe what stands in their place."""
+    """A node with the leaves that describe the current layers."""
     module = unwrapped(module)
     children = list(node.children())
     if not children:
@@ -106,7 +106,7 @@ def _child(child: Node, module: nn.Module | None) -> Node | None:
 
 
 def _differences(have: nn.Module, want: nn.Module, path: str) -> Iterator[str]:
-    """In what a module differs from the one that its blueprint builds, place by place."""
+    """The differences of a module from the one that its blueprint builds, layer by layer."""
     have, named = unwrapped(have), path or "the model"
     if not _computes_alike(have, want):
         yield f"{named} is a {type(have).__module__}.{type(have).__name__}, not a {type(want).__name__}"
@@ -132,7 +132,7 @@ def _computes_alike(have: nn.Module, want: nn.Module) -> bool:
     if isinstance(want, nn.modules.batchnorm._BatchNorm) and type(have) is nn.SyncBatchNorm:
         return True
     if isinstance(want, nn.GroupNorm | nn.InstanceNorm2d | nn.InstanceNorm3d) and type(have) in type(want).__bases__:
-        return True  # PyTorch's own of the same name
+        return True  # PyTorch's class of the same name
     own = type(have).__mro__
     if type(want) not in own:
         return False
@@ -150,7 +150,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _hooks(model: nn.Module, blueprint: Blueprint) -> Iterator[str]:
-    """Where there are hooks, whether they change what comes out: such a file would lack them."""
+    """Check that hooks do not change outputs: a file cannot store them."""
     hooked = [(name, each) for name, each in model.named_modules() if each._forward_hooks or each._forward_pre_hooks]
     if not hooked:
         return

@@ -13,14 +13,14 @@ from resvox.blueprint import transformers as tf
 from resvox.blueprint.node import Node
 from resvox.torch.layers import CONV, MAX_POOL, TRANSPOSED_CONV, DropPath
 
-# a leaf and the module in its place to the leaf that describes what the module computes; None where no leaf does
+# from a leaf and the module in its position to the leaf that describes the module; None if no leaf does
 Reader = Callable[[Any, Any], Node | None]
 
 
 def leaf_of(leaf: Node, module: nn.Module) -> Node | None:
-    """The leaf that describes a module in the place of ``leaf``: the same where nothing was changed.
+    """The leaf that describes a module in the position of ``leaf``: the same leaf if nothing was changed.
 
-    What it cannot describe comes back unchanged, and shows when the module is compared with what the leaf builds.
+    For a module that no leaf describes it returns ``leaf``; the comparison with the built layer then finds the difference.
     """
     if type(module) is nn.Identity:
         return _absent(leaf)
@@ -32,7 +32,7 @@ def leaf_of(leaf: Node, module: nn.Module) -> Node | None:
 def _absent(leaf: Node) -> Node | None:
     if isinstance(leaf, lf.Activation):
         return lf.Activation(kind="identity")
-    # these are spelled as an identity themselves
+    # these are built as an identity
     same = isinstance(leaf, lf.Identity) or (isinstance(leaf, lf.Upsample) and max(leaf.scale) == 1)
     return leaf if same else None
 

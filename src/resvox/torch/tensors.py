@@ -88,7 +88,7 @@ def update(model: nn.Module, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     Layers on the meta device are allocated first, and initialized where no tensor is given.
 
     Raises:
-        WeightsError: tensors that the model has no place for: it is no longer what its blueprint describes.
+        WeightsError: tensors that the model does not have: it no longer agrees with its blueprint.
     """
     give_memory(model)
     own = _state(model)
