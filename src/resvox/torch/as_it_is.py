@@ -150,7 +150,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _hooks(model: nn.Module, blueprint: Blueprint) -> Iterator[str]:
-    """Check that hooks do not change outputs: a file cannot store them."""
+    """The hooks that change inputs or outputs, as text; a file cannot store them."""
     hooked = [(name, each) for name, each in model.named_modules() if each._forward_hooks or each._forward_pre_hooks]
     if not hooked:
         return

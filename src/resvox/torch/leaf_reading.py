@@ -20,7 +20,8 @@ Reader = Callable[[Any, Any], Node | None]
 def leaf_of(leaf: Node, module: nn.Module) -> Node | None:
     """The leaf that describes a module in the position of ``leaf``: the same leaf if nothing was changed.
 
-    For a module that no leaf describes it returns ``leaf``; the comparison with the built layer then finds the difference.
+    For a module that no leaf describes it returns ``leaf``; the comparison with the built layer then shows the
+    difference.
     """
     if type(module) is nn.Identity:
         return _absent(leaf)
