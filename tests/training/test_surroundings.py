@@ -497,3 +497,41 @@ def test_a_killed_worker_is_named_as_one(folder_of, tiny_plan, tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert "a worker process that cuts patches was ended from outside" in last
     assert "--resume goes on from the last checkpoint; use fewer --workers" in last
+
+
+STOPPED_WITH_WORKERS = """
+import multiprocessing, os, signal, sys
+from resvox.errors import RunStoppedError
+from resvox.training import Plan, fit, read_dataset
+
+def on_step(report):
+    if report.step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+def train(data, plan, run):
+    try:
+        fit(read_dataset(data), Plan.load(plan), run, workers=2, on_step=on_step, progress=False)
+    except RunStoppedError:
+        sys.exit(3)  # as PyTorch ends the processes it spawns: the frames of the run are alive while Python ends
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=train, args=sys.argv[1:])
+    process.start()
+    process.join(90)
+    ended = process.exitcode
+    process.kill()
+    sys.exit(ended if ended is not None else 99)
+"""
+
+
+def test_a_stopped_run_does_not_wait_for_its_workers(folder_of, tiny_plan, tmp_path):
+    plan = tiny_plan.with_changes(steps=500, validation_interval=500).save(tmp_path / "plan.yaml")
+    (tmp_path / "run.py").write_text(STOPPED_WITH_WORKERS)
+    source = os.path.dirname(os.path.dirname(resvox.__file__))
+    done = subprocess.run(
+        [sys.executable, "run.py", str(folder_of()), str(plan), "run"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, "")
+    assert load_checkpoint(tmp_path / "run/checkpoints/last.pt")["progress"].step == 4

@@ -11,7 +11,7 @@ import torch
 
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, generator
-from resvox.training.stopping import ignore_signals
+from resvox.training.stopping import start_worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,5 +86,5 @@ def batch_loader(
         batch_sampler=StepBatches(plan, first_step=first_step, rank=rank, world_size=world_size),
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=ignore_signals,
+        worker_init_fn=start_worker,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.schedule import learning_rate, set_learning_rate
-from resvox.training.stopping import StopRequestedError, agreed, ignore_ended_children
+from resvox.training.stopping import StopRequestedError, agreed, end_workers, ignore_ended_children
 from resvox.training.task import Cases, Job, State, StepReport
 
 CHANNELS_LAST = {
@@ -34,42 +35,46 @@ def run_steps(state: State, job: Job, cases: Cases, display: ProgressDisplay) ->
     Raises:
         RunStoppedError: a signal stopped the run; its checkpoint is written.
     """
-    plan: TrainingPlan = job.plan
-    fabric, progress = state.fabric, state.progress
-    first_step = progress.step
+    fabric, first_step = state.fabric, state.progress.step
     if first_step:
         display.say(f"resuming after step {first_step}")
-    members = cases.members()
     with _Logs(job, fabric, first_step) as logs, display, naming_a_lost_worker(job):
         _validate_late(state, job, cases, logs)
-        if job.finish:
-            return logs.rows
-        batches = _batches(state, job, cases)
-        loss_function = job.task.loss(cases, job).to(fabric.device)
-        train_mode(state.model, plan)
-        began = time.monotonic() - progress.seconds
-        for step in range(first_step, plan.steps):
-            if _time_is_over(plan, progress) and progress.best_step:
-                break  # resumed after its time was spent
-            rate = learning_rate(plan, step)
-            batch = next(batches)
-            loss = _one_step(state, plan, loss_function, batch, step, rate)
-            progress.step, progress.seconds = step + 1, time.monotonic() - began
-            row: dict[str, Any] = {"step": progress.step, "loss": loss, "learning_rate": rate}
-            ends, stopped = _validate_if_due(state, job, cases, row, began)
-            logs.write(row)
-            finished = ends and not progress.validation_due
-            stopped = stopped and not finished
-            if finished or stopped or progress.step % plan.checkpoint_interval == 0:
-                _save_last(state, job, members)
-            display.step(row, left_seconds=_left(progress, plan))
-            _report(job, state, row, batch)
-            if stopped:
-                fabric.barrier()  # a process that ends earlier would end the others before the checkpoint is written
-                raise _stopped(state, job, display)
-            if ends:
-                break
+        if not job.finish:
+            with _batches(state, job, cases) as batches:
+                _train_steps(state, job, cases, batches, logs, display)
         return logs.rows
+
+
+def _train_steps(
+    state: State, job: Job, cases: Cases, batches: Iterator[Batch], logs: _Logs, display: ProgressDisplay
+) -> None:
+    plan: TrainingPlan = job.plan
+    fabric, progress, members = state.fabric, state.progress, cases.members()
+    loss_function = job.task.loss(cases, job).to(fabric.device)
+    train_mode(state.model, plan)
+    began = time.monotonic() - progress.seconds
+    for step in range(progress.step, plan.steps):
+        if _time_is_over(plan, progress) and progress.best_step:
+            break  # resumed after its time was spent
+        rate = learning_rate(plan, step)
+        batch = next(batches)
+        loss = _one_step(state, plan, loss_function, batch, step, rate)
+        progress.step, progress.seconds = step + 1, time.monotonic() - began
+        row: dict[str, Any] = {"step": progress.step, "loss": loss, "learning_rate": rate}
+        ends, stopped = _validate_if_due(state, job, cases, row, began)
+        logs.write(row)
+        finished = ends and not progress.validation_due
+        stopped = stopped and not finished
+        if finished or stopped or progress.step % plan.checkpoint_interval == 0:
+            _save_last(state, job, members)
+        display.step(row, left_seconds=_left(progress, plan))
+        _report(job, state, row, batch)
+        if stopped:
+            fabric.barrier()  # a process that ends earlier would end the others before the checkpoint is written
+            raise _stopped(state, job, display)
+        if ends:
+            break
 
 
 def _time_is_over(plan: TrainingPlan, progress: Progress) -> bool:
@@ -101,18 +106,25 @@ def _validate_late(state: State, job: Job, cases: Cases, logs: _Logs) -> None:
         raise ResvoxError("no step has been trained", fix="--resume", path=job.run.path)
 
 
-def _batches(state: State, job: Job, cases: Cases) -> Iterator[Batch]:
-    """The batches of the steps that are left."""
-    return iter(
-        batch_loader(
-            job.task.samples(cases, job),
-            job.plan,
-            first_step=state.progress.step,
-            rank=state.fabric.global_rank,
-            world_size=state.fabric.world_size,
-            workers=job.workers,
-        )
+@contextmanager
+def _batches(state: State, job: Job, cases: Cases) -> Iterator[Iterator[Batch]]:
+    """The batches of the steps that are left; an exception ends the workers that cut them."""
+    loader = batch_loader(
+        job.task.samples(cases, job),
+        job.plan,
+        first_step=state.progress.step,
+        rank=state.fabric.global_rank,
+        world_size=state.fabric.world_size,
+        workers=job.workers,
     )
+    others = multiprocessing.active_children()
+    batches = iter(loader)
+    workers = [child for child in multiprocessing.active_children() if child not in others]
+    try:
+        yield batches
+    except BaseException:
+        end_workers(workers)
+        raise
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import ctypes
+import multiprocessing.process
 import os
 import signal
+import sys
 import threading
+from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -14,6 +17,7 @@ from lightning_fabric import Fabric
 
 # SIGTERM: docker stop, Kubernetes, scancel, a shutdown. SIGUSR1: Slurm's warning (sbatch --signal=USR1@300).
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has no SIGUSR1
 
 
@@ -77,10 +81,20 @@ class StopGuard:
             signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 
 
-def ignore_signals(worker: int) -> None:
-    """Start of a loader worker: batch systems signal every process, and the training decides when workers end."""
+def start_worker(worker: int) -> None:
+    """Start of a loader worker: it ends when its training process does, not by a signal to all processes of a job."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # Where the training process is killed, a worker would wait forever for somebody to read its last sample.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_workers(workers: Iterable[multiprocessing.process.BaseProcess]) -> None:
+    """End loader workers at once: they ignore SIGTERM, for which Python would wait at its end."""
+    ignore_ended_children()
+    for worker in workers:
+        worker.kill()
 
 
 def ignore_ended_children() -> None:
