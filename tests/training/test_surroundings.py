@@ -18,6 +18,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lightning_fabric import Fabric
+from torch.multiprocessing import ProcessExitedException
 from typer.testing import CliRunner
 
 import resvox
@@ -535,3 +537,13 @@ def test_a_stopped_run_does_not_wait_for_its_workers(folder_of, tiny_plan, tmp_p
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (3, "")
     assert load_checkpoint(tmp_path / "run/checkpoints/last.pt")["progress"].step == 4
+
+
+def test_a_signal_that_ends_processes_while_they_start_is_a_stop(dataset, tiny_plan, tmp_path, monkeypatch):
+    def launch(self, function):
+        signal.raise_signal(signal.SIGTERM)
+        raise ProcessExitedException("process 0 terminated with signal SIGTERM", 0, 1, -15, "SIGTERM")
+
+    monkeypatch.setattr(Fabric, "launch", launch)
+    with pytest.raises(RunStoppedError, match=r"stopped by SIGTERM while its processes started.*--resume"):
+        fit(dataset, tiny_plan, tmp_path / "run", progress=False)

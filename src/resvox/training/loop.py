@@ -136,6 +136,13 @@ def fit(
             result = fabric.launch(partial(_train, job=job))
         except (ProcessRaisedException, ProcessExitedException) as error:
             stopped: Exception = _original(error, run)
+            if guard.requested and isinstance(error, ProcessExitedException):
+                # The signal came before they listened to it, and ended them.
+                stopped = RunStoppedError(
+                    f"stopped by {guard.signal_name} while its processes started",
+                    fix="the same command with --resume goes on from the last checkpoint, or begins",
+                    path=run.path,
+                )
             if guard.signal_name == "SIGINT" and isinstance(stopped, RunStoppedError):
                 raise KeyboardInterrupt from stopped
             raise stopped from error
