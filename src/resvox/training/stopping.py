@@ -86,7 +86,7 @@ def start_worker(worker: int) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
-        # Where the training process is killed, a worker would wait forever for somebody to read its last sample.
+        # If the training process is killed, a worker would wait forever for its last sample to be read.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
