@@ -75,6 +75,16 @@ def test_methods_take_them_too():
     assert resvox.torch.BasicBlock(np.int64(2), np.int64(3), np.int64(2)).conv1.out_channels == 3
 
 
+def test_walks_and_weights_take_them_too():
+    shape = np.array([1, 3, 64, 64])
+    assert resvox.walkthrough("resnet10", input_shape=shape).input_shape == (1, 3, 64, 64)
+    assert get_blueprint("resnet10").flops(shape[2:]) == get_blueprint("resnet10").flops((64, 64))
+    small = {"widths": (4, 4, 4, 4), "stem_width": 4, "depths": (1, 1, 1, 1)}
+    flat, deep = resvox.create_model("resnet10", **small), resvox.create_model("resnet10", spatial_dims=3, **small)
+    resvox.load_weights(deep, flat.state_dict(), peer="torchvision", inflate="centre", inflate_axis=np.int64(1))
+    assert torch.equal(deep.conv1.weight[:, :, :, 3], flat.conv1.weight)
+
+
 @pytest.mark.parametrize("value", [True, 1.5, "a", None, [1, (2, 3)], {"a": 1}])
 def test_pythons_own_stay_as_they_are(value):
     assert plain(value) == value

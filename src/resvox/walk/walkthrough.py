@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from resvox.blueprint import Blueprint, Stage
+from resvox.blueprint.choices import plain
 from resvox.catalog import get_blueprint
 from resvox.errors import BlueprintError
 from resvox.walk import tables
@@ -110,7 +111,8 @@ def walkthrough(model: str | Blueprint, input_shape: Iterable[int] = DOCUMENTED_
 
 
 def _checked_shape(input_shape: Iterable[int]) -> tuple[int, ...]:
-    shape = tuple(input_shape) if not isinstance(input_shape, (str, int)) else ()
+    given = plain(input_shape)
+    shape = tuple(given) if not isinstance(given, (str, int)) else ()
     if len(shape) not in (4, 5) or not all(type(n) is int and n >= 1 for n in shape):
         raise BlueprintError(
             f"input_shape={input_shape!r}",

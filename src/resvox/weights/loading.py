@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from resvox.blueprint import Blueprint
+from resvox.blueprint.choices import plain
 from resvox.catalog.arguments import settle_aliases
 from resvox.errors import WeightsError
 from resvox.factory import build, check_framework
@@ -55,7 +56,9 @@ def load_weights(
         ...     model, "resnet50.pth", first_conv="sum", classifier="drop", inflate="centre"
         ... )
     """
-    adaptation = Adaptation(first_conv=first_conv, classifier=classifier, inflate=inflate, inflate_axis=inflate_axis)
+    adaptation = Adaptation(
+        first_conv=first_conv, classifier=classifier, inflate=inflate, inflate_axis=plain(inflate_axis)
+    )
     model = network_in(model)
     adapter, _ = tensor_adapter(model)
     blueprint = adapter.blueprint_to_fill(model)
@@ -96,7 +99,9 @@ def create_model_from(
         ... )
     """
     check_framework(framework)
-    adaptation = Adaptation(first_conv=first_conv, classifier=classifier, inflate=inflate, inflate_axis=inflate_axis)
+    adaptation = Adaptation(
+        first_conv=first_conv, classifier=classifier, inflate=inflate, inflate_axis=plain(inflate_axis)
+    )
     read = read_source(source)
     named = name_source(read, peer, None)
     if not named.blueprints:
