@@ -345,7 +345,8 @@ def check_a_query_sees_what_its_mask_allows(folder: Path, answers: Path) -> None
     assert np.array_equal(before[0, 2], value(layer([query, tokens, tokens]))[0, 2])
     theirs = resvox.torch.transformers.AttentionProduct(AttentionNode(channels=8, heads=2))
     allowed = torch.tensor([[token in row for token in range(6)] for row in sees])[None]
-    wanted = theirs(*(torch.from_numpy(x) for x in (query, tokens, tokens)), allowed).numpy()
+    evidence = allowed.to(torch.float32) - 0.5
+    wanted = theirs(*(torch.from_numpy(x) for x in (query, tokens, tokens)), evidence).numpy()
     assert relative_difference(before, wanted) < 1e-6
 
 
@@ -440,7 +441,7 @@ def check_arguments_are_refused_by_name(folder: Path, answers: Path) -> None:
     inner = keras_layer(keras.Input(flat))
     two = {"num_blocks": [1, 1, 1, 1], "block_type": "basic_block"}
     for text, build in (
-        ("unknown option weights= for ResNet18", lambda: rk.ResNet18(input_shape=flat, weights="imagenet")),
+        ("expected weights=None or False", lambda: rk.ResNet18(input_shape=flat, weights="imagenet")),
         ("did you mean pooling or", lambda: rk.ResNet18(input_shape=flat, poolin="avg")),
         ("unknown option supervision= for unet", lambda: rk.UNet(input_shape=flat, supervision=True)),
         ("did you mean decoder_filters", lambda: rk.UNet(input_shape=flat, decoder_filtres=(8,))),

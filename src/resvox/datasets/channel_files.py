@@ -65,19 +65,29 @@ def images_in(folder: Path, ending: str | None = None) -> list[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        wanted = path.name.lower().endswith(ending) if ending else is_image(path)
+        wanted = _is_wanted(path, ending)
         if path.is_dir():
             inside = sum(1 for each in path.rglob("*") if each.is_file() and (is_image(each) or is_dicom_name(each)))
             others += [f"{path.name}/ ({inside} images)"] if inside else []
         elif wanted:
             images.append(path)
-        elif not path.name.lower().endswith(_BESIDE) and paired_files(path) is None:
+        elif not path.name.lower().endswith(_BESIDE) and not _is_voxels_of_an_image(path, ending):
             others.append(path.name)
     if others:
         listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         reason = f"file_ending is {ending!r}" if ending else "no image file right in this folder"
         warnings.warn(f"{folder}: not used: {listed} ({reason})", UserWarning, stacklevel=2)
     return images
+
+
+def _is_wanted(path: Path, ending: str | None) -> bool:
+    return path.name.lower().endswith(ending) if ending else is_image(path)
+
+
+def _is_voxels_of_an_image(path: Path, ending: str | None) -> bool:
+    """Whether the file is read with its header (``x.img`` with ``x.hdr``) and the header is one of the images."""
+    pair = paired_files(path)
+    return pair is not None and path == pair[1] and pair[0].is_file() and _is_wanted(pair[0], ending)
 
 
 def cases_of_files(
