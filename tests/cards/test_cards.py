@@ -7,6 +7,7 @@ import pytest
 
 from resvox.cards import ClassificationCard, RegressionCard, SegmentationCard, WholeImage, Windows
 from resvox.errors import WeightsError
+from resvox.regions import Regions
 
 PREPROCESSING = {
     "orientation": "SPL",
@@ -23,6 +24,12 @@ SEGMENTATION = (
     '"colours": {"liver": "#112233"}, "inference": {"roi_size": [8, 16, 16], "overlap": 0.5, "mirror_axes": [0, 2]}, '
     '"training": {"dataset": "d", "step": 20, "steps": 30, "dice": {"liver": 0.5, "spleen": null}}}'
 )
+# The same with regions and voxels that were not annotated.
+REGIONS = SEGMENTATION.replace(
+    '"labels": {"background": 0, "liver": 7, "spleen": 3}',
+    '"labels": {"background": 0, "rest of tumour": 1, "core": 2}, "regions": {"tumour": [1, 2, 3], "core": [2, 3]}, '
+    '"regions_class_order": [1, 2], "ignore": 4',
+)
 CLASSIFICATION = (
     '{"preprocessing": {"orientation": "SPL", "spacing_mm": [4.0, 3.0, 3.0], "crop": "none", "normalization": '
     '[{"kind": "window", "low": -1000.0, "high": 1000.0, "mean": 0.0, "std": 500.0}], "minimum_size": null}, '
@@ -38,7 +45,12 @@ REGRESSION = (
     '"inference": {"roi_size": [8, 16, 16], "overlap": 0.5, "mirror_axes": []}, '
     '"training": {"dataset": "d", "step": 20, "steps": 30, "scores": {"mae": 0.5}}}'
 )
-CARDS = [(SegmentationCard, SEGMENTATION), (ClassificationCard, CLASSIFICATION), (RegressionCard, REGRESSION)]
+CARDS = [
+    (SegmentationCard, SEGMENTATION),
+    (SegmentationCard, REGIONS),
+    (ClassificationCard, CLASSIFICATION),
+    (RegressionCard, REGRESSION),
+]
 
 
 @pytest.mark.parametrize(("kind", "text"), CARDS)
@@ -79,7 +91,18 @@ def test_a_file_that_says_little_has_defaults():
     assert card.classes == ("healthy", "ill")
 
 
-@pytest.mark.parametrize(("kind", "text"), CARDS)
+def test_regions_name_the_outputs_and_the_labels_that_are_written():
+    values = json.loads(REGIONS)
+    del values["labels"]
+    card = SegmentationCard.from_dict(values)
+    assert card == SegmentationCard.from_dict(json.loads(REGIONS))
+    assert card.regions == Regions(values={"tumour": (1, 2, 3), "core": (2, 3)}, class_order=(1, 2))
+    assert (card.output_names, card.names_labels, card.ignore) == (("tumour", "core"), False, 4)
+    without = SegmentationCard.from_dict(json.loads(SEGMENTATION))
+    assert (without.output_names, without.names_labels) == (("background", "spleen", "liver"), True)
+
+
+@pytest.mark.parametrize(("kind", "text"), [card for card in CARDS if card[1] != REGIONS])
 def test_one_error_lists_every_missing_field_and_the_file(kind, text):
     for name in kind.needed:
         values = {key: value for key, value in json.loads(text).items() if key != name}
@@ -97,6 +120,12 @@ WINDOWS = [("roi_size", [8]), ("roi_size", [8, 0, 8]), ("roi_size", [8, 8.5, 8])
            ("mirror_axes", 1)]  # fmt: skip
 LABELS = [("labels", {}), ("labels", ["a"]), ("labels", {"a": -1}), ("labels", {"a": 1.5}), ("labels", {"a": True}),
           ("labels", {"a": 1, "b": 1})]  # fmt: skip
+JOINED = [("regions", [1]), ("regions_class_order", "1"), ("regions.tumour", "1"), ("regions.core", []), ("ignore", "4"),
+          ("ignore", -1)]  # fmt: skip
+TOGETHER = [({"regions": {}}, "no regions"), ({"regions": {"a": 0}}, "'a' of the values"),
+            ({"regions": {"tumour": [1, 1], "core": 2}}, "'tumour' of the values"),
+            ({"regions": {"tumour": [1]}}, "for 1 regions"), ({"regions_class_order": [1, 5]}, "also for 5"),
+            ({"regions_class_order": [1]}, "for 2 regions")]  # fmt: skip
 IMAGES = [("image_size", [8]), ("fit", "stretch"), ("fit", None), ("batch_size", 0), ("batch_size", "6")]
 VALUES = [("target_mean", []), ("target_mean", 5.0), ("target_mean", ["a", "b"]), ("target_mean", [1.0, float("nan")]),
           ("target_std", [1.0]), ("target_names", ["a"])]  # fmt: skip
@@ -106,6 +135,7 @@ VALUES = [("target_mean", []), ("target_mean", 5.0), ("target_mean", ["a", "b"])
     ("kind", "text", "field", "value"),
     [
         *((SegmentationCard, SEGMENTATION, *each) for each in (*SHARED, *LABELS, ("colours", 3))),
+        *((SegmentationCard, REGIONS, *each) for each in JOINED),
         *((SegmentationCard, SEGMENTATION, f"inference.{name}", value) for name, value in WINDOWS),
         *((ClassificationCard, CLASSIFICATION, *each) for each in (*SHARED, *LABELS)),
         *((ClassificationCard, CLASSIFICATION, f"inference.{name}", value) for name, value in IMAGES),
@@ -125,6 +155,13 @@ def test_a_value_of_another_type_names_file_and_field(kind, text, field, value):
         kind.from_dict(place, path="m.safetensors")
     assert str(caught.value).startswith(f"m.safetensors: {field}="), caught.value
     assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize(("changed", "words"), TOGETHER)
+def test_regions_that_do_not_fit_each_other_name_the_file(changed, words):
+    with pytest.raises(WeightsError, match=words) as caught:
+        SegmentationCard.from_dict({**json.loads(REGIONS), **changed}, path="m.safetensors")
+    assert str(caught.value).startswith("m.safetensors: ")
 
 
 def test_a_long_wrong_value_does_not_fill_the_screen():

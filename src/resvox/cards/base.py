@@ -94,8 +94,6 @@ class ModelCard(ABC):
 
     task: ClassVar[str]
     needed: ClassVar[tuple[str, ...]]  # fields that every file of the task has
-    output_meaning: ClassVar[str] = "logits"  # of the network's outputs, as an export describes them
-    names_labels: ClassVar[bool] = True  # whether the largest output names a label or class
 
     preprocessing: Mapping[str, Any]
     channel_names: tuple[str, ...]
@@ -122,6 +120,16 @@ class ModelCard(ABC):
         Raises:
             WeightsError: a field that is missing or of another type; the error names the file and the field.
         """
+
+    @property
+    def output_meaning(self) -> str:
+        """What the network's outputs are, as an export describes them."""
+        return "logits"
+
+    @property
+    def names_labels(self) -> bool:
+        """Whether the largest output names a label or class."""
+        return True
 
     def output_axes(self, sizes: Sequence[Any]) -> list[Any]:
         """The axes of the network's outputs, as an export describes them; ``sizes`` are the spatial ones."""

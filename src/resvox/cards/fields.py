@@ -108,6 +108,19 @@ class Fields:
             self.reject(name, "a whole number above 0")
         return int(value)
 
+    def label_value(self, name: str) -> int:
+        """A value of a label map."""
+        value = self.values[name]
+        if not _is_whole(value) or value < 0:
+            self.reject(name, "a whole number from 0")
+        return int(value)
+
+    def label_values(self, name: str) -> tuple[int, ...]:
+        """Values of a label map: a list of at least one, or a single one."""
+        if _is_whole(self.values[name]):
+            return (self.label_value(name),)
+        return tuple(self._list(name, lambda each: _is_whole(each) and each >= 0, "a list of whole numbers from 0"))
+
     def labels(self, name: str) -> dict[str, int]:
         """Names and their different whole numbers, 0 or above, in the order of the file."""
         expected = "an object of names and different whole numbers from 0"

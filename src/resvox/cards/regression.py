@@ -25,9 +25,6 @@ class RegressionCard(ModelCard):
     task: ClassVar[str] = "regression"
     needed: ClassVar[tuple[str, ...]] = ("preprocessing", "target_mean", "target_std", "channel_names", "inference")
 
-    output_meaning: ClassVar[str] = "values, to be multiplied by target_std and added to target_mean"
-    names_labels: ClassVar[bool] = False
-
     target_mean: tuple[float, ...]
     target_std: tuple[float, ...]
     inference: Windows
@@ -37,6 +34,16 @@ class RegressionCard(ModelCard):
     def input_size(self) -> tuple[int, ...]:
         """The size of a window."""
         return self.inference.input_size
+
+    @property
+    def output_meaning(self) -> str:
+        """What the network's outputs are, as an export describes them."""
+        return "values, to be multiplied by target_std and added to target_mean"
+
+    @property
+    def names_labels(self) -> bool:
+        """Whether the largest output names a label: outputs are values."""
+        return False
 
     def output_axes(self, sizes: Sequence[Any]) -> list[Any]:
         """Values instead of classes."""
