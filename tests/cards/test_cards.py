@@ -120,8 +120,8 @@ WINDOWS = [("roi_size", [8]), ("roi_size", [8, 0, 8]), ("roi_size", [8, 8.5, 8])
            ("mirror_axes", 1)]  # fmt: skip
 LABELS = [("labels", {}), ("labels", ["a"]), ("labels", {"a": -1}), ("labels", {"a": 1.5}), ("labels", {"a": True}),
           ("labels", {"a": 1, "b": 1})]  # fmt: skip
-JOINED = [("regions", [1]), ("regions_class_order", "1"), ("regions.tumour", "1"), ("regions.core", []), ("ignore", "4"),
-          ("ignore", -1)]  # fmt: skip
+JOINED = [("regions", [1]), ("regions_class_order", "1"), ("regions.tumour", "1"), ("regions.core", []),
+          ("ignore", "4"), ("ignore", -1)]  # fmt: skip
 TOGETHER = [({"regions": {}}, "no regions"), ({"regions": {"a": 0}}, "'a' of the values"),
             ({"regions": {"tumour": [1, 1], "core": 2}}, "'tumour' of the values"),
             ({"regions": {"tumour": [1]}}, "for 1 regions"), ({"regions_class_order": [1, 5]}, "also for 5"),
