@@ -13,6 +13,7 @@ import os
 import pickle
 import struct
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,12 +28,19 @@ Array = npt.NDArray[Any]
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+MAX_PLAIN = 1_000_000  # values in what is kept as it is; a dataset.json that lists its files has some per case
+MAX_DEPTH = 50
 
 
-def read_pickled(path: str | os.PathLike[str]) -> Any:
+def read_pickled(path: str | os.PathLike[str], *, plain: Collection[str] = ()) -> Any:
     """The object in a file that ``torch.save`` wrote, its tensors as read-only arrays, other objects as nothing.
 
     bfloat16 becomes float32, which holds every one of its values.
+
+    Args:
+        path: the file.
+        plain: keys of the outermost dictionary whose values are kept with all that is plain in them: text, numbers,
+            None, lists, tuples and dictionaries. Without this, dictionaries are read two levels deep.
 
     Raises:
         WeightsError: no such file, a program that calls what it should not, a broken or truncated file, or one that
@@ -43,7 +51,7 @@ def read_pickled(path: str | os.PathLike[str]) -> Any:
         with open(source, "rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"
             file.seek(0)
-            return _read_zip(file, source) if zipped else _read_legacy(file, source)
+            return (_read_zip if zipped else _read_legacy)(file, source, plain)
     except OSError as error:
         reason = error.strerror or str(error)
         raise WeightsError(f"could not be read ({reason})", expected="a checkpoint", path=source) from error
@@ -60,7 +68,7 @@ def read_pickled(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
-def _read_zip(file: BinaryIO, source: Path) -> Any:
+def _read_zip(file: BinaryIO, source: Path, plain: Collection[str]) -> Any:
     with open_zip(file, source) as archive:
         check_members(archive, os.fstat(file.fileno()).st_size, source)
         names = [info.filename for info in archive.infolist()]
@@ -84,10 +92,10 @@ def _read_zip(file: BinaryIO, source: Path) -> Any:
                 raise _size_mismatch(source, storage)
             return np.frombuffer(read_member(archive, name, source), dtype=storage.dtype)
 
-        return _fill(content, numbers, source)
+        return _fill(content, numbers, source, plain)
 
 
-def _read_legacy(file: BinaryIO, source: Path) -> Any:
+def _read_legacy(file: BinaryIO, source: Path, plain: Collection[str]) -> Any:
     """The format before PyTorch 1.6: four pickles, the storages' names, then their numbers."""
     if run_pickle(file, source)[0] != LEGACY_MAGIC or run_pickle(file, source)[0] != LEGACY_PROTOCOL:
         raise WeightsError("not a PyTorch file", expected="a file that torch.save wrote", path=source)
@@ -111,10 +119,10 @@ def _read_legacy(file: BinaryIO, source: Path) -> Any:
         found[key] = np.frombuffer(file.read(wanted), dtype=storage.dtype)
     if file.read(1):
         raise WeightsError("more bytes than its tensors have", expected="a file that torch.save wrote", path=source)
-    return _fill(content, lambda storage: found[storage.key], source)
+    return _fill(content, lambda storage: found[storage.key], source, plain)
 
 
-def _fill(content: Any, numbers: Any, source: Path) -> Any:
+def _fill(content: Any, numbers: Any, source: Path, plain: Collection[str]) -> Any:
     """The object with arrays in the place of views, two dictionaries deep; storages are read once."""
     read: dict[str, Array] = {}
 
@@ -130,7 +138,25 @@ def _fill(content: Any, numbers: Any, source: Path) -> Any:
             return {key: at(item, depth + 1) for key, item in value.items() if depth == 0 or isinstance(item, View)}
         return value if isinstance(value, (int, float, str, bool)) else None
 
-    return at(content, 0)
+    filled = at(content, 0)
+    if isinstance(content, dict):
+        filled.update({key: _plain(content[key], [MAX_PLAIN]) for key in plain if key in content})
+    return filled
+
+
+def _plain(value: Any, left: list[int], depth: int = 0) -> Any:
+    """A copy of plain values; other objects become None, and a dictionary's keys are text and numbers alone.
+
+    ``left`` counts down: a container that holds itself, or another many times over, is not copied without end.
+    """
+    left[0] -= 1
+    if left[0] < 0 or depth > MAX_DEPTH:
+        raise ValueError("plain values in values without end")
+    if isinstance(value, dict):
+        return {k: _plain(v, left, depth + 1) for k, v in value.items() if type(k) in (str, int, float, bool)}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item, left, depth + 1) for item in value)
+    return value if isinstance(value, (int, float, str, bool)) else None
 
 
 def _array(view: View, flat: Array, source: Path) -> Array:
