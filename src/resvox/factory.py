@@ -109,8 +109,9 @@ def _around(name: str, framework: str, input_shape: Sequence[int | None] | None,
         if value is not None and known is not None and value != known:
             raise BlueprintError(f"{key}={value} and an encoder with {key}={known}", expected="two that agree")
     known_name = resolve_name(name)
-    if known_name not in SEGMENTERS:
-        raise BlueprintError(f"encoder= for {name!r}", expected="a segmentation model: " + ", ".join(SEGMENTERS))
+    takers = [each for each, row in SEGMENTERS.items() if row.takes_encoder]
+    if known_name not in takers:
+        raise BlueprintError(f"encoder= for {name!r}", expected="a segmentation model: " + ", ".join(takers))
     class_name = SEGMENTERS[known_name].class_name
     if framework == "keras":
         import resvox.keras as builders

@@ -22,6 +22,13 @@ TAKES = {
     "dropout_rate": [0],
     "image_size": [None],
     "patch_size": [None],
+    "preset": [None],
+    "spacing_mm": [None],
+    "features": [None, (1, 2, 3)],
+    "kernels": [None],
+    "decoder_depths": [None],
+    "bottleneck_channels": [None],
+    "stem_channels": [None],
 }
 DECODER_OPTIONS = {option for name in SEGMENTERS for option in segmenter_options(name)}
 OPTIONS = sorted({*RESNET_OPTIONS, *DECODER_OPTIONS, "features_only", "encoder_depth"})

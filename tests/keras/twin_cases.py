@@ -104,6 +104,7 @@ def _options() -> list[Case]:
             sizes=SIZES[2],
         ),
         *_unets(),
+        *_staged_networks(),
     ]
 
 
@@ -136,6 +137,25 @@ def _unets() -> list[Case]:
               decoder_normalization="batch", **TRANSFORMER, **short),
         _case("trans_unet", 3, "axes", strides=((1, 2, 2), 2, 2, 2, (1, 2, 2)), image_size=(20, 33, 40),
               sizes=volume, **TRANSFORMER, **short),
+    ]  # fmt: skip
+
+
+def _staged_networks() -> list[Case]:
+    """nnU-Net's networks: both kinds of blocks, flat kernels and strides, with and without heads on coarser levels."""
+    stages = {"features": (4, 4, 6), "depths": (1, 2, 1), "decoder_depths": (2, 1)}
+    flat = {"strides": (1, (1, 2, 2), 2), "kernels": ((1, 3, 3), 3, 3)}
+    networks = [
+        ("resenc_unet", 3, "flat", {**stages, **flat}),
+        ("resenc_unet", 2, "bottleneck", {**stages, "block": "bottleneck", "norm": "batch", "stem_channels": 6,
+                                          "deep_supervision": True}),
+        ("plain_unet", 3, "bare", {**stages, "norm": ("instance", {"affine": False}), "conv_bias": False}),
+        ("residual_unet", 2, "supervised", {**stages, "deep_supervision": True}),
+    ]  # fmt: skip
+    sizes = {2: ((37, 30),), 3: ((17, 20, 33),)}
+    return [
+        Case(id=f"{name}-{dims}d-{label}", name=name, dims=dims, sizes=sizes[dims],
+             options={"in_channels": 2, "num_classes": 3, **options})
+        for name, dims, label, options in networks
     ]  # fmt: skip
 
 

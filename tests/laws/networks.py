@@ -31,7 +31,15 @@ TRANS_UNETS = [
                     "decoder_interpolation": "nearest", "dropout_rate": 0.0}),
     ("trans_unet", {"encoder_name": "resnet10", "encoder_depth": 1, "patch_size": 4}),
 ]  # fmt: skip
-SEGMENTATION = [*UNETS, *TRANS_UNETS]
+# encoders of their own
+WHOLE_NNUNET = [
+    ("resenc_unet", {"block": "bottleneck", "stem_channels": 6, "norm": "batch", "deep_supervision": True}),
+    ("plain_unet", {"conv_bias": False, "norm": "group", "activation": "relu", "features": (8, 8), "depths": (1, 1),
+                    "decoder_depths": (1,)}),
+    ("residual_unet", {"features": (8, 8, 16, 16), "depths": (1, 1, 2, 1), "decoder_depths": (1, 2, 1),
+                       "deep_supervision": True}),
+]  # fmt: skip
+SEGMENTATION = [*UNETS, *TRANS_UNETS, *WHOLE_NNUNET]
 
 
 THIN_TRANSFORMER = {"num_vit_layers": 2, "num_heads": 4, "num_queries": 5, "embed_dim": 24, "mlp_dim": 32}
@@ -42,8 +50,19 @@ def ids(value):
     return ",".join(f"{k}={v}" for k, v in value.items()) or "plain" if isinstance(value, dict) else f"{value}"
 
 
+THIN_STAGES = {"features": (8, 12, 16), "depths": (1, 2, 1), "decoder_depths": (2, 1)}
+# of the networks whose encoder is their own
+THIN_WHOLE = {
+    "resenc_unet": THIN_STAGES,
+    "plain_unet": THIN_STAGES,
+    "residual_unet": THIN_STAGES,
+}
+
+
 def thin_options(name, encoder=None):
     """Few channels and few blocks, every kind of layer still there."""
+    if name in THIN_WHOLE:
+        return {**THIN_WHOLE[name], "num_classes": 3}
     if name in RESIDUAL or name in SEGMENTERS:
         options = {"widths": (8, 16, 24, 32), "stem_width": 8, "depths": (1, 2, 1, 1)}
         row = RESIDUAL.get(encoder or name)

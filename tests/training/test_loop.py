@@ -267,7 +267,13 @@ TRANSFORMER = {"num_vit_layers": 1, "num_heads": 2, "num_queries": 4, "embed_dim
 
 
 @pytest.mark.parametrize(
-    ("model", "options"), [("unet_plus_plus", {}), ("attention_unet", {}), ("trans_unet", TRANSFORMER)]
+    ("model", "options"),
+    [
+        ("unet_plus_plus", {}),
+        ("attention_unet", {}),
+        ("trans_unet", TRANSFORMER),
+        ("resenc_unet", {"features": (4, 4), "depths": (1, 1)}),
+    ],
 )
 def test_other_models_of_the_catalog_train(dataset, tiny_plan, tmp_path, model, options):
     plan = tiny_plan.with_changes(

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from resvox.blueprint import blocks, leaves, networks, node, transformers
+from resvox.blueprint import blocks, leaves, networks, node, staged_networks, transformers
 from resvox.blueprint.choices import plain
 from resvox.blueprint.node import Node, TensorSpec
 from resvox.blueprint.tasks import FEATURES, TASKS
@@ -141,8 +141,10 @@ class Blueprint:
 def encoder_blueprint(blueprint: Blueprint) -> Blueprint:
     """The encoder of a segmentation model as a blueprint of its own."""
     network = blueprint.network
-    if not isinstance(network, networks.Segmenter):
-        raise BlueprintError(f"{blueprint.name!r}, which has no encoder", expected="a segmentation model")
+    if not isinstance(network, networks.Segmenter) or not isinstance(network.encoder, networks.Encoder):
+        raise BlueprintError(
+            f"{blueprint.name!r}, which has no residual network as its encoder", expected="a model such as 'unet'"
+        )
     return dataclasses.replace(
         blueprint, name=f"{blueprint.name}.encoder", task="features", num_classes=0, network=network.encoder
     )
@@ -150,7 +152,7 @@ def encoder_blueprint(blueprint: Blueprint) -> Blueprint:
 
 def _kinds() -> dict[str, type]:
     found: dict[str, type] = {"Blueprint": Blueprint}
-    for module in (node, leaves, blocks, transformers, networks):
+    for module in (node, leaves, blocks, transformers, networks, staged_networks):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Node) and value is not Node:
                 found[value.__name__] = value

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from resvox.blueprint.leaves import Axes, Conv, require
-from resvox.blueprint.networks import Encoder, ResNet
+from resvox.blueprint.networks import AnyEncoder, Encoder, PreActResNet, ResNet
 from resvox.blueprint.node import Node, Sequence
 from resvox.blueprint.resnet_recipe import multiply
 
@@ -22,8 +22,10 @@ def encoder_channels(encoder: Encoder) -> list[int]:
     return [_stem(encoder)[-1].out_channels, *(_convs(block)[-1].out_channels for block in last_blocks)]
 
 
-def encoder_strides(encoder: Encoder) -> list[Axes]:
+def encoder_strides(encoder: AnyEncoder) -> list[Axes]:
     """Stride of each level P1..P<depth> relative to the level above it; of P1 relative to the image."""
+    if not isinstance(encoder, ResNet | PreActResNet):
+        return list(encoder.strides)
     # any block of a stage may stride, and any convolution of a block
     strides = [_stride(_stem(encoder))]
     strides += [_stride([conv for block in stage.items for conv in _convs(block)]) for stage in encoder.stage_list]
@@ -32,7 +34,7 @@ def encoder_strides(encoder: Encoder) -> list[Axes]:
     return strides
 
 
-def encoder_reduction(encoder: Encoder) -> Axes:
+def encoder_reduction(encoder: AnyEncoder) -> Axes:
     """Total stride of the deepest level relative to the image."""
     total = (1,) * len(encoder_strides(encoder)[0])
     for stride in encoder_strides(encoder):

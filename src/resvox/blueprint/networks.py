@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from resvox.blueprint.leaves import Activation, Conv, GlobalAveragePool, Linear, MaxPool, Norm, Upsample
 from resvox.blueprint.node import Node, Sequence
+from resvox.blueprint.staged_networks import StagedEncoder, StagedUNet
 from resvox.blueprint.transformers import QueryDecoder, VisionTransformer
 
 
@@ -276,5 +277,6 @@ class DenseResNet(Node):
     activation: Activation | None
 
 
-Segmenter = UNet | AttentionUNet | UNetPlusPlus | TransUNet
+AnyEncoder = Encoder | StagedEncoder
+Segmenter = UNet | AttentionUNet | UNetPlusPlus | TransUNet | StagedUNet
 Network = ResNet | PreActResNet | Segmenter | DenseResNet

@@ -14,7 +14,7 @@ from resvox.catalog.resnets import VARIANTS
 from resvox.catalog.segmenters import SEGMENTERS
 from resvox.errors import UnknownModelError, suggest
 
-FAMILIES = ("resnet", "resnext", "seresnet", "seresnext", "wide_resnet", "unet", "resnet_dense")
+FAMILIES = ("resnet", "resnext", "seresnet", "seresnext", "wide_resnet", "unet", "nnunet", "resnet_dense")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class ModelList(list[str]):
         found: dict[str, list[str]] = {}
         for name in self:
             found.setdefault(families[name], []).append(name)
-        takes_encoder = sorted(SEGMENTERS)
+        takes_encoder = sorted(name for name, row in SEGMENTERS.items() if row.takes_encoder)
         return [(family, takes_encoder if family in encoders else [], sorted(names)) for family, names in found.items()]
 
     def __repr__(self) -> str:

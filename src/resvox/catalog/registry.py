@@ -18,7 +18,7 @@ from resvox.blueprint import (
 )
 from resvox.blueprint.choices import OUTPUT_ACTIVATIONS
 from resvox.blueprint.encoders import cut_encoder, encoder_depth
-from resvox.blueprint.networks import Encoder, PreActResNet, ResNet
+from resvox.blueprint.networks import Encoder, PreActResNet, ResNet, Segmenter
 from resvox.catalog import resnets
 from resvox.catalog.arguments import Interface, refuse_unknown, settle_aliases, settle_interface
 from resvox.catalog.dense import DENSE_BY_NAME
@@ -180,17 +180,22 @@ def _features(name: str, interface: Interface, options: dict[str, Any]) -> Bluep
 
 def _segmentation(name: str, interface: Interface, options: dict[str, Any]) -> Blueprint:
     refuse_unknown(name, options, segmenter_options(name))
+    whole = SEGMENTERS[name].resolve_whole
+    if whole is not None:
+        return _segmenter(name, interface, whole(interface, options))
     encoder_name = resolve_name(options.pop("encoder_name", "resnet18"))
     if encoder_name not in resnets.BY_NAME:
         raise BlueprintError(f"encoder_name={encoder_name!r}", expected="a residual network of the catalog")
     depth = depth_of(options)
     encoder_options = {key: options[key] for key in ENCODER_OPTIONS if key in options}
     encoder = resolve_resnet(replace(encoder_recipe(encoder_name, interface, encoder_options), depth=depth))
-    return _segmenter(name, interface, encoder, options)
+    return _segmenter(name, interface, _around(name, encoder, interface, options))
 
 
 def segmenter_options(name: str) -> tuple[str, ...]:
     """The options of a segmentation model: its encoder's and its decoder's."""
+    if not SEGMENTERS[name].takes_encoder:
+        return SEGMENTERS[name].options
     return (*ENCODER_OPTIONS, *SEGMENTERS[name].options, "encoder_name")
 
 
@@ -213,8 +218,9 @@ def segmenter_on(
     network = encoder.network
     if not isinstance(network, ResNet | PreActResNet):
         raise BlueprintError(f"{encoder.name!r} as an encoder", expected="a residual network")
-    if known not in SEGMENTERS:
-        raise BlueprintError(f"{name!r} around an encoder", expected="one of " + ", ".join(SEGMENTERS))
+    takers = [each for each, row in SEGMENTERS.items() if row.takes_encoder]
+    if known not in takers:
+        raise BlueprintError(f"{name!r} around an encoder", expected="one of " + ", ".join(takers))
     refuse_unknown(f"{known} around an encoder", settled, (*SEGMENTERS[known].options, "num_classes"))
     depth = depth_of({"encoder_depth": encoder_depth(network), **settled})
     interface = settle_interface(
@@ -224,17 +230,23 @@ def segmenter_on(
         input_shape=input_shape,
         default_classes=1,
     )
-    return _segmenter(known, interface, cut_encoder(network, depth), settled)
+    return _segmenter(known, interface, _around(known, cut_encoder(network, depth), interface, settled))
 
 
-def _segmenter(name: str, interface: Interface, encoder: Encoder, options: dict[str, Any]) -> Blueprint:
+def _around(name: str, encoder: Encoder, interface: Interface, options: dict[str, Any]) -> Segmenter:
+    resolve = SEGMENTERS[name].resolve
+    assert resolve is not None  # of a network that takes an encoder
+    return resolve(encoder, interface, options)
+
+
+def _segmenter(name: str, interface: Interface, network: Segmenter) -> Blueprint:
     return Blueprint(
         name=name,
         task="segmentation",
         spatial_dims=interface.spatial_dims,
         in_channels=interface.in_channels,
         num_classes=interface.num_classes,
-        network=SEGMENTERS[name].resolve(encoder, interface, options),
+        network=network,
     )
 
 

@@ -22,20 +22,33 @@ from resvox.blueprint.networks import Encoder, Segmenter
 from resvox.blueprint.trans_unet import IMAGE_SIZES
 from resvox.catalog.arguments import Interface
 from resvox.catalog.encoders import listed
+from resvox.catalog.staged import PLAIN_OPTIONS, STAGED_OPTIONS, plain_unet, resenc_unet, residual_unet
 
 # encoder, interface and options (all of them known) to the network
 Resolve = Callable[[Encoder, Interface, Mapping[str, Any]], Segmenter]
+# the same without an encoder
+ResolveWhole = Callable[[Interface, Mapping[str, Any]], Segmenter]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterRow:
-    """A row of the table: names, the options that concern its decoder, and how they are resolved."""
+    """A row of the table: names, the options that concern its decoder, and how they are resolved.
+
+    ``resolve`` takes an encoder; a network whose encoder is its own has ``resolve_whole`` instead, and all its
+    options in ``options``.
+    """
 
     name: str
     class_name: str
     family: str
     options: tuple[str, ...]
-    resolve: Resolve
+    resolve: Resolve | None = None
+    resolve_whole: ResolveWhole | None = None
+
+    @property
+    def takes_encoder(self) -> bool:
+        """Whether it is built around a residual network of the catalog."""
+        return self.resolve is not None
 
 
 UNET_OPTIONS = (
@@ -158,6 +171,27 @@ SEGMENTERS: dict[str, SegmenterRow] = {
             options=TRANS_UNET_OPTIONS,
             resolve=_trans_unet,
         ),
+        SegmenterRow(
+            name="resenc_unet",
+            class_name="ResEncUNet",
+            family="nnunet",
+            options=STAGED_OPTIONS,
+            resolve_whole=resenc_unet,
+        ),
+        SegmenterRow(
+            name="plain_unet",
+            class_name="PlainUNet",
+            family="nnunet",
+            options=PLAIN_OPTIONS,
+            resolve_whole=plain_unet,
+        ),
+        SegmenterRow(
+            name="residual_unet",
+            class_name="ResidualUNet",
+            family="nnunet",
+            options=STAGED_OPTIONS,
+            resolve_whole=residual_unet,
+        ),
     )
 }
 
@@ -168,4 +202,9 @@ SEGMENTER_ALIASES: dict[str, str] = {
     "attentionunet": "attention_unet",
     "attunet": "attention_unet",
     "transunet": "trans_unet",
+    "resencunet": "resenc_unet",
+    "residualencoderunet": "resenc_unet",
+    "plainunet": "plain_unet",
+    "plainconvunet": "plain_unet",
+    "residualunet": "residual_unet",
 }

@@ -21,6 +21,7 @@ from resvox.catalog.segmenters import SEGMENTERS
 from resvox.keras.dense import ResNet18_3D
 from resvox.keras.model import BlueprintModel
 from resvox.keras.resnet import ResNet, ResNetBackbone
+from resvox.keras.staged_unet import PlainUNet, ResEncUNet, ResidualUNet
 from resvox.keras.trans_unet import TransUNet
 from resvox.keras.unet import AttentionUNet, UNet
 from resvox.keras.unet_plus_plus import UNetPlusPlus
@@ -29,9 +30,12 @@ from resvox.keras.variants import BUILDERS
 __all__ = [
     "AttentionUNet",
     "BlueprintModel",
+    "PlainUNet",
+    "ResEncUNet",
     "ResNet",
     "ResNet18_3D",
     "ResNetBackbone",
+    "ResidualUNet",
     "TransUNet",
     "UNet",
     "UNetPlusPlus",

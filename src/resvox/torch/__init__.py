@@ -9,6 +9,7 @@ from resvox.blueprint import networks as net
 from resvox.catalog.segmenters import SEGMENTERS
 from resvox.torch.dense import BasicBlock, ResNet18_3D
 from resvox.torch.resnet import PreActBackbone, PreActResNet, ResNet, ResNetBackbone
+from resvox.torch.staged_unet import PlainUNet, ResEncUNet, ResidualUNet
 from resvox.torch.trans_unet import TransUNet
 from resvox.torch.unet import AttentionUNet, UNet
 from resvox.torch.unet_plus_plus import UNetPlusPlus
@@ -16,11 +17,14 @@ from resvox.torch.unet_plus_plus import UNetPlusPlus
 __all__ = [
     "AttentionUNet",
     "BasicBlock",
+    "PlainUNet",
     "PreActBackbone",
     "PreActResNet",
+    "ResEncUNet",
     "ResNet",
     "ResNet18_3D",
     "ResNetBackbone",
+    "ResidualUNet",
     "TransUNet",
     "UNet",
     "UNetPlusPlus",

@@ -49,9 +49,12 @@ class SegmentationModel(nn.Module):
         super().__init__()
         node: Any = blueprint.network
         with Unfilled():
-            self.encoder = backbone(encoder_blueprint(blueprint))
+            if "encoder" in spell:  # of a network that takes no other
+                self.encoder = spell["encoder"](node.encoder, blueprint.spatial_dims)
+            else:
+                self.encoder = backbone(encoder_blueprint(blueprint))
             self.decoder = spell["decoder"](node.decoder, blueprint.spatial_dims)
-            self.head = layer(node.head, blueprint.spatial_dims)
+            self.head = spell.get("head", layer)(node.head, blueprint.spatial_dims)
             heads = node.supervision.items if node.supervision is not None else ()
             self.supervision = nn.ModuleList(spell["supervision"](each, blueprint.spatial_dims) for each in heads)
             self.activation = layer(node.activation, blueprint.spatial_dims)
@@ -104,7 +107,7 @@ class SegmentationModel(nn.Module):
     @torch.jit.unused
     def _supervise(self, logits: Tensor, outputs: list[Tensor], image: Tensor) -> list[Tensor]:
         """The logits of every level, finest first."""
-        pairs = zip(self.supervision, reversed(outputs[:-1]), strict=True)
+        pairs = zip(self.supervision, reversed(outputs[:-1]), strict=False)  # the coarsest may have no head
         return [
             self.activation(each)
             for each in (logits, *(self.auxiliary_logits(head, output, image) for head, output in pairs))

@@ -24,7 +24,8 @@ def stage_of(name: str) -> int:
     found = _STAGE.match(name)
     if found is None:
         return HEAD_STAGE
-    return int(found["v1"]) if found["v1"] else int(found["v2"]) + 1
+    number = int(found["v1"]) if found["v1"] else int(found["v2"]) + 1
+    return min(number, HEAD_STAGE - 1)  # a network may have more stages: the deep ones count as the last
 
 
 def begin_from_weights(module: nn.Module, plan: TrainingPlan) -> str:

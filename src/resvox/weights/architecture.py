@@ -11,6 +11,7 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint.resnet_blocks import squeezed_channels
 from resvox.catalog import VARIANTS, get_blueprint
 from resvox.catalog.resnets import Variant
+from resvox.weights.staged_architecture import NotStagedError, describe_staged, is_staged
 
 Shapes = Mapping[str, tuple[int, ...]]
 SE_RATIOS = (16, *(ratio for ratio in range(1, 65) if ratio != 16))
@@ -59,9 +60,25 @@ def describe(shapes: Shapes) -> Architecture:
     Raises:
         UnclearError: no known network has such tensors.
     """
+    if is_staged(shapes):
+        return _staged(shapes)
     if any(name.startswith("decoder.") for name in shapes):
         return _segmenter(shapes)
     return _resnet(shapes)
+
+
+def _staged(shapes: Shapes) -> Architecture:
+    try:
+        name, options = describe_staged(shapes)
+    except NotStagedError as error:
+        raise UnclearError(str(error)) from error
+    return Architecture(
+        name=name,
+        spatial_dims=options.pop("spatial_dims"),
+        in_channels=options.pop("in_channels"),
+        options=options,
+        has_statistics=any(name.endswith("running_mean") for name in shapes),
+    )
 
 
 def _segmenter(shapes: Shapes) -> Architecture:

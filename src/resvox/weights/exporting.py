@@ -133,7 +133,7 @@ def _renamed(tensors: Arrays, importer: Importer) -> Arrays:
         renamed[theirs] = np.ascontiguousarray(value)
         if importer.style == "torch" and theirs.endswith("running_var"):
             renamed[theirs.removesuffix("running_var") + COUNTER] = np.zeros((), np.int64)
-    return renamed
+    return {**renamed, **{more: value for name, value in renamed.items() for more in importer.second_names(name)}}
 
 
 def _safetensors(tensors: Arrays) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ Arrays = dict[str, Array]
 CLASSIFIER_HEAD = ("fc", "head", "norm", "act", "avgpool", "activation")
 SEGMENTER_HEAD = ("head", "activation")
 ENCODER = "encoder."
+SUPERVISION = "supervision."
 
 
 def fit(named: NamedTensors, model: Blueprint, adaptation: Adaptation) -> tuple[Arrays, LoadReport]:
@@ -32,8 +33,24 @@ def fit(named: NamedTensors, model: Blueprint, adaptation: Adaptation) -> tuple[
     Raises:
         WeightsError: everything that does not fit, in one text.
     """
-    fitting = _Fitting(named=named, model=model, adaptation=adaptation)
+    fitting = _Fitting(named=_for_heads_of(named, model), model=model, adaptation=adaptation)
     return fitting.run()
+
+
+def _for_heads_of(named: NamedTensors, model: Blueprint) -> NamedTensors:
+    """With or without the heads of deep supervision, as the model has them or not: they work in training alone."""
+
+    def supervised(blueprint: Blueprint) -> bool:
+        return any(name.startswith(SUPERVISION) for name in blueprint.tensors())
+
+    wanted = supervised(model)
+    alike = tuple(each for each in named.blueprints if supervised(each) == wanted)
+    named = replace(named, blueprints=alike or named.blueprints)
+    if wanted or named.importer is None:
+        return named
+    kept = {name: value for name, value in named.tensors.items() if not name.startswith(SUPERVISION)}
+    left = {named.theirs[name]: "a head of deep supervision" for name in named.tensors if name not in kept}
+    return replace(named, tensors=kept, dropped={**named.dropped, **left})
 
 
 @dataclass

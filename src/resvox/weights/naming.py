@@ -91,6 +91,7 @@ def name_source(source: Source, peer: str | None, model: Blueprint | None) -> Na
             path=source.where,
         )
     importer = choose(found, shapes, source.wrappers, source.where)
+    tensors, counters = _without_repetitions(source, importer, tensors, counters)
     return _translated(source, importer, tensors, counters)
 
 
@@ -127,6 +128,43 @@ def _ours(source: Source, tensors: Arrays, dropped: dict[str, str], blueprint: B
         unknown=tuple(name for name in tensors if name not in names),
         blueprints=(blueprint,),
     )
+
+
+def _without_repetitions(
+    source: Source, importer: Importer, tensors: Arrays, dropped: dict[str, str]
+) -> tuple[Arrays, dict[str, str]]:
+    """Tensors under their first names alone, and what is dropped, for a peer that has them under several.
+
+    Raises:
+        WeightsError: two names of one tensor with different values.
+    """
+    pairs = [(name, importer.first_name(name)) for name in tensors]
+    repeated = {name: first for name, first in pairs if first is not None}
+    unequal = [
+        f"{name} and {first}"
+        for name, first in repeated.items()
+        if first in tensors and not _is_same(tensors[name], tensors[first])
+    ]
+    if unequal:
+        more = f" and {len(unequal) - 3} more" if len(unequal) > 3 else ""
+        raise WeightsError(
+            f"two names of one tensor with different values: {', '.join(unequal[:3])}{more}",
+            expected=f"equal values, as {importer.title} writes them",
+            fix="do not use this file: which of the values the network computes with is not known",
+            path=source.where,
+        )
+    # a further name without the first one stands for it
+    alone = {first: tensors[name] for name, first in repeated.items() if first not in tensors}
+    kept = {**{name: value for name, value in tensors.items() if name not in repeated}, **alone}
+    reasons = {name: "a second name of another tensor" for name, first in repeated.items() if first in tensors}
+    return kept, {**dropped, **reasons}
+
+
+def _is_same(one: Array, other: Array) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    same_memory = one.__array_interface__["data"][0] == other.__array_interface__["data"][0]
+    return (same_memory and one.strides == other.strides) or np.array_equal(one, other, equal_nan=True)
 
 
 def _translated(source: Source, importer: Importer, tensors: Arrays, dropped: dict[str, str]) -> NamedTensors:

@@ -9,7 +9,16 @@ a squeeze-and-excitation block and the attention of a transformer.
 from __future__ import annotations
 
 # each module registers the rules of its nodes
-from resvox.blueprint.trace import blocks, dense, encoders, leaves, segmenters, trans_unet, transformers
+from resvox.blueprint.trace import (
+    blocks,
+    dense,
+    encoders,
+    leaves,
+    segmenters,
+    staged_networks,
+    trans_unet,
+    transformers,
+)
 from resvox.blueprint.trace.dispatch import trace
 from resvox.blueprint.trace.recording import FeatureMap, Stage
 
@@ -21,6 +30,7 @@ __all__ = [
     "encoders",
     "leaves",
     "segmenters",
+    "staged_networks",
     "trace",
     "trans_unet",
     "transformers",

@@ -12,7 +12,7 @@ from resvox.blueprint.trace.recording import FeatureMap, Recorder
 from resvox.blueprint.unet_plus_plus import grid
 
 
-def _join(feature_maps: list[FeatureMap]) -> FeatureMap:
+def join_maps(feature_maps: list[FeatureMap]) -> FeatureMap:
     """Maps of one size concatenated along the channels."""
     widest = tuple(map(max, *(each.receptive_field for each in feature_maps), feature_maps[0].receptive_field))
     return replace(feature_maps[0], channels=sum(each.channels for each in feature_maps), receptive_field=widest)
@@ -22,9 +22,9 @@ def _gate(node: net.AttentionGate, path: str, below: FeatureMap, skip: FeatureMa
     with recorder.group(path, "attention gate", skip) as out:
         theta = trace_node(node.theta, join(path, "theta"), skip, recorder)
         phi = trace_node(node.phi, join(path, "phi"), below, recorder)
-        total = replace(_join([theta, phi]), channels=theta.channels)
+        total = replace(join_maps([theta, phi]), channels=theta.channels)
         weight = trace_children(node, ("act", "psi", "gate", "up"), path, total, recorder)
-        out.append(replace(_join([skip, weight]), channels=skip.channels))
+        out.append(replace(join_maps([skip, weight]), channels=skip.channels))
     return out[0]
 
 
@@ -39,7 +39,7 @@ def decoder_block(
         # One rule for any size: the enlarged map is cropped to the size of the skip.
         x = replace(x, size=references[0].size)
         if node.joins:
-            x = _join([x, *references])
+            x = join_maps([x, *references])
         out.append(trace_children(node, ("conv1", "bn1", "act1", "conv2", "bn2", "act2"), path, x, recorder))
     return out[0]
 

@@ -71,6 +71,9 @@ class PatchPlan(TrainingPlan):
             "decoder_filter_order": "deepest_first",  # the order of decoder_filters
             "deep_supervision": self.deep_supervision,
         }
+        if "spacing_mm" in taken:  # the stages of such a network follow from its patch
+            decided.update(patch_size=self.patch_size, spacing_mm=self.spacing_mm)
+            del decided["strides"]
         return {
             "spatial_dims": self.spatial_dims,
             "in_channels": self.in_channels,

@@ -58,6 +58,16 @@ def never(evidence: Evidence) -> bool:
     return False
 
 
+def no_second_name(name: str) -> str | None:
+    """The first name of a tensor for a peer that has every tensor under one name."""
+    return None
+
+
+def no_second_names(name: str) -> tuple[str, ...]:
+    """The further names of a tensor for such a peer."""
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Importer:
     """One kind of network of a peer.
@@ -73,6 +83,8 @@ class Importer:
         heads: prefixes of tensors of another head, with what they are.
         left_out: prefixes of tensors that are always left out, with the reason.
         spatial_dims: numbers of spatial axes that it is built with.
+        first_name: for a peer that has tensors under several names: from a further name to the first, else None.
+        second_names: from a first name to the further ones.
     """
 
     peer: str
@@ -84,6 +96,8 @@ class Importer:
     heads: tuple[tuple[str, str], ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     spatial_dims: tuple[int, ...] = (2, 3)
+    first_name: Callable[[str], str | None] = no_second_name
+    second_names: Callable[[str], tuple[str, ...]] = no_second_names
 
     @property
     def style(self) -> str:
@@ -92,6 +106,9 @@ class Importer:
 
     def knows(self, name: str) -> bool:
         """Whether the peer uses the name for a layer, for another head, or for something that is left out."""
+        first = self.first_name(name)
+        if first is not None:
+            return self.table.ours(first) is not None
         return self.table.ours(name) is not None or bool(self.head(name) or self.dropped(name))
 
     def dropped(self, name: str) -> str | None:

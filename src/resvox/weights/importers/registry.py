@@ -10,6 +10,7 @@ from resvox.weights.importers import (
     medicai,
     medicalnet,
     monai,
+    nnunet,
     smp,
     timm,
     torchvision,
@@ -17,7 +18,7 @@ from resvox.weights.importers import (
 from resvox.weights.importers.importer import Evidence, Importer, Peer, Shapes
 
 # where several fit equally well, the first one counts
-MODULES = (torchvision, timm, monai, medicalnet, kenshohara, smp, keras_applications, medicai)
+MODULES = (torchvision, timm, monai, medicalnet, kenshohara, smp, nnunet, keras_applications, medicai)
 BY_NAME: dict[str, Peer] = {module.PEER.name: module.PEER for module in MODULES}
 PEERS = (*BY_NAME, "resvox")
 

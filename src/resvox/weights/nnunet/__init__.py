@@ -7,6 +7,7 @@ spacing and patch size are in the transposed order (``transpose_forward`` applie
 from resvox.weights.nnunet.checkpoint import NnunetCheckpoint, read_checkpoint
 from resvox.weights.nnunet.dataset import NnunetDataset
 from resvox.weights.nnunet.folder import NnunetFolder, is_nnunet, open_nnunet
+from resvox.weights.nnunet.loading import load_fold, nnunet_blueprint
 from resvox.weights.nnunet.network import NnunetNetwork
 from resvox.weights.nnunet.plans import NnunetConfiguration, NnunetIntensity, NnunetPlans, NnunetResampling
 
@@ -20,6 +21,8 @@ __all__ = [
     "NnunetPlans",
     "NnunetResampling",
     "is_nnunet",
+    "load_fold",
+    "nnunet_blueprint",
     "open_nnunet",
     "read_checkpoint",
 ]

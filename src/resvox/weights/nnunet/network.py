@@ -84,7 +84,7 @@ class NnunetNetwork:
             "decoder_depths": self.decoder,
             "conv_bias": self.conv_bias,
             "norm": (self.norm, {"eps": self.eps, "affine": self.affine}),
-            "activation": ("leaky_relu", {"slope": self.slope}) if self.slope else "relu",
+            "activation": ("leaky_relu", {"negative_slope": self.slope}) if self.slope else "relu",
         }
         if self.kind != PLAIN:
             found["block"] = self.block
