@@ -38,6 +38,7 @@ _PACKAGES = (
     "datasets",
     "errors",
     "evaluation",
+    "hub",
     "inference",
     "keras",
     "prediction",

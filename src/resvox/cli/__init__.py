@@ -18,6 +18,7 @@ from resvox.cli import walkthrough  # isort: skip
 from resvox.cli import convert  # isort: skip
 from resvox.cli import convert_labels  # isort: skip
 from resvox.cli import export  # isort: skip
+from resvox.cli import publish  # isort: skip
 from resvox.cli import demo  # isort: skip
 from resvox.cli.app import app
 
@@ -31,6 +32,7 @@ __all__ = [
     "main",
     "models",
     "predict",
+    "publish",
     "train",
     "view",
     "walkthrough",

@@ -37,6 +37,7 @@ DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision
         "resvox predict model.safetensors scans/ dicom_series/ -o out --mirror --profile",
         "resvox predict runs/fold_0 scans/ -o out --also runs/fold_1 --also runs/fold_2",
         "resvox predict liver.onnx scans/ -o out",
+        "resvox predict hf://owner/liver-ct scans/ -o out",
         "resvox predict runs/liver dicom_series/ -o out --dicom seg --report",
         "resvox predict runs/digits digits.npz -o out",
         "torchrun --nproc-per-node 2 -m resvox predict model.safetensors scans/ -o out",
@@ -46,7 +47,8 @@ def predict(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL", help="A model.safetensors, the folder of a run or of its folds, or what export wrote."
+            metavar="MODEL",
+            help="A model.safetensors, the folder of a run or of its folds, what export wrote, hf://owner/name.",
         ),
     ],
     inputs: Annotated[

@@ -32,6 +32,7 @@ DEVICE = Device(DEFAULTS.device)
         "resvox train Dataset001_Liver -o runs/liver",
         "resvox train scans.csv -o runs/liver --encoder resnet34 --minutes 120",
         "resvox train Dataset001_Liver -o runs/liver --weights resnet50.pth --frozen-stages 2",
+        "resvox train Dataset001_Liver -o runs/liver --weights hf://owner/liver-ct",
         "resvox train Dataset001_Liver -o runs/liver --plan-only",
         "resvox train Dataset001_Liver -o runs/liver --plan runs/liver/plan.yaml",
         "resvox train Dataset001_Liver -o runs/liver --resume",
@@ -63,7 +64,7 @@ def train(
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="Its encoder (default: resnet18).", rich_help_panel=MODEL)] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Begin from this file: ours or a peer's.", rich_help_panel=MODEL)
+        Path | None, typer.Option(help="Begin from this file or hf://owner/name.", rich_help_panel=MODEL)
     ] = None,
     weights_peer: Annotated[
         str | None, typer.Option(help="Whose weights, where names do not say.", rich_help_panel=MODEL)

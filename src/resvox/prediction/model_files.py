@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError, WeightsError
+from resvox.hub import is_address, local_path
 from resvox.inference.engines.table import format_of_ending
 from resvox.prediction.options import Paths, as_paths
 from resvox.prediction.tasks import DEFAULT_TASK, row_of
@@ -60,7 +61,8 @@ def model_files(model: Paths) -> list[ModelFile]:
 
     Args:
         model: a ``model.safetensors``, the folder of a run that holds one, an exported network with its ``.json``
-            beside it, a folder of such folders (``fold_0``, ``fold_1``, ...), or a sequence of any of these.
+            beside it, a folder of such folders (``fold_0``, ``fold_1``, ...), an address on a hub
+            (``hf://owner/name``), or a sequence of any of these.
 
     Raises:
         WeightsError: no model there, a damaged one, a fold that is not finished, one without preprocessing and labels,
@@ -69,7 +71,7 @@ def model_files(model: Paths) -> list[ModelFile]:
     named = as_paths(model)
     if not named:
         raise WeightsError("no model", expected="at least one")
-    files = [read_model_file(path) for each in named for path in _paths_of(Path(each))]
+    files = [read_model_file(path) for each in named for path in _paths_of(Path(local_path(each)))]
     for other in files[1:]:
         _check_alike(files[0], other)
     return files
@@ -77,7 +79,7 @@ def model_files(model: Paths) -> list[ModelFile]:
 
 def model_file(model: str | os.PathLike[str]) -> Path:
     """The model file that a path means: itself, or ``model.safetensors`` in the folder of a run."""
-    path = Path(model)
+    path = Path(local_path(model))
     if not path.is_dir():
         if not path.exists():
             raise WeightsError(
@@ -97,6 +99,8 @@ def model_file(model: str | os.PathLike[str]) -> Path:
 
 def looks_like_model(path: Path) -> bool:
     """Whether a path could stand for MODEL, by its name or by what is in the folder."""
+    if is_address(path):
+        return True
     if path.is_dir():
         return (path / MODEL_NAME).is_file() or any(path.glob(f"*/{MODEL_NAME}"))
     return path.suffix.lower() == ".safetensors" or format_of_ending(path.suffix) is not None

@@ -34,8 +34,8 @@ def load_weights(
     Args:
         model: a torch or Keras model that resvox built. A segmentation model takes the weights of a residual network
             into its encoder.
-        source: a file (.pth, .pt, .safetensors, .h5, .weights.h5, .keras, .npz), a state dict, or a folder of the
-            Hugging Face cache.
+        source: a file (.pth, .pt, .safetensors, .h5, .weights.h5, .keras, .npz), a state dict, a folder of the
+            Hugging Face cache, or ``hf://owner/name[@revision]``.
         peer: the library that wrote the weights, one of ``resvox.weights.PEERS``; recognised by names and shapes
             where that is possible.
         first_conv: the first convolution for another number of channels: "sum", "repeat" (scaled) or "first".

@@ -11,8 +11,10 @@ from typing import Any
 from resvox.blueprint import Blueprint
 from resvox.errors import WeightsError
 from resvox.factory import build, check_framework
+from resvox.hub import is_address
 from resvox.weights.formats.safetensors import read_header, read_tensors, write_file
 from resvox.weights.provenance import ORIGIN, origin_of, remember
+from resvox.weights.sources import file_of
 
 
 def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> Path:
@@ -45,10 +47,16 @@ def save_model(model: Any, path: str | os.PathLike[str], *, metadata: Mapping[st
 def load_model(path: str | os.PathLike[str], *, framework: str = "torch") -> Any:
     """Build the model that a file describes and fill it with the file's tensors. The torch model is in eval mode.
 
+    Args:
+        path: a model file, or ``hf://owner/name`` (``@revision``, ``/path/in/the/repository``) for one on a hub.
+        framework: "torch" or "keras".
+
     Raises:
-        WeightsError: a file that is missing, broken, or without a blueprint.
+        WeightsError: a file that is missing, broken, or without a blueprint; a hub that does not give it.
     """
     check_framework(framework)
+    if is_address(path):
+        path = file_of(path)
     header = read_header(path)
     # The tensors are checked before anything of the network's size is allocated.
     tensors = read_tensors(path, header.blueprint)

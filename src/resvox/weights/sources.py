@@ -1,4 +1,4 @@
-"""A source of weights, whatever it is: a file of any kind, a state dict, a folder of the Hugging Face cache."""
+"""A source of weights, whatever it is: a file of any kind, a state dict, a folder, an address on a hub."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from resvox.blueprint import Blueprint
 from resvox.errors import BlueprintError, WeightsError
+from resvox.hub import HubAddress, fetched, is_address, local_path
 from resvox.weights.formats.archives import read_npz
 from resvox.weights.formats.flat import read_flat
 from resvox.weights.formats.hdf5 import read_h5, read_keras
@@ -82,8 +83,24 @@ def read_source(source: Any) -> Source:
             expected="a path or a state dict",
             fix="give model.state_dict() of a torch model, or save a Keras model's weights to a .weights.h5 file",
         )
-    path = Path(source)
-    return _unwrapped(_read_file(_file_in(path) if path.is_dir() else path))
+    if is_address(source):
+        address = HubAddress.parse(source)
+        path, commit = fetched(address)
+        return replace(_unwrapped(_read_file(_only_file(path))), where=str(replace(address, revision=commit)))
+    return _unwrapped(_read_file(_only_file(Path(source))))
+
+
+def file_of(source: str | os.PathLike[str]) -> Path:
+    """The file of weights that a source means: itself, the one in a folder, or that of an address on a hub.
+
+    Raises:
+        WeightsError: a folder with none or several, an address that cannot be used.
+    """
+    return _only_file(Path(local_path(source)))
+
+
+def _only_file(path: Path) -> Path:
+    return _file_in(path) if path.is_dir() else path
 
 
 def _read_file(path: Path) -> Source:

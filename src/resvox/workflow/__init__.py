@@ -13,6 +13,7 @@ from resvox.workflow.demo.run import demo
 from resvox.workflow.evaluate import EvaluateResult, evaluate
 from resvox.workflow.export import ExportResult, export
 from resvox.workflow.predict import predict
+from resvox.workflow.publish import PublishResult, publish
 from resvox.workflow.train import train
 from resvox.workflow.view import ViewResult, view
 
@@ -24,6 +25,7 @@ __all__ = [
     "EvaluateResult",
     "ExportResult",
     "PredictResult",
+    "PublishResult",
     "TrainOptions",
     "TrainPrecision",
     "ViewResult",
@@ -33,6 +35,7 @@ __all__ = [
     "evaluate",
     "export",
     "predict",
+    "publish",
     "train",
     "view",
 ]

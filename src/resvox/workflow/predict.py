@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from resvox.errors import InferenceError
@@ -59,6 +60,7 @@ def predict(
     Raises:
         WeightsError: a model that cannot be used. InferenceError: a device or option that cannot be.
     """
+    from resvox.hub import local_path
     from resvox.prediction.batch import predict_cases
     from resvox.prediction.inputs import find_work
     from resvox.prediction.processes import predict_in_processes
@@ -78,6 +80,8 @@ def predict(
         beside = [*(name for name, value in named.items() if value is not None), *typed.changed()]
         if beside:
             raise InferenceError(f"{', '.join(beside)} beside options", expected="one or the other")
+    # once for all processes: a revision may move meanwhile
+    options = replace(options, model=tuple(local_path(each) for each in options.models))
     callbacks = Callbacks(on_start=on_start, on_windows=on_windows, on_case=on_case, on_note=on_note)
     work = find_work(options, callbacks)
     run = predict_in_processes if options.processes > 1 else predict_cases

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
+from resvox.hub import pinned
 from resvox.training.plans.from_weights import network_fields, with_strides_of
 from resvox.training.plans.options import TrainOptions
 from resvox.training.tasks import DEFAULT_TASK, TASKS, check_task, fields_for, plan_for, read_for
@@ -112,6 +113,8 @@ def _train(
         from resvox.training.processes import check_cuda
 
         check_cuda()  # before minutes of reading
+    if options.weights is not None:
+        options = replace(options, weights=pinned(options.weights))  # the plan names the commit that was used
     written = _written_plan(options, out)
     task = check_task(options.task or (written.task if written is not None else DEFAULT_TASK))
     described = read_for(task, dataset)

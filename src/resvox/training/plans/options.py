@@ -31,7 +31,8 @@ class TrainOptions:
         patch_size: voxels (D, H, W), for classes the size of the whole image.
         spacing_mm: target spacing (D, H, W).
         batch_size: patches or images per step.
-        weights: a file to begin from, of resvox or of a peer: the plan's network is chosen to fit them.
+        weights: a file or ``hf://owner/name`` to begin from, of resvox or of a peer: the plan's network is chosen to
+            fit them.
         weights_peer: whose weights they are, where their names do not say.
         frozen_stages: how many of stem and four residual stages learn nothing.
         layer_decay: how much slower each stage learns than the one behind it.
