@@ -8,7 +8,7 @@ NIIVUE := src/resvox/viewer/assets/niivue.umd.js
 SOURCES := src tests benchmarks tools drop-in/src
 
 .DEFAULT_GOAL := help
-.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-fast test-oldest check laws fuzz format bench clean
+.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-fast test-oldest check laws fuzz format bench docs test-packages clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -96,6 +96,25 @@ laws: $(VENV)/test-installed  ## every law over the whole catalog at full size; 
 fuzz: $(VENV)/test-installed  ## 2,000 damaged files of each kind are read; writes docs/fuzz.md
 	cd tests && ../$(BIN)/python -m fuzz.run --mutations 2000 --output ../docs/fuzz.md
 
+# The site has an environment of its own: what builds it is nothing that the package needs.
+DOCS := .venv-docs
+
+$(DOCS)/installed: pyproject.toml constraints.txt tools/site/requirements.txt drop-in/pyproject.toml
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e '.[keras,jax,dicom,hub,openvino]' -e ./drop-in torchvision timm onnx onnxscript onnxruntime -r tools/site/requirements.txt
+	touch $@
+
+docs: $(DOCS)/installed $(NIIVUE)  ## the documentation site in site/, with its snippets and notebooks executed
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(DOCS)/bin:$$PATH" $(DOCS)/bin/python -m mkdocs build --strict --clean
+	$(DOCS)/bin/python tools/site/check_links.py site
+
+$(VENV)/build-installed: $(VENV)/made constraints.txt
+	$(PIP) install -q -c constraints.txt build
+	touch $@
+
+test-packages: $(VENV)/build-installed $(NIIVUE)  ## wheels and source archives: built, installed fresh for the core and each extra, used
+	$(BIN)/python tools/packages/run.py
+
 format: $(VENV)/test-installed  ## write the format and the fixes of the linter
 	$(BIN)/ruff format -q $(SOURCES)
 	$(BIN)/ruff check -q --fix $(SOURCES)
@@ -104,4 +123,4 @@ bench: $(VENV)/test-installed  ## the benchmarks against the peers; writes bench
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(OLDEST) demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(DOCS) site dist demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,141 @@
+"""Hooks of MkDocs: pages made from other files of the repository, outputs of snippets, executed notebooks."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import posixpath
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = Path(__file__).resolve().parent
+# Pages of the site that are files elsewhere in the repository.
+ELSEWHERE = {
+    "index.md": "README.md",
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
+}
+# Public packages, with what a reader looks for in them.
+REFERENCE = {
+    "resvox": "Networks, weights and walkthroughs",
+    "resvox.workflow": "The commands as functions",
+    "resvox.volumes": "Images and scans",
+    "resvox.preprocessing": "Preparation and its inverse",
+    "resvox.datasets": "Datasets",
+    "resvox.training": "Training",
+    "resvox.inference": "Windows and engines",
+    "resvox.evaluation": "Scores",
+    "resvox.weights": "Weights and model files",
+    "resvox.torch": "Networks in PyTorch",
+    "resvox.keras": "Networks in Keras",
+    "resvox.blueprint": "Blueprints",
+    "resvox.errors": "Errors",
+}
+LINK = re.compile(r"(!?\[[^\]\n]*\]\()([^)\s#]+)(#[^)\s]*)?\)")
+ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):(?=<code>)")
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"resvox_site_{name}", SITE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+snippets, notebooks = _load("snippets"), _load("notebooks")
+# For work on the looks of the site: RESVOX_SITE_EXECUTE=0 leaves snippets and notebooks without outputs.
+EXECUTES = os.environ.get("RESVOX_SITE_EXECUTE") != "0"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages that are made into the navigation, where it names their folders."""
+    made = {
+        "reference/": [{title: f"reference/{name}.md"} for name, title in REFERENCE.items()],
+        "benchmarks/": [f"benchmarks/{path.name}" for path in benchmarks()],
+    }
+    config.nav = [{title: made.get(where, where) if isinstance(where, str) else where for title, where in item.items()}
+                  for item in config.nav or []]  # fmt: skip
+    return config
+
+
+def benchmarks() -> list[Path]:
+    """The tables of the benchmarks."""
+    return sorted((ROOT / "benchmarks").glob("*.md"))
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made, and execute the notebooks."""
+    texts = {page: (ROOT / source).read_text(encoding="utf-8") for page, source in ELSEWHERE.items()}
+    texts |= {f"benchmarks/{path.name}": path.read_text(encoding="utf-8") for path in benchmarks()}
+    texts |= {f"reference/{name}.md": reference_page(name, title) for name, title in REFERENCE.items()}
+    for file in [each for each in files if each.src_uri.endswith(".ipynb")]:
+        files.remove(file)
+        notebook = notebooks.read(Path(str(file.abs_src_path)), execute=EXECUTES)
+        name = posixpath.basename(file.src_uri).removesuffix(".ipynb")
+        text, pictures = notebooks.as_page(notebook, name)
+        texts[file.src_uri.replace(".ipynb", ".md")] = text
+        folder = posixpath.dirname(file.src_uri)
+        for path, content in {**pictures, f"{name}.ipynb": nbformat.writes(notebook)}.items():
+            files.append(File.generated(config, posixpath.join(folder, path), content=content))
+    for page, text in texts.items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def reference_page(name: str, title: str) -> str:
+    """A page of the reference: every public name of a package."""
+    package = importlib.import_module(name)
+    names = [each for each in getattr(package, "__all__", public(package)) if not each.startswith("__")]
+    blocks = [f"::: {name}.{each}" for each in names if callable(getattr(package, each))]
+    intro = " ".join((package.__doc__ or "").split("\n\n")[0].split())
+    return "\n\n".join([f"# {title}: `{name}`", intro, *blocks]) + "\n"
+
+
+def public(package: ModuleType) -> list[str]:
+    """The classes and functions that a module without ``__all__`` defines."""
+    return [name for name, value in vars(package).items()
+            if not name.startswith("_") and getattr(value, "__module__", "") == package.__name__]  # fmt: skip
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links of pages that were elsewhere, and the outputs of the Python blocks."""
+    where = page.file.src_uri
+    text = with_links(markdown, where, files)
+    return snippets.with_outputs(text, where) if EXECUTES and not where.startswith("tutorials/") else text
+
+
+def with_links(text: str, where: str, files: Files) -> str:
+    """Relative links between files of the repository as links between pages of the site."""
+    source = ELSEWHERE.get(where, where if where.startswith("benchmarks/") else f"docs/{where}")
+    pages = {original: page for page, original in ELSEWHERE.items()}
+
+    def replaced(match: re.Match[str]) -> str:
+        start, target, anchor = match[1], match[2], match[3] or ""
+        if re.match(r"[a-z]+:|/", target):
+            return match[0]
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        page = pages.get(path, path.removeprefix("docs/"))
+        page = "decisions/0001-one-blueprint-two-builders.md" if page == "decisions" else page
+        if files.get_file_from_path(page) is None:
+            return match[0]  # MkDocs reports it
+        return f"{start}{posixpath.relpath(page, posixpath.dirname(where) or '.')}{anchor})"
+
+    return LINK.sub(replaced, text)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Sphinx's roles in docstrings, such as :func:, as plain code."""
+    return ROLE.sub("", html)
