@@ -105,7 +105,7 @@ $(DOCS)/installed: pyproject.toml constraints.txt tools/site/requirements.txt dr
 	touch $@
 
 docs: $(DOCS)/installed $(NIIVUE)  ## the documentation site in site/, with its snippets and notebooks executed
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(DOCS)/bin:$$PATH" $(DOCS)/bin/python -m mkdocs build --strict --clean
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PATH="$(CURDIR)/$(DOCS)/bin:$$PATH" $(DOCS)/bin/python -m mkdocs build --strict --clean
 	$(DOCS)/bin/python tools/site/check_links.py site
 
 $(VENV)/build-installed: $(VENV)/made constraints.txt

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
+import logging
 import os
 import posixpath
 import re
@@ -41,6 +44,9 @@ REFERENCE = {
     "resvox.blueprint": "Blueprints",
     "resvox.errors": "Errors",
 }
+SEARCH = "assets/search_frame.js"
+# The theme's way to search pages that are opened from a folder comes from a network; SEARCH stands in its place.
+SHIM = "https://unpkg.com/iframe-worker/shim"
 LINK = re.compile(r"(!?\[[^\]\n]*\]\()([^)\s#]+)(#[^)\s]*)?\)")
 ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):(?=<code>)")
 
@@ -58,6 +64,14 @@ def _load(name: str) -> ModuleType:
 snippets, notebooks = _load("snippets"), _load("notebooks")
 # For work on the looks of the site: RESVOX_SITE_EXECUTE=0 leaves snippets and notebooks without outputs.
 EXECUTES = os.environ.get("RESVOX_SITE_EXECUTE") != "0"
+
+
+def is_of_interest(record: logging.LogRecord) -> bool:
+    """False for griffe's warning about ``__all__`` of `resvox.keras`, which ends with the names of a table."""
+    return "Unsupported item in resvox.keras.__all__" not in record.getMessage()
+
+
+logging.getLogger("mkdocs.plugins.griffe").addFilter(is_of_interest)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -80,7 +94,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made, and execute the notebooks."""
     texts = {page: (ROOT / source).read_text(encoding="utf-8") for page, source in ELSEWHERE.items()}
     texts |= {f"benchmarks/{path.name}": path.read_text(encoding="utf-8") for path in benchmarks()}
-    texts |= {f"reference/{name}.md": reference_page(name, title) for name, title in REFERENCE.items()}
+    texts |= reference_pages()
     for file in [each for each in files if each.src_uri.endswith(".ipynb")]:
         files.remove(file)
         notebook = notebooks.read(Path(str(file.abs_src_path)), execute=EXECUTES)
@@ -90,21 +104,44 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         folder = posixpath.dirname(file.src_uri)
         for path, content in {**pictures, f"{name}.ipynb": nbformat.writes(notebook)}.items():
             files.append(File.generated(config, posixpath.join(folder, path), content=content))
+    files.append(File.generated(config, SEARCH, content=(SITE / "search_frame.js").read_text(encoding="utf-8")))
     for page, text in texts.items():
         files.append(File.generated(config, page, content=text))
     return files
 
 
-def reference_page(name: str, title: str) -> str:
-    """A page of the reference: every public name of a package."""
-    package = importlib.import_module(name)
-    names = [each for each in getattr(package, "__all__", public(package)) if not each.startswith("__")]
-    blocks = [f"::: {name}.{each}" for each in names if callable(getattr(package, each))]
-    intro = " ".join((package.__doc__ or "").split("\n\n")[0].split())
-    return "\n\n".join([f"# {title}: `{name}`", intro, *blocks]) + "\n"
+def reference_pages() -> dict[str, str]:
+    """A page per package with its public names; what several packages offer is described in the first of them."""
+    described: dict[str, str] = {}
+    pages = {}
+    for name, title in REFERENCE.items():
+        package = importlib.import_module(name)
+        names = [each for each in getattr(package, "__all__", defined_in(package)) if callable(getattr(package, each))]
+        places = {each: defined_at(getattr(package, each)) for each in names}
+        made = [f"`{each}`" for each, place in places.items() if not is_written(getattr(package, each))]
+        places = {each: place for each, place in places.items() if f"`{each}`" not in made}
+        blocks = [f"::: {place}" for place in places.values() if place not in described]
+        others = [f"[`{each}`]({described[place]}.md)" for each, place in places.items() if place in described]
+        described |= {place: name for place in places.values() if place not in described}
+        intro = " ".join((package.__doc__ or "").split("\n\n")[0].split())
+        also = f"Also here: {', '.join(others)}." if others else ""
+        rows = f"Made from the catalog, with [its options](../networks.md): {', '.join(made)}." if made else ""
+        pages[f"reference/{name}.md"] = "\n\n".join([f"# {title}: `{name}`", intro, also, rows, *blocks]) + "\n"
+    return pages
 
 
-def public(package: ModuleType) -> list[str]:
+def defined_at(value: Any) -> str:
+    """The dotted name of a class or function where it is defined."""
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def is_written(value: Any) -> bool:
+    """Whether a class or function stands in its module's source under its name, and is not made by a loop."""
+    source = Path(str(sys.modules[value.__module__].__file__)).read_text(encoding="utf-8")
+    return any(getattr(node, "name", None) == value.__qualname__ for node in ast.parse(source).body)
+
+
+def defined_in(package: ModuleType) -> list[str]:
     """The classes and functions that a module without ``__all__`` defines."""
     return [name for name, value in vars(package).items()
             if not name.startswith("_") and getattr(value, "__module__", "") == package.__name__]  # fmt: skip
@@ -139,3 +176,13 @@ def with_links(text: str, where: str, files: Files) -> str:
 def on_page_content(html: str, **_: Any) -> str:
     """Sphinx's roles in docstrings, such as :func:, as plain code."""
     return ROLE.sub("", html)
+
+
+def on_post_page(output: str, page: Page, **_: Any) -> str:
+    """The search of pages that are opened from a folder, without a network."""
+    return output.replace(SHIM, posixpath.relpath(SEARCH, posixpath.dirname(page.file.dest_uri) or "."))
+
+
+def on_post_template(output_content: str, template_name: str, **_: Any) -> str:
+    """The same for the page of missing pages."""
+    return output_content.replace(SHIM, f"/{SEARCH}") if template_name == "404.html" else output_content
