@@ -1,0 +1,40 @@
+"""Networks of nnU-Net as model files, and exported: the same labels everywhere."""
+
+import numpy as np
+import pytest
+import torch
+
+import resvox
+from resvox.prediction.segmenter import Segmenter
+from resvox.volumes import Volume
+from resvox.weights import read_header
+from resvox.workflow import export
+
+THIN = {"features": (6, 8, 10), "depths": (1, 2, 1), "decoder_depths": (2, 1)}
+
+
+@pytest.fixture(scope="module", params=["resenc_unet", "plain_unet"])
+def model(request, make_model, tmp_path_factory):
+    """A model file with weights that went through nnU-Net's names, and several labels in what it predicts."""
+    folder = tmp_path_factory.mktemp("nnunet")
+    torch.manual_seed(1)
+    network = resvox.create_model(request.param, in_channels=1, num_classes=3, deep_supervision=True, **THIN).eval()
+    with torch.no_grad():
+        network.head.weight.normal_(0, 3)
+        network.head.bias -= network(torch.randn(4, 1, 16, 16)).mean((0, 2, 3))
+    weights = resvox.export_weights(network, folder / "weights.pth", peer="nnunet")
+    again = resvox.create_model_from(weights)
+    return resvox.save_model(
+        again, folder / "model.safetensors", metadata=read_header(make_model(spatial_dims=2)).metadata
+    )
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("torchscript", ".pt"), ("onnx", ".onnx"), ("openvino", ".xml")])
+def test_an_exported_network_predicts_as_the_model(kind, ending, model, tmp_path):
+    picture = Volume(np.random.default_rng(0).integers(-900, 900, (23, 31)).astype(np.int16), spacing_mm=(1.0, 1.0))
+    expected = Segmenter(model, engine="torch-plain").segment(picture).label_map.array
+    assert len(np.unique(expected)) == 3
+    done = export(model, tmp_path / f"net{ending}", format=kind)
+    assert done.check.difference < 1e-4
+    assert done.any_size
+    np.testing.assert_array_equal(Segmenter(done.path).segment(picture).label_map.array, expected)
