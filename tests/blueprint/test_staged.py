@@ -17,6 +17,8 @@ PLANNED = [
     ((28, 224, 224), (5, 0.8, 0.8), (ONE, FLAT, FLAT, TWO, TWO, FLAT), (THIN, THIN, *(THREE,) * 4)),
     ((40, 320, 320), (5, 0.8, 0.8), (ONE, FLAT, FLAT, TWO, TWO, TWO, FLAT), (THIN, THIN, *(THREE,) * 5)),
     ((48, 448, 384), (5, 0.8, 0.8), (ONE, FLAT, FLAT, TWO, TWO, TWO, FLAT), (THIN, THIN, *(THREE,) * 5)),
+    ((64, 160, 160), (2.5, 1, 1), (ONE, FLAT, *(TWO,) * 4), (THIN, *(THREE,) * 5)),
+    ((20, 20, 96), (2.0, 2.5, 1), (ONE, (1, 1, 2), TWO, TWO, (1, 1, 2)), ((1, 1, 3), *(THREE,) * 4)),
     ((28, 256, 256), (5, 0.8, 0.8), (ONE, FLAT, FLAT, TWO, TWO, FLAT, FLAT), (THIN, THIN, *(THREE,) * 5)),
 ]
 
@@ -40,6 +42,7 @@ def test_stages_follow_from_a_patch_as_nnunet_plans_them(patch, spacing, strides
         ({"features": (8,)}, "features=(8,); expected 2 to 16 entries"),
         ({"features": (8, 8), "depths": (1, 1, 1)}, "depths=(1, 1, 1); expected 2 entries, one per stage"),
         ({"features": (8, 8), "decoder_depths": (1, 1)}, "decoder_depths=(1, 1); expected 1 entries"),
+        ({"features": (8, 8), "depths": (10**9, 1)}, "depths with 1000000000 blocks in a stage; expected at most 256"),
         ({"strides": (2, 2)}, "strides=((2, 2), (2, 2)); expected 1 first"),
         ({"kernels": (3, 2)}, "kernels=((3, 3), (2, 2)); expected odd numbers"),
         ({"features": (8, 8), "deep_supervision": True}, "deep_supervision=True with 2 stages; expected at least 3"),

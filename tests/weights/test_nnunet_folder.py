@@ -249,6 +249,9 @@ def test_files_that_are_not_json(tmp_path):
     refused(lambda: NnunetFolder.read(folder), "a JSON list")
     (folder / "plans.json").write_text(json.dumps({**plans(), "transpose_backward": [1, 2, 0]}))
     refused(lambda: NnunetFolder.read(folder), "transpose_backward", "inverse")
+    huge = json.dumps(plans()).replace('"mean": 3.0', '"mean": 1' + "0" * 400)
+    (folder / "plans.json").write_text(huge)
+    refused(lambda: NnunetFolder.read(folder), "per_channel.0.mean", "a finite number")
 
 
 # --- zips ----------------------------------------------------------------------------------------------------------

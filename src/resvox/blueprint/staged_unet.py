@@ -22,6 +22,7 @@ from resvox.blueprint.staged_networks import (
 
 BLOCKS = ("basic", "bottleneck")
 MAX_STAGES = 16
+MAX_DEPTH = 256  # blocks of a stage: a tree is made for each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,8 @@ class StagedRecipe:
         for name, count in (("kernels", stages), ("strides", stages), ("depths", stages), ("features", stages)):
             self._check_numbers(name, count, f"{stages} entries, one per stage")
         self._check_numbers("decoder_depths", stages - 1, f"{stages - 1} entries, one per level of the decoder")
+        deepest = max(self.depths + self.decoder_depths)
+        require(deepest <= MAX_DEPTH, f"depths with {deepest} blocks in a stage", f"at most {MAX_DEPTH}")
         require(set(self.strides[0]) == {1}, f"strides={self.strides!r}", "1 first: the first stage has the full size")
         odd = all(size % 2 for kernel in self.kernels for size in kernel)
         require(odd, f"kernels={self.kernels!r}", "odd numbers, so that padding is symmetric")

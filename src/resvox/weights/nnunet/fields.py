@@ -15,6 +15,7 @@ from resvox.errors import WeightsError
 Value = TypeVar("Value")
 
 MAX_JSON_BYTES = 64 * 2**20
+LARGEST = 10**300  # whole numbers beyond it are not numbers with a point
 _MISSING = object()
 
 
@@ -107,7 +108,9 @@ def is_whole(value: Any, least: int) -> bool:
 
 def is_finite(value: Any) -> bool:
     """Whether this is a finite number; true and false are rejected."""
-    return type(value) in (int, float) and math.isfinite(value)
+    if type(value) is int:
+        return abs(value) < LARGEST
+    return type(value) is float and math.isfinite(value)
 
 
 def _is_per_axis(value: Any) -> bool:
