@@ -136,6 +136,25 @@ def test_our_own_model_file_is_a_beginning_too(folder_of, tmp_path):
     assert trained.blueprint.num_classes == 3
 
 
+def test_weights_of_nnunet_are_a_beginning_too(folder_of, tmp_path):
+    torch.manual_seed(0)
+    model = resvox.create_model(
+        "resenc_unet", spatial_dims=3, in_channels=1, num_classes=7, features=(4, 6, 8), depths=(1, 1, 2),
+        strides=(1, (1, 2, 2), 2), kernels=((1, 3, 3), 3, 3), deep_supervision=True,
+    )  # fmt: skip
+    path = resvox.export_weights(model, tmp_path / "weights.pth", peer="nnunet")
+    result = workflow.train(folder_of(), tmp_path / "run", weights=path, frozen_stages=3, **SHORT)
+    assert (result.plan.model, result.plan.norm) == ("resenc_unet", "instance")
+    trained = resvox.load_model(result.fit.model_path)
+    assert trained.blueprint.network.encoder == model.blueprint.network.encoder
+    assert trained.blueprint.num_classes == 3
+    assert torch.equal(trained.encoder.stages[1][0].conv1.weight, model.encoder.stages[1][0].conv1.weight)  # frozen
+    assert not torch.equal(trained.decoder.levels[1].up.weight, model.decoder.levels[1].up.weight)
+    plan = result.plan.with_changes(deep_supervision=True, steps=1, warmup_steps=0)
+    again = workflow.train(folder_of(), tmp_path / "supervised", plan=plan, progress=False, device="cpu")
+    assert len(resvox.load_model(again.fit.model_path).supervision) == 1  # its heads are new, as its head is
+
+
 def test_weights_that_do_not_fit_are_refused_before_training(folder_of, weights, tmp_path):
     with pytest.raises(WeightsError, match="computes something else"):
         workflow.train(folder_of(), tmp_path / "run", weights=weights, encoder="resnet50", **SHORT)

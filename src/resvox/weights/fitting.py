@@ -22,7 +22,7 @@ Arrays = dict[str, Array]
 
 # what stands behind the maps of a classifier, and of a segmentation model
 CLASSIFIER_HEAD = ("fc", "head", "norm", "act", "avgpool", "activation")
-SEGMENTER_HEAD = ("head", "activation")
+SEGMENTER_HEAD = ("head", "supervision", "activation")
 ENCODER = "encoder."
 SUPERVISION = "supervision."
 
@@ -228,7 +228,7 @@ class _Fitting:
     def _adapt(self, name: str, array: Array, shape: tuple[int, ...], leaf: Any, path: str, own: Any) -> Array | None:
         """The array in the shape that the model has, where that was asked for; None where the model's stays."""
         theirs = self.named.theirs.get(path + "." + name.rpartition(".")[2], name)
-        if path in ("fc", "head.fc", "head"):
+        if path in ("fc", "head.fc", "head") or path.startswith(SUPERVISION):
             if self.adaptation.classifier == "drop":
                 self.dropped[theirs] = "the source's head"
                 self.kept[name] = "the model's own head"

@@ -9,6 +9,7 @@ from typing import Any
 from resvox.blueprint import Blueprint
 from resvox.blueprint.encoders import encoder_strides
 from resvox.blueprint.leaves import Norm
+from resvox.blueprint.staged_networks import StagedUNet
 from resvox.errors import WeightsError
 from resvox.weights.architecture import UnclearError, describe
 from resvox.weights.comparison import encoder_of
@@ -34,13 +35,16 @@ _NOT_OF_AN_ENCODER = {
     "decoder_transpose_kernel",
 }
 
+# what the data or the plan of a training decide
+_OF_A_RUN = {"num_classes", "deep_supervision", "output_activation"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOf:
     """What another network needs to take these weights.
 
     Attributes:
-        encoder: name of the residual network.
+        encoder: name of the residual network; "" for a segmentation model whose encoder is its own.
         spatial_dims: of the weights.
         norm: "batch", "instance" or "group".
         strides: of stem, pooling and the last three stages, one number per axis.
@@ -73,6 +77,8 @@ def network_of(source: Any, *, peer: str | None = None) -> NetworkOf:
     peer_defaults: Options = named.importer.peer_defaults(found)[0] if named.importer else {}
     settled = {**found.options, **peer_defaults}
     blueprint = named.blueprints[0]
+    if isinstance(blueprint.network, StagedUNet):
+        return _staged(blueprint, blueprint.network, settled)
     encoder = encoder_of(blueprint.network)
     if encoder is None:
         raise WeightsError("weights without a residual encoder", expected="a residual network's", path=read.where)
@@ -92,6 +98,21 @@ def network_of(source: Any, *, peer: str | None = None) -> NetworkOf:
         strides=(*strides, *[plain] * (5 - len(strides))),
         options=options,
         segmenter=_segmenter(blueprint, settled) if encoder is not blueprint.network else None,
+    )
+
+
+def _staged(blueprint: Blueprint, network: StagedUNet, settled: Options) -> NetworkOf:
+    """A network whose encoder is its own: all of its options belong to it as a whole."""
+    norm = next(leaf for _, leaf in network.leaves() if isinstance(leaf, Norm))
+    options = {name: value for name, value in settled.items() if name not in _OF_A_RUN and name != "norm"}
+    plain = (1,) * blueprint.spatial_dims
+    return NetworkOf(
+        encoder="",
+        spatial_dims=blueprint.spatial_dims,
+        norm=norm.kind,
+        strides=(*network.encoder.strides[1:], *[plain] * 5)[:5],
+        # of None: stages are those of the weights, not those that a patch would have
+        segmenter=(blueprint.name, {**options, "patch_size": None, "spacing_mm": None}),
     )
 
 

@@ -69,8 +69,11 @@ def _mirroring(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str
 
 def weights_fields(found: Any, model: str | None) -> dict[str, Any]:
     """The fields that the network in a weights file settles: its encoder and, for the same model, its decoder."""
-    settled: dict[str, Any] = {"encoder": found.encoder}
-    if found.segmenter is not None and found.segmenter[0] == (model or "unet"):
+    if found.encoder:
+        settled: dict[str, Any] = {"encoder": found.encoder}
+    else:  # a network whose encoder is its own: the weights name the model
+        settled = {"model": found.segmenter[0]}
+    if found.segmenter is not None and found.segmenter[0] == (model or settled.get("model", "unet")):
         decoder = dict(found.segmenter[1])
         for name in ("encoder_depth", "decoder_filters"):
             if name in decoder:
