@@ -1,4 +1,4 @@
-"""Networks of nnU-Net as model files, and exported: the same labels everywhere."""
+"""A network of nnU-Net as a model file, and exported: the same labels everywhere."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,12 @@ from resvox.workflow import export
 THIN = {"features": (6, 8, 10), "depths": (1, 2, 1), "decoder_depths": (2, 1)}
 
 
-@pytest.fixture(scope="module", params=["resenc_unet", "plain_unet"])
-def model(request, make_model, tmp_path_factory):
+@pytest.fixture(scope="module")
+def model(make_model, tmp_path_factory):
     """A model file with weights that went through nnU-Net's names, and several labels in what it predicts."""
     folder = tmp_path_factory.mktemp("nnunet")
     torch.manual_seed(1)
-    network = resvox.create_model(request.param, in_channels=1, num_classes=3, deep_supervision=True, **THIN).eval()
+    network = resvox.create_model("resenc_unet", in_channels=1, num_classes=3, deep_supervision=True, **THIN).eval()
     with torch.no_grad():
         network.head.weight.normal_(0, 3)
         network.head.bias -= network(torch.randn(4, 1, 16, 16)).mean((0, 2, 3))
