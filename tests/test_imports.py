@@ -36,7 +36,7 @@ MAY_CALL = {
     "factory": {"errors", "blueprint", "catalog", "torch", "keras"},
     "weights": {"errors", "_version", "files", "hub", "blueprint", "catalog", "torch", "keras", "factory"},
     "volumes": {"errors", "files", "machine"},
-    "datasets": {"errors", "volumes"},
+    "datasets": {"errors", "regions", "volumes"},
     "preprocessing": {"errors", "volumes"},
     "inference": {"errors", "files", "machine", "torch", "volumes", "preprocessing"},
     "evaluation": {"errors", "files", "volumes", "datasets"},

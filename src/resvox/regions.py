@@ -62,13 +62,13 @@ class Regions:
         return tuple(sorted({value for values in self.values.values() for value in values}))
 
     @property
-    def hidden(self) -> tuple[str, ...]:
-        """The regions that can never be seen in a label map, because a later one covers all of their values."""
-        names = self.names
+    def ambiguous(self) -> tuple[int, ...]:
+        """The values whose voxels would belong to other regions after they are written, see `written_as`.
+
+        Such regions are not told apart by a label map in this order.
+        """
         return tuple(
-            name
-            for place, name in enumerate(names)
-            if any(set(self.values[name]) <= set(self.values[later]) for later in names[place + 1 :])
+            value for value in self.label_values if self.containing(value) != self.containing(self.written_as(value))
         )
 
     def labels(self) -> dict[str, int]:
@@ -86,6 +86,10 @@ class Regions:
         for value, name in sorted(by_value.items()):
             labels[f"{name} ({value})" if name in labels else name] = value
         return labels
+
+    def containing(self, value: int) -> tuple[bool, ...]:
+        """For each region whether a voxel of ``value`` belongs to it."""
+        return tuple(value in values for values in self.values.values())
 
     def written_as(self, value: int) -> int:
         """What a voxel of ``value`` becomes when it is divided into regions and these are written again."""

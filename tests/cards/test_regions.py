@@ -27,12 +27,22 @@ def test_nested_regions_give_back_the_label_map():
     assert BRATS.names == ("whole", "core", "enhancing")
     assert BRATS.labels() == {"background": 0, "rest of whole": 1, "rest of core": 2, "enhancing": 3}
     assert [BRATS.written_as(value) for value in range(5)] == [0, 1, 2, 3, 0]
-    assert BRATS.hidden == ()
+    assert BRATS.ambiguous == ()
 
 
 def test_an_order_that_hides_a_region_is_seen():
     turned = Regions(values={"core": (2, 3), "whole": (1, 2, 3)}, class_order=(2, 1))
-    assert turned.hidden == ("core",)
+    assert turned.ambiguous == (2, 3)
+    joined = Regions(values={"kidneys": (1, 2), "cyst": (3,)}, class_order=(1, 3))
+    assert joined.ambiguous == ()  # the sides are lost, and no region needs them
+
+
+@given(regions=SOME)
+def test_what_is_not_ambiguous_keeps_its_regions(regions):
+    for value in regions.label_values:
+        before = {name for name in regions.names if value in regions.values[name]}
+        after = {name for name in regions.names if regions.written_as(value) in regions.values[name]}
+        assert (before != after) == (value in regions.ambiguous)
 
 
 @given(regions=SOME)

@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from resvox.datasets import read_dataset
-from resvox.datasets.description import read_channel_names, read_ending, read_labels
+from resvox.datasets.description import read_channel_names, read_ending
+from resvox.datasets.label_values import read_label_values
 from resvox.datasets.labelled import read_labelled
 from resvox.errors import DatasetError, VolumeError
 
@@ -70,12 +71,16 @@ def test_names_of_channels_that_are_not_understood(tmp_path, value):
     ],
 )
 def test_labels(tmp_path, labels):
-    assert read_labels({"labels": labels}, tmp_path / "dataset.json") == {"background": 0, "liver": 1, "spleen": 2}
+    assert read_label_values({"labels": labels}, tmp_path / "dataset.json").labels == {
+        "background": 0,
+        "liver": 1,
+        "spleen": 2,
+    }
 
 
 def test_hundreds_of_labels_and_large_values(tmp_path):
     labels = {f"label {n}": n for n in range(1, 400)} | {"large": 100_000}
-    assert read_labels({"labels": labels}, tmp_path) == {"background": 0, **labels}
+    assert read_label_values({"labels": labels}, tmp_path).labels == {"background": 0, **labels}
 
 
 @pytest.mark.parametrize(
@@ -91,15 +96,22 @@ def test_hundreds_of_labels_and_large_values(tmp_path):
         ({"0": "background", "1": "tumour", "2": "tumour"}, "two values (1 and 2) are called 'tumour'"),
         ({"background": 0, "a": 1, "b": 1}, "'a' and 'b' both have the value 1"),
         ({"background": 1, "liver": 2}, "'background' has the value 1; expected the background to be 0"),
-        ({"background": 0, "all": [1, 2]}, "regions"),
-        ({"background": 0, "Ignore": 9}, "'ignore'"),
+        ({"background": 0, "all": [1, 2], "one": 1}, 'fix: "regions_class_order": [2, 1]'),
+        ({"background": 3, "all": [1, 2]}, "'background' has the value 3; expected the background to be 0"),
+        ({"a": [1, 2], "b": [2, 1]}, "'a' and 'b' both have the values [1, 2]"),
+        ({"a": [1, 1.5]}, "'a' has the value [1, 1.5]"),
+        ({"a": []}, "'a' has the value []"),
+        ({"background": 0, "a": 1, "Ignore": [8, 9]}, "'Ignore' has the value [8, 9]"),
+        ({"a": 1, "ignore": 0}, "'ignore' has the value 0"),
+        ({"a": [1, 2]}, "labels that are regions (lists of values), and no regions_class_order"),
+        ({"a": 2, "b": 1, "ignore": 2}, "'a' and 'ignore' both have the value 2"),
         ("liver", "labels 'liver'"),
         ([0, 1], "labels [0, 1]"),
     ],
 )
 def test_labels_that_are_not_understood(tmp_path, labels, words):
     with pytest.raises(DatasetError) as caught:
-        read_labels({"labels": labels}, tmp_path / "dataset.json")
+        read_label_values({"labels": labels}, tmp_path / "dataset.json")
     assert words in str(caught.value)
     assert "dataset.json: " in str(caught.value)
     assert len(str(caught.value)) < 500

@@ -10,6 +10,7 @@ from typing import Any
 
 from resvox.datasets.channel_files import case_id, own_names
 from resvox.datasets.description import shown
+from resvox.datasets.label_values import labelled_names
 from resvox.datasets.manifest import GROUPS, find_file
 from resvox.datasets.splits import NAMED, fold_splits, read_split
 from resvox.errors import DatasetError
@@ -20,7 +21,7 @@ PARTS = {"training": None, "validation": "validation", "test": "test", "testing"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One listed case: its channel files, its answer (label map, targets), its part and its group."""
+    """One listed case: its channel files, its answer (label map, targets), its part, group and annotated labels."""
 
     id: str
     images: tuple[Path, ...]
@@ -28,6 +29,7 @@ class Entry:
     split: str | None = None
     group: str | None = None
     fold: int | None = None
+    labelled: tuple[str, ...] | None = None
 
 
 def lists_cases(described: Mapping[str, Any]) -> bool:
@@ -118,6 +120,7 @@ def _entry(given: Any, where: str, split: str | None, folder: Path, channels: in
         split=split or read_split(own or "", where=where, path=source),
         group=None if group is None else str(group),
         fold=fold,
+        labelled=labelled_names(given.get("labelled"), where, source),
     )
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from resvox.datasets.encodings import read_text
 from resvox.errors import DatasetError
 
-LARGEST_LABEL = 2**32 - 1  # the largest that a label map of unsigned integers is written with
 _SHOWN = 120  # characters of a field in a message
 
 
@@ -95,10 +94,10 @@ def read_names(value: Any, field: str, source: Path) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [value]
     if isinstance(value, Mapping):
-        numbers = [_whole(key) for key in value]
+        numbers = [whole(key) for key in value]
         names: list[Any] = list(value.values())
-        if None in numbers and all(_whole(name) is not None for name in names):
-            numbers, names = [_whole(name) for name in names], list(value)  # {"CT": 0}
+        if None in numbers and all(whole(name) is not None for name in names):
+            numbers, names = [whole(name) for name in names], list(value)  # {"CT": 0}
         start = 1 if numbers and 0 not in numbers else 0
         if None in numbers or sorted(n for n in numbers if n is not None) != list(range(start, start + len(numbers))):
             raise DatasetError(
@@ -113,83 +112,6 @@ def read_names(value: Any, field: str, source: Path) -> tuple[str, ...]:
     if not all(texts):
         raise DatasetError(f"{field} {shown(value)}: an empty name", expected=expected, path=source)
     return texts
-
-
-def read_labels(described: Mapping[str, Any], source: Path) -> dict[str, int]:
-    """``{name: value}`` of the field ``labels``, with a background of 0.
-
-    ``{"liver": 1}`` (nnU-Net), ``{"1": "liver"}`` (MSD) and ``["background", "liver"]`` are one thing.
-
-    Raises:
-        DatasetError: no labels, regions, 'ignore', a name or a value two times, values that are not whole numbers.
-    """
-    labels = described.get("labels")
-    if isinstance(labels, list) and labels and all(isinstance(name, str) for name in labels):
-        labels = {str(value): name for value, name in enumerate(labels)}
-    if not isinstance(labels, dict) or not labels:
-        raise DatasetError(
-            "no labels" if labels in (None, {}, []) else f"labels {shown(labels)}",
-            expected='labels {"background": 0, "liver": 1} or {"0": "background"}',
-            path=source,
-        )
-    pairs = _named_values(labels, source)
-    read: dict[str, int] = {}
-    for name, value in pairs:
-        if name.lower() == "ignore":
-            raise DatasetError(
-                "a label called 'ignore'", expected="labels that are all learned", fix="remove it", path=source
-            )
-        if name in read:
-            raise DatasetError(
-                f"labels: two values ({read[name]} and {value}) are called {name!r}",
-                expected="one name per value",
-                fix="give one of them another name, or one value in the label maps",
-                path=source,
-            )
-        if value in read.values():
-            other = next(each for each, taken in read.items() if taken == value)
-            raise DatasetError(
-                f"labels: {other!r} and {name!r} both have the value {value}",
-                expected="labels each with its own positive value",
-                path=source,
-            )
-        read[name] = value
-    if 0 not in read.values():
-        taken = next((name for name in read if name.lower() == "background"), None)
-        if taken is not None:
-            raise DatasetError(
-                f"labels: {taken!r} has the value {read[taken]}", expected="the background to be 0", path=source
-            )
-        read = {"background": 0, **read}
-    return read
-
-
-def _named_values(labels: Mapping[str, Any], source: Path) -> list[tuple[str, int]]:
-    """(name, value) of each label, whichever of the two is the key."""
-    if any(isinstance(value, (list, tuple)) and len(value) > 1 for value in labels.values()):
-        raise DatasetError(
-            "labels that are regions (lists of values)",
-            expected="one value per label",
-            fix="give every label its own value; regions are not supported",
-            path=source,
-        )
-    by_number = all(_whole(key) is not None for key in labels) and all(
-        isinstance(name, str) and _number(name) is None for name in labels.values()
-    )
-    pairs = [(str(name).strip(), key) for key, name in labels.items()] if by_number else [
-        (str(key).strip(), value[0] if isinstance(value, list) and value else value) for key, value in labels.items()
-    ]  # fmt: skip
-    read = []
-    for name, given in pairs:
-        value = _whole(given)
-        if value is None or not 0 <= value <= LARGEST_LABEL or not name:
-            raise DatasetError(
-                f"labels: {name!r} has the value {shown(given)}",
-                expected="a name, and a whole number from 0 on",
-                path=source,
-            )
-        read.append((name, value))
-    return read
 
 
 def read_ending(described: Mapping[str, Any], source: Path) -> str | None:
@@ -223,13 +145,14 @@ def warn_of_counts(described: Mapping[str, Any], *, training: int, source: Path)
         )
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
     """A whole number, given as number or text; None for anything else."""
-    number = _number(value)
-    return int(number) if number is not None and number == int(number) else None
+    found = number(value)
+    return int(found) if found is not None and found == int(found) else None
 
 
-def _number(value: Any) -> float | int | None:
+def number(value: Any) -> float | int | None:
+    """A finite number, given as number or text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     if isinstance(value, int):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +16,15 @@ from resvox.datasets.description import (
     read_channel_names,
     read_ending,
     read_json,
-    read_labels,
     read_title,
+    shown,
     warn_of_counts,
 )
+from resvox.datasets.label_values import LabelValues, labelled_names, read_label_values
 from resvox.datasets.manifest import read_manifest
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.datasets.splits import NAMED
-from resvox.errors import DatasetError
+from resvox.errors import DatasetError, suggest
 from resvox.volumes import read_label_map, read_volume
 from resvox.volumes.formats import is_dicom_name, is_label_map, stem_of
 
@@ -31,11 +35,17 @@ def read_label_folder(folder: Path) -> Dataset:
     """Read a folder with `dataset.json` in the dialect of MSD, nnU-Net or MONAI's datalists."""
     source = folder / "dataset.json"
     described = read_json(source)
-    channels, labels = read_channel_names(described, source), read_labels(described, source)
+    channels, values = read_channel_names(described, source), read_label_values(described, source)
     ending, named = read_ending(described, source), NAMED
     if lists_cases(described):
         entries, named = listed_cases(described, folder, len(channels), source)
-        cases = [_case(e.id, e.images, e.answers[0] if e.answers else None, e.split, e.group, source) for e in entries]
+        cases = [
+            replace(
+                _case(e.id, e.images, e.answers[0] if e.answers else None, e.split, e.group, source),
+                labelled=e.labelled,
+            )
+            for e in entries
+        ]
     else:
         cases = _found_cases(folder, "imagesTr", "labelsTr", ending, len(channels), numbered=False)
     train = [case for case in cases if case.split != "test"]
@@ -47,10 +57,13 @@ def read_label_folder(folder: Path) -> Dataset:
     known = {case.id for case in cases}
     test = _found_cases(folder, "imagesTs", "labelsTs", ending, len(channels), numbered=numbered)
     warn_of_counts(described, training=len(train), source=source)
+    cases += [case for case in test if case.id not in known]
     return Dataset(
         name=read_title(described, folder),
-        cases=(*cases, *(case for case in test if case.id not in known)),
-        labels=labels,
+        cases=_labelled(cases, described, source),
+        labels=values.labels,
+        regions=values.regions,
+        ignore=values.ignore,
         channel_names=channels,
         spatial_dims=first_look(train[0].images, len(channels))[0],
         source=source,
@@ -60,23 +73,55 @@ def read_label_folder(folder: Path) -> Dataset:
 
 def read_label_manifest(path: Path) -> Dataset:
     """Read a CSV manifest; label and channel names from a `dataset.json` beside it, otherwise from the data."""
-    manifest = read_manifest(path, files=("image", "label"), optional=("label",))
+    manifest = read_manifest(path, files=("image", "label"), optional=("label",), additional=("labelled",))
     beside = path.with_name("dataset.json")
     described = read_json(beside) if beside.is_file() else {}
     cases = tuple(
-        _case(row.id, row.files["image"], _one_label(row.files["label"], row.line, path), row.split, row.group, path)
+        replace(
+            _case(
+                row.id, row.files["image"], _one_label(row.files["label"], row.line, path), row.split, row.group, path
+            ),
+            labelled=labelled_names(row.words["labelled"], f"line {row.line}", path),
+        )
         for row in manifest.rows
     )
+    values = read_label_values(described, beside) if described else LabelValues(labels=_labels_in_data(cases, path))
     names = read_channel_names(described, beside) if described else None
     spatial_dims, count = first_look(cases[0].images, len(names) if names else None)
     return Dataset(
         name=path.stem,
         cases=cases,
-        labels=read_labels(described, beside) if described else _labels_in_data(cases, path),
+        labels=values.labels,
+        regions=values.regions,
+        ignore=values.ignore,
         channel_names=names or tuple(f"channel_{index}" for index in range(count)),
         spatial_dims=spatial_dims,
         source=path,
         named=manifest.named,
+    )
+
+
+def _labelled(cases: list[Case], described: Mapping[str, Any], source: Path) -> tuple[Case, ...]:
+    """The cases with what the field ``labelled`` says of them: ``{"case": ["liver"]}``; other cases have all labels."""
+    given = described.get("labelled")
+    if given is None:
+        return tuple(cases)
+    if not isinstance(given, Mapping):
+        raise DatasetError(f"labelled {shown(given)}", expected='an object {"case": ["liver"]}', path=source)
+    known = [case.id for case in cases]
+    for name in given:
+        if name not in known:
+            raise DatasetError(
+                f"labelled names the case {name!r}",
+                expected=f"cases of the dataset, such as {known[0]!r}",
+                fix=suggest(name, known),
+                path=source,
+            )
+    return tuple(
+        replace(case, labelled=labelled_names(given[case.id], f"case {case.id!r}", source))
+        if case.id in given
+        else case
+        for case in cases
     )
 
 

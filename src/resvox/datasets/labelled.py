@@ -26,7 +26,8 @@ def read_labelled(case: Case, dataset: Dataset) -> tuple[Volume, Volume]:
     """Read a case's scan and label map.
 
     Returns:
-        The scan, (*spatial) or (channels, *spatial), and the label map, (*spatial) int64 as declared.
+        The scan, (*spatial) or (channels, *spatial), and the label map, (*spatial) int64 as declared; the dataset's
+        ignored value is kept.
 
     Raises:
         DatasetError: grids that differ, undeclared or fractional label values.
@@ -125,7 +126,8 @@ def _whole_values(case: Case, dataset: Dataset, array: np.ndarray[Any, Any]) -> 
     whole: np.ndarray[Any, Any] = np.rint(array).astype(np.int64)
     if array.dtype.kind == "f" and not np.array_equal(whole, array):
         raise DatasetError("fractional label values", expected="whole numbers", path=case.label)
-    undeclared = sorted(set(np.unique(whole).tolist()) - set(dataset.labels.values()))
+    found = set(np.unique(whole).tolist())
+    undeclared = sorted(found - {*dataset.labels.values(), dataset.ignore})
     if undeclared:
         raise DatasetError(
             f"label values {', '.join(map(str, undeclared))} are in the data and not declared",
@@ -133,4 +135,20 @@ def _whole_values(case: Case, dataset: Dataset, array: np.ndarray[Any, Any]) -> 
             fix=f"declare them under labels in {dataset.source}" if dataset.source else "declare them",
             path=case.label,
         )
+    _check_annotated(case, dataset, found)
     return whole
+
+
+def _check_annotated(case: Case, dataset: Dataset, found: set[int]) -> None:
+    """Refuse a label map that has a label with which its case is not labelled; values of regions say less."""
+    if dataset.regions is not None:
+        return
+    names = dataset.labelled_with(case)
+    others = [name for name, value in dataset.foreground.items() if value in found and name not in names]
+    if others:
+        raise DatasetError(
+            f"case {case.id!r} has voxels of {', '.join(others)}, and is labelled with {', '.join(names)} alone",
+            expected="only labels that its field 'labelled' names",
+            fix=f"add them there, in {dataset.source}" if dataset.source else "add them there",
+            path=case.label,
+        )

@@ -66,7 +66,12 @@ def is_manifest(path: Path) -> bool:
 
 
 def read_manifest(
-    path: Path, *, files: Sequence[str], words: Sequence[str] = (), optional: Sequence[str] = ()
+    path: Path,
+    *,
+    files: Sequence[str],
+    words: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    additional: Sequence[str] = (),
 ) -> Manifest:
     """Read a manifest. Names of columns are compared without regard to case and spaces, in any order.
 
@@ -75,6 +80,7 @@ def read_manifest(
             ``image_1``, ..., or hold several names with ``;`` between them, relative to the manifest's folder.
         words: columns whose text is taken as it is.
         optional: those of both that may have empty cells.
+        additional: columns of words that need not be there; their words are then empty.
 
     Raises:
         DatasetError: not a table of text; a missing column or file, a row that is too long or names no file, an
@@ -84,9 +90,9 @@ def read_manifest(
     if not table:
         raise DatasetError("an empty file", expected=_expected(files, words), path=path)
     columns = [_plain(cell) for cell in table[0][1]]
-    found = _columns(columns, files, words, table[0][1], path)
+    found = _columns(columns, files, words, additional, table[0][1], path)
     rows = [
-        _row(line, dict(zip(columns, cells, strict=False)), found, words, optional, path)
+        _row(line, dict(zip(columns, cells, strict=False)), found, (*words, *additional), optional, path)
         for line, cells in _full_rows(table[1:], columns, separator, path)
     ]
     if not rows:
@@ -135,7 +141,12 @@ def _expected(files: Sequence[str], words: Sequence[str]) -> str:
 
 
 def _columns(
-    columns: list[str], files: Sequence[str], words: Sequence[str], written: list[str], path: Path
+    columns: list[str],
+    files: Sequence[str],
+    words: Sequence[str],
+    additional: Sequence[str],
+    written: list[str],
+    path: Path,
 ) -> dict[str, list[str]]:
     """The columns of each kind of file, in the order of their numbers."""
     twice = [name for name, count in Counter(columns).items() if count > 1 and name]
@@ -145,7 +156,7 @@ def _columns(
         found[name] = [name] if name in columns else sorted(numbered, key=lambda column: int(column.rsplit("_")[-1]))
     if not all(found.values()) or not set(words) <= set(columns):
         raise DatasetError(f"columns {', '.join(written)[:200]}", expected=_expected(files, words), path=path)
-    used = {column for names in found.values() for column in names} | set(words) | set(OPTIONAL)
+    used = {column for names in found.values() for column in names} | {*words, *additional, *OPTIONAL}
     for name in twice:
         if name in used:
             raise DatasetError(f"two columns are called {name!r}", expected="each column once", path=path)

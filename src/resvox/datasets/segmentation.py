@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from resvox.datasets.label_values import check_labelled
 from resvox.datasets.splits import NAMED, check_split, check_together, divide
 from resvox.errors import DatasetError
+from resvox.regions import Regions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,8 @@ class Case:
     """One scan: its channel files in order (or one file with all), its label map, its part of the dataset.
 
     ``label`` is None only for test cases. Where ``split`` is None, `Dataset.split` decides. Cases of one ``group`` (a
-    patient) are never divided between training and validation.
+    patient) are never divided between training and validation. ``labelled`` are the labels (or regions) that were
+    annotated in this case; None for all. Of the others nothing is known: they are not learned from this case.
     """
 
     id: str
@@ -23,6 +26,7 @@ class Case:
     label: Path | None = None
     split: str | None = None
     group: str | None = None
+    labelled: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", tuple(Path(image) for image in self.images))
@@ -56,6 +60,9 @@ class Dataset:
         spatial_dims: 2 for images, 3 for volumes.
         source: the `dataset.json` or manifest that it was read from; errors name it.
         named: the reason to give where the dataset names its validation cases.
+        regions: what a network learns in place of the labels, where labels join several values: one output each.
+            ``labels`` then name every value of a label map.
+        ignore: the value of voxels that were not annotated: they are left out of loss, sampling and scores.
     """
 
     name: str
@@ -65,6 +72,8 @@ class Dataset:
     spatial_dims: int
     source: Path | None = None
     named: str = NAMED
+    regions: Regions | None = None
+    ignore: int | None = None
 
     def __post_init__(self) -> None:
         ordered = dict(sorted(self.labels.items(), key=lambda item: item[1]))
@@ -73,6 +82,7 @@ class Dataset:
         object.__setattr__(self, "channel_names", tuple(self.channel_names))
         _check_cases(self)
         _check_labels(self)
+        check_labelled([(case.id, case.labelled) for case in self.cases], self.targets, self.source)
         if self.spatial_dims not in (2, 3):
             raise DatasetError(
                 f"images of {self.spatial_dims} dimensions", expected="2 or 3 dimensions", path=self.source
@@ -80,8 +90,8 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes of a network, with the background."""
-        return len(self.labels)
+        """Number of outputs of a network: the labels with the background, or the regions."""
+        return len(self.labels) if self.regions is None else len(self.regions.names)
 
     @property
     def foreground(self) -> dict[str, int]:
@@ -89,9 +99,23 @@ class Dataset:
         return {name: value for name, value in self.labels.items() if value != 0}
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of what is segmented: the labels without the background, or the regions."""
+        return tuple(self.foreground) if self.regions is None else self.regions.names
+
+    @property
+    def is_partly_labelled(self) -> bool:
+        """Whether some of the cases were annotated with some of the labels alone."""
+        return any(self.labelled_with(case) != self.targets for case in self.cases)
+
+    def labelled_with(self, case: Case) -> tuple[str, ...]:
+        """The names of what was annotated in a case, in the order of `targets`."""
+        return tuple(name for name in self.targets if case.labelled is None or name in case.labelled)
+
+    @property
     def learned(self) -> tuple[str, tuple[str, ...]]:
         """What a network learns, as a plural noun, and the names."""
-        return "labels", tuple(self.foreground)
+        return "labels" if self.regions is None else "regions", self.targets
 
     def split(self, *, fraction: float = 0.2, seed: int = 0) -> Split:
         """Decide which cases train and which validate, by the rules of `resvox.datasets.splits.divide`.
@@ -122,5 +146,18 @@ def _check_labels(dataset: Dataset) -> None:
         raise DatasetError(
             f"labels {dict(dataset.labels)}",
             expected="a background of 0 and at least one other label, each with its own positive value",
+            path=dataset.source,
+        )
+    if dataset.ignore in values:
+        raise DatasetError(
+            f"ignore={dataset.ignore}, which is also the value of a label",
+            expected="a value of its own",
+            path=dataset.source,
+        )
+    unknown = sorted(set() if dataset.regions is None else set(dataset.regions.label_values) - set(values))
+    if unknown:
+        raise DatasetError(
+            f"a region of the value {unknown[0]}",
+            expected=f"values out of those of the labels, {dict(dataset.labels)}",
             path=dataset.source,
         )
