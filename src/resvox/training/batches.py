@@ -18,13 +18,15 @@ from resvox.training.stopping import start_worker
 class Sample:
     """One training sample: image (channels, *size) float32, what is to be learned of it, and where it came from.
 
-    ``target`` is a label map (*size) int64, a class index () int64, or values (outputs, *size) float32.
+    ``target`` is a label map (*size) int64, a class index () int64, or values (outputs, *size) float32. ``known`` says
+    for each label or region whether the case was annotated with it, (targets,) bool; None where every case was.
     """
 
     image: torch.Tensor
     target: torch.Tensor
     case: str
     number: int
+    known: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Batch:
     target: torch.Tensor
     cases: tuple[str, ...]
     numbers: tuple[int, ...]
+    known: torch.Tensor | None = None
 
 
 @lru_cache(maxsize=64)
@@ -63,11 +66,13 @@ class StepBatches(torch.utils.data.Sampler[list[int]]):
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Samples to a batch."""
+    known = [sample.known for sample in samples if sample.known is not None]
     return Batch(
         image=torch.stack([sample.image for sample in samples]),
         target=torch.stack([sample.target for sample in samples]),
         cases=tuple(sample.case for sample in samples),
         numbers=tuple(sample.number for sample in samples),
+        known=torch.stack(known) if known else None,
     )
 
 

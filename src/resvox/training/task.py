@@ -153,7 +153,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, cases: Cases, job: Job) -> nn.Module:
-        """A module called with the network's output and the batch's target."""
+        """A module called with the network's output and the batch's target, and with ``known`` if samples have it."""
 
     @abstractmethod
     def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class Fingerprint:
     """A dataset's numbers: everything that the planning rules read.
 
     ``orientation`` is "SPL" for volumes (axes of every case are counted in that order) and None for images.
+    ``regions`` are the values of each region, where a network learns regions in place of the labels.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Fingerprint:
     orientation: str | None
     cases: tuple[CaseFacts, ...]
     intensities: tuple[Intensities, ...]
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of what is segmented: the labels without the background, or the regions."""
+        return tuple(self.regions) or tuple(name for name, value in self.labels.items() if value != 0)
 
     @property
     def median_spacing_mm(self) -> tuple[float, ...]:

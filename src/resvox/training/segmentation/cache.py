@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,10 @@ COORDINATES_PER_LABEL = 10_000
 class PreparedCase:
     """One preprocessed case in a folder: `image.npy`, `label.npy`, `voxels.npy`, `facts.json`.
 
-    Arrays are opened as read-only memory maps each time, so the object is cheap to hand to other processes.
+    ``known`` says for each target (the labels without the background, or the regions) whether the case was annotated
+    with it; None for all. ``voxels_of`` has targets from 1 on, and 0 for the annotated voxels of a case of which
+    others are ignored. Arrays are opened as read-only memory maps each time, so the object is cheap to hand to other
+    processes.
     """
 
     id: str
@@ -33,6 +36,12 @@ class PreparedCase:
     shape: tuple[int, ...]
     voxels_of: dict[int, tuple[int, int]]
     source: int | None = None  # checksum of the case's files; None in entries of older versions
+    known: tuple[bool, ...] | None = None
+
+    @property
+    def targets(self) -> list[int]:
+        """The targets that the case has voxels of, counted from 1."""
+        return sorted(index for index in self.voxels_of if index > 0)
 
     @property
     def image(self) -> np.ndarray[Any, Any]:
@@ -42,12 +51,12 @@ class PreparedCase:
 
     @property
     def label(self) -> np.ndarray[Any, Any]:
-        """(*spatial) uint8 or uint16 class indices, the positions in ``Dataset.labels``."""
+        """(*spatial) uint8 or uint16 class indices, the positions in ``Dataset.labels``; ignored voxels come after."""
         array: np.ndarray[Any, Any] = np.load(self.folder / "label.npy", mmap_mode="r")
         return array
 
     def voxels(self, index: int) -> np.ndarray[Any, Any]:
-        """Flat positions of at most 10,000 voxels of class ``index``, drawn when the case was prepared."""
+        """Flat positions of at most 10,000 voxels of target ``index``, drawn when the case was prepared."""
         first, last = self.voxels_of[index]
         positions: np.ndarray[Any, Any] = np.load(self.folder / "voxels.npy", mmap_mode="r")[first:last]
         return positions
@@ -77,6 +86,7 @@ def prepare_case(
         shape=tuple(facts["shape"]),
         voxels_of={int(index): (first, last) for index, (first, last) in facts["voxels_of"].items()},
         source=facts.get("source"),
+        known=None if case.labelled is None else tuple(name in case.labelled for name in dataset.targets),
     )
 
 
@@ -102,16 +112,17 @@ def _determined_by(case: Case, dataset: Dataset, preprocessing: Preprocessing) -
     """The preprocessing, the label values, and the size and date of each of the case's files."""
     assert case.label is not None
     settings = [LAYOUT, preprocessing.to_dict(), list(dataset.labels.values()), dataset.channel_names]
+    if dataset.regions is not None or dataset.ignore is not None or case.labelled is not None:
+        regions = None if dataset.regions is None else dataset.regions.to_dict()
+        settings.append({"regions": regions, "ignore": dataset.ignore, "labelled": dataset.labelled_with(case)})
     return settings, [stamp(path) for path in (*case.images, case.label)]
 
 
 def _write(case: Case, dataset: Dataset, preprocessing: Preprocessing, folder: Path) -> dict[str, Any]:
     image, label_map = read_labelled(case, dataset)
     prepared = preprocessing.apply(image)
-    values = np.asarray(list(dataset.labels.values()))
-    on_grid = prepared.labels(label_map)
-    label = np.searchsorted(values, on_grid).astype(np.uint8 if len(values) <= 256 else np.uint16)
-    voxels, voxels_of = _coordinates(case.id, label, len(values))
+    label = _class_indices(dataset, prepared.labels(label_map))
+    voxels, voxels_of = _coordinates(case.id, _places(case, dataset, label))
     np.save(folder / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
     np.save(folder / "label.npy", label)
     np.save(folder / "voxels.npy", voxels)
@@ -120,14 +131,47 @@ def _write(case: Case, dataset: Dataset, preprocessing: Preprocessing, folder: P
     return {"id": case.id, "shape": label.shape, "voxels_of": voxels_of, "source": source}
 
 
+def _class_indices(dataset: Dataset, label_map: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The positions of values in ``Dataset.labels``; the ignored value is the one after the last."""
+    values = np.asarray(list(dataset.labels.values()))
+    last = len(values) - 1 if dataset.ignore is None else len(values)
+    indices = np.searchsorted(values, label_map).astype(np.uint8 if last < 256 else np.uint16)
+    if dataset.ignore is not None:
+        indices[label_map == dataset.ignore] = last
+    return indices
+
+
+def _places(case: Case, dataset: Dataset, label: np.ndarray[Any, Any]) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+    """For each target with which a case is labelled its number from 1 on, and a mask of its voxels.
+
+    Where voxels are ignored, also number 0, the voxels that are not.
+    """
+    known = dataset.labelled_with(case)
+    members = members_of(dataset)
+    ignored = len(dataset.labels)
+    if dataset.ignore is not None and (label == ignored).any():
+        yield 0, label != ignored
+    for place, name in enumerate(dataset.targets):
+        if name in known:
+            indices = [index for index, belongs in enumerate(members) if belongs[place]]
+            yield place + 1, label == indices[0] if len(indices) == 1 else np.isin(label, indices)
+
+
+def members_of(dataset: Dataset) -> list[list[bool]]:
+    """For each class index (position in ``Dataset.labels``) whether it belongs to each target."""
+    if dataset.regions is None:
+        return [[value != 0 and name == target for target in dataset.targets] for name, value in dataset.labels.items()]
+    return [list(dataset.regions.containing(value)) for value in dataset.labels.values()]
+
+
 def _coordinates(
-    name: str, label: np.ndarray[Any, Any], num_classes: int
+    name: str, places: Iterable[tuple[int, np.ndarray[Any, Any]]]
 ) -> tuple[np.ndarray[Any, Any], dict[int, tuple[int, int]]]:
-    """A sample of the voxels of each class, so that a patch around a rare label is found without a search."""
+    """A sample of the voxels of each target, so that a patch around a rare one is found without a search."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     parts, voxels_of, first = [np.empty(0, np.int64)], {}, 0
-    for index in range(1, num_classes):
-        found = np.flatnonzero(label == index)
+    for index, mask in places:
+        found = np.flatnonzero(mask)
         if found.size > COORDINATES_PER_LABEL:
             rng = np.random.default_rng([seed, index])
             found = np.sort(rng.choice(found, size=COORDINATES_PER_LABEL, replace=False))

@@ -48,7 +48,7 @@ def take_fingerprint(
     for done, case in enumerate(labelled, start=1):
         image, label = read_labelled(case, dataset)
         facts.append(case_facts(case.id, label, _voxels_of_labels(dataset, label)))
-        values.append(_foreground_values(case, image, label, samples))
+        values.append(_foreground_values(case, image, label, samples, ignore=dataset.ignore))
         if progress is not None:
             progress(done, len(labelled), case.id)
         logger.debug("fingerprint %d/%d: %s %s", done, len(labelled), case.id, facts[-1])
@@ -66,6 +66,7 @@ def take_fingerprint(
         orientation=CANONICAL if dataset.spatial_dims == 3 else None,
         cases=tuple(facts),
         intensities=channel_intensities(dataset.channel_names, values),
+        regions={} if dataset.regions is None else dict(dataset.regions.values),
     )
 
 
@@ -75,10 +76,12 @@ def _voxels_of_labels(dataset: Dataset, label: Volume) -> dict[str, int]:
     return {name: int(found.get(value, 0)) for name, value in dataset.labels.items()}
 
 
-def _foreground_values(case: Case, image: Volume, label: Volume, samples: int) -> np.ndarray[Any, Any]:
-    """(channels, at most ``samples``) values under the labels."""
+def _foreground_values(
+    case: Case, image: Volume, label: Volume, samples: int, *, ignore: int | None
+) -> np.ndarray[Any, Any]:
+    """(channels, at most ``samples``) values under the labels, less those of voxels that are ignored."""
     channels = image.array.reshape((image.channels, -1))
-    inside = np.flatnonzero(label.array)
+    inside = np.flatnonzero(label.array if ignore is None else (label.array != 0) & (label.array != ignore))
     if inside.size > samples:
         inside = case_generator(case.id).choice(inside, size=samples, replace=False)
     return channels[:, inside].astype(np.float64)

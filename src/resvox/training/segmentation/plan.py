@@ -22,17 +22,20 @@ class Plan(PatchPlan):
     """
 
     TASK: ClassVar[str] = "segmentation"
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"loss": ("dice_ce", "ce")}
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"loss": ("dice_ce", "ce"), "outputs": ("labels", "regions")}
 
     task: str = plan_field("segmentation", "what is learned", "task")
-    num_classes: int = plan_field(2, "labels, background included", "data")
+    num_classes: int = plan_field(2, "outputs: labels, background included, or regions", "data")
+    outputs: str = plan_field(
+        "labels", "labels: one of them for each voxel (softmax); regions: each by itself (sigmoid)", "data"
+    )
     model: str = plan_field("unet", "a segmentation model of `resvox models`", "network")
     foreground_fraction: float = plan_field(0.5, "of the patches are centred on a voxel of a label", "preprocessing")
     loss: str = plan_field("dice_ce", "dice_ce or ce")
 
     def check_own(self) -> None:
-        """As `PatchPlan`, and at least two classes."""
-        check_least(self, {"num_classes": 2, "encoder_depth": 1})
+        """As `PatchPlan`, and at least two labels or one region."""
+        check_least(self, {"num_classes": 2 if self.outputs == "labels" else 1, "encoder_depth": 1})
         check_fraction(self, "foreground_fraction", may_be_one=True)
         super().check_own()
 

@@ -44,10 +44,11 @@ def make_plan(
         "encoder": encoder,
         "spatial_dims": fingerprint.spatial_dims,
         "in_channels": len(fingerprint.channel_names),
-        "num_classes": len(fingerprint.labels),
+        "num_classes": len(fingerprint.regions) or len(fingerprint.labels),
+        "outputs": "regions" if fingerprint.regions else "labels",
         "encoder_depth": 5,
     }
-    notes = {"num_classes": "labels: " + ", ".join(f"{v} {n}" for n, v in fingerprint.labels.items())}
+    notes = {"num_classes": _outputs_in_words(fingerprint)}
     for rule in (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, _mirroring):
         settled = {**decided, **changes}
         values, reasons = rule(fingerprint, settled, device)
@@ -59,9 +60,15 @@ def make_plan(
     return Plan(**{**plan.to_dict(), "notes": notes})
 
 
+def _outputs_in_words(fingerprint: Fingerprint) -> str:
+    if fingerprint.regions:
+        listed = ", ".join(f"{name} {list(values)}" for name, values in fingerprint.regions.items())
+        return f"regions: {listed}"
+    return "labels: " + ", ".join(f"{value} {name}" for name, value in fingerprint.labels.items())
+
+
 def _mirroring(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
-    names = [name for name, value in fingerprint.labels.items() if value != 0]
-    axes = safe_mirror_axes(names, settled["orientation"], fingerprint.spatial_dims)
+    axes = safe_mirror_axes(list(fingerprint.targets), settled["orientation"], fingerprint.spatial_dims)
     kept = [axis for axis in range(fingerprint.spatial_dims) if axis not in axes]
     reason = f"labels name sides: mirroring axes {kept} would swap them" if kept else "no label names a side"
     return {"mirror_axes": axes}, {"mirror_axes": reason}

@@ -13,6 +13,7 @@ from resvox.training.batches import Sample, epoch_order
 from resvox.training.patches import any_centre, cut_patch
 from resvox.training.randomness import Purpose, generator
 from resvox.training.segmentation.cache import PreparedCase
+from resvox.training.segmentation.losses import IGNORED
 from resvox.training.segmentation.plan import Plan
 
 
@@ -21,12 +22,22 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
 
     Every case comes once before any comes twice (an epoch is a permutation drawn from the seed). Exactly the
     planned share of samples is centred on a labelled voxel: a class present in the case is drawn first, each
-    with the same chance, then one of its voxels, so a rare label is seen as often as a large one.
+    with the same chance, then one of its voxels, so a rare label is seen as often as a large one. A patch of a case
+    with ignored voxels is always centred on an annotated one.
+
+    Args:
+        ignored: the class index of voxels that were not annotated; their target is `IGNORED`. None where there are
+            none.
+        targets: how many labels (without the background) or regions there are, where some cases were annotated with
+            some of them alone; None where all were annotated with all.
     """
 
-    def __init__(self, cases: Sequence[PreparedCase], plan: Plan) -> None:
+    def __init__(
+        self, cases: Sequence[PreparedCase], plan: Plan, *, ignored: int | None = None, targets: int | None = None
+    ) -> None:
         self.cases = tuple(cases)
         self.plan = plan
+        self.ignored, self.targets = ignored, targets
         self.augmentation = Augmentation(plan, plan.patch_size)
 
     def __getitem__(self, number: int) -> Sample:
@@ -39,7 +50,15 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
         image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, size))
         label = torch.from_numpy(cut_patch(case.label[np.newaxis], centre, plan.patch_size, size))
         image, label = self.augmentation(image, label, rng)
-        return Sample(image=image, target=label[0].long(), case=case.id, number=number)
+        target = label[0].long()
+        if self.ignored is not None:
+            target = target.masked_fill(target == self.ignored, IGNORED)
+        return Sample(image=image, target=target, case=case.id, number=number, known=self._known(case))
+
+    def _known(self, case: PreparedCase) -> torch.Tensor | None:
+        if self.targets is None:
+            return None
+        return torch.ones(self.targets, dtype=torch.bool) if case.known is None else torch.tensor(case.known)
 
     def case(self, number: int) -> PreparedCase:
         """The case that sample ``number`` is cut from."""
@@ -52,8 +71,9 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
         return math.floor((number + 1) * fraction) > math.floor(number * fraction)
 
     def _centre(self, case: PreparedCase, rng: np.random.Generator, foreground: bool) -> tuple[int, ...]:
-        if foreground and case.voxels_of:
-            index = sorted(case.voxels_of)[int(rng.integers(len(case.voxels_of)))]
+        targets = case.targets
+        if (foreground and targets) or 0 in case.voxels_of:
+            index = targets[int(rng.integers(len(targets)))] if foreground and targets else 0
             voxels = case.voxels(index)
             flat = int(voxels[int(rng.integers(len(voxels)))])
             return tuple(int(place) for place in np.unravel_index(flat, case.shape))

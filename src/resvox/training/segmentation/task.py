@@ -13,17 +13,20 @@ from resvox.datasets.segmentation import Case, Dataset
 from resvox.training.batches import Sample
 from resvox.training.losses import SegmentationLoss
 from resvox.training.plans.sides import safe_mirror_axes
-from resvox.training.segmentation.cache import PreparedCase, prepare_cases
+from resvox.training.segmentation.cache import PreparedCase, members_of, prepare_cases
+from resvox.training.segmentation.losses import MaskedLabelLoss, RegionLoss
 from resvox.training.segmentation.plan import Plan
 from resvox.training.segmentation.samples import PatchSampler
 from resvox.training.segmentation.validation import validate
 from resvox.training.task import Cases, Job, State, Task, ValidationResult, refuse_mismatch
 
+MEAN = "dice_mean"  # the column of the mean over labels
+
 
 class Segmentation(Task):
-    """Scans and label maps; the score is the mean Dice of the labels on the resampled grid."""
+    """Scans and label maps; the score is the mean Dice of the labels or regions on the resampled grid."""
 
-    shown: ClassVar[str] = "dice_mean"
+    shown: ClassVar[str] = MEAN
     title: ClassVar[str] = "Dice"
 
     def check(self, dataset: Dataset, plan: Plan) -> None:
@@ -32,20 +35,21 @@ class Segmentation(Task):
             dataset,
             ("spatial_dims", plan.spatial_dims, dataset.spatial_dims),
             ("in_channels", plan.in_channels, len(dataset.channel_names)),
+            ("outputs", plan.outputs, "labels" if dataset.regions is None else "regions"),
             ("num_classes", plan.num_classes, dataset.num_classes),
         )
 
     def columns(self, dataset: Dataset) -> tuple[str, ...]:
         """Names of the scores: ``dice_mean``, ``dice_<label>``, ..."""
-        return ("dice_mean", *(f"dice_{name}" for name in dataset.foreground))
+        return (MEAN, *map(column_of, dataset.targets))
 
     def remarks(self, job: Job) -> list[str]:
         """A warning of axes whose mirroring may swap labels."""
         plan = job.plan
-        safe = safe_mirror_axes(list(job.dataset.foreground), plan.orientation, plan.spatial_dims)
+        safe = safe_mirror_axes(list(job.dataset.targets), plan.orientation, plan.spatial_dims)
         # A plan edited by hand may mirror axes that its labels distinguish; the user may know better than their names.
         risky = [axis for axis in plan.mirror_axes if axis not in safe]
-        names = ", ".join(job.dataset.foreground)
+        names = ", ".join(job.dataset.targets)
         return [f"warning: mirror_axes {risky} may swap the sides that labels name ({names})"] if risky else []
 
     def prepare(
@@ -60,10 +64,21 @@ class Segmentation(Task):
 
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
         """The samples: patches of cases."""
-        return PatchSampler(cases.train, job.plan)
+        dataset: Dataset = job.dataset
+        return PatchSampler(
+            cases.train,
+            job.plan,
+            ignored=None if dataset.ignore is None else len(dataset.labels),
+            targets=len(dataset.targets) if dataset.is_partly_labelled else None,
+        )
 
     def loss(self, cases: Cases, job: Job) -> nn.Module:
-        """The loss of the plan."""
+        """The loss of the plan: of regions, or of labels; masked where something is not known of the voxels."""
+        dataset: Dataset = job.dataset
+        if dataset.regions is not None:
+            return RegionLoss(job.plan.loss, members_of(dataset))
+        if dataset.ignore is not None or dataset.is_partly_labelled:
+            return MaskedLabelLoss(job.plan.loss)
         return SegmentationLoss(job.plan.loss)
 
     def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
@@ -72,23 +87,36 @@ class Segmentation(Task):
             state.module,
             cases.validation,
             job.plan,
-            list(job.dataset.labels),
+            job.dataset,
             fabric=state.fabric,
             precision=job.precision,
             between=state.check_stop,
         )
-        columns = {"dice_mean": result.mean, **{f"dice_{name}": value for name, value in result.dice.items()}}
+        columns = {MEAN: result.mean, **{column_of(name): value for name, value in result.dice.items()}}
         return ValidationResult(score=result.score, columns=columns)
 
     def card(self, job: Job, training: dict[str, Any], best: dict[str, float | None]) -> SegmentationCard:
         """Labels, colours, and the window."""
         plan: Plan = job.plan
-        dice = {name.removeprefix("dice_"): value for name, value in best.items() if name != "dice_mean"}
+        names = {column_of(name): name for name in job.dataset.targets}
+        dice = {names[column]: value for column, value in best.items() if column in names}
         return SegmentationCard(
             preprocessing=plan.preprocessing().to_dict(),
             channel_names=tuple(job.dataset.channel_names),
             labels=dict(job.dataset.labels),
+            regions=job.dataset.regions,
+            ignore=job.dataset.ignore,
             colours=job.colours,
             inference=Windows(roi_size=plan.patch_size, overlap=plan.overlap, mirror_axes=plan.mirror_axes),
             training={**training, "dice": dice},
         )
+
+
+def column_of(name: str) -> str:
+    """The column of metrics.csv with the Dice of a label or region: ``dice_<name>``.
+
+    One called "mean" is put in quotes, because ``dice_mean`` is the mean over all; so is one that has such quotes, so
+    that no two names have one column.
+    """
+    is_quoted = len(name) > 1 and name[0] == name[-1] == '"'
+    return f'dice_"{name}"' if is_quoted or f"dice_{name}" == MEAN else f"dice_{name}"

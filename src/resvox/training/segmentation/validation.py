@@ -1,4 +1,4 @@
-"""Validation: whole volumes through the sliding window, Dice of each label on the prepared grid."""
+"""Validation: whole volumes through the sliding window, Dice of each label or region on the prepared grid."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from resvox.datasets.segmentation import Dataset
 from resvox.inference import TorchEngine, labels_from_logits, sliding_window_inference
 from resvox.training.plans.precision import Precision
-from resvox.training.segmentation.cache import PreparedCase
+from resvox.training.segmentation.cache import PreparedCase, members_of
 from resvox.training.segmentation.plan import Plan
 from resvox.training.task import LARGEST_OVERLAP
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelDice:
-    """Mean Dice over cases of each label; None where neither a reference nor a prediction holds the label.
+    """Mean Dice over cases of each label or region; None where neither a reference nor a prediction holds it.
 
     ``referenced``: the labels that a reference holds.
     """
@@ -53,7 +54,7 @@ def validate(
     module: nn.Module,
     cases: Sequence[PreparedCase],
     plan: Plan,
-    label_names: Sequence[str],
+    dataset: Dataset,
     *,
     fabric: Fabric,
     precision: Precision = Precision.float32,
@@ -62,11 +63,14 @@ def validate(
     """Predict every case and compare; the cases are shared among the processes and the answer is everyone's.
 
     Args:
-        label_names: names of classes 0, 1, ...; class 0 (background) is not scored.
+        dataset: whose labels or regions are scored: of each case those with which it is labelled, without the voxels
+            that are ignored.
         between: called before each case; what it raises ends the validation.
     """
     engine = TorchEngine(module, device=fabric.device, precision=precision.for_inference)
-    sums = torch.zeros(3, len(label_names), dtype=torch.float64, device=fabric.device)
+    names = dataset.targets
+    members = np.asarray(members_of(dataset))
+    sums = torch.zeros(3, len(names), dtype=torch.float64, device=fabric.device)
     for case in cases[fabric.global_rank :: fabric.world_size]:
         between()
         logits = sliding_window_inference(
@@ -76,23 +80,47 @@ def validate(
             overlap=min(plan.overlap, LARGEST_OVERLAP),
             sw_batch_size=plan.batch_size,
         )
-        scores = dice_per_class(labels_from_logits(logits), case.label, len(label_names))
+        scores = dice_of_case(logits, case, members, is_softmax=dataset.regions is None)
         for index, score in enumerate(scores):
             if not math.isnan(score):
                 sums[0, index] += score
                 sums[1, index] += 1
-        for index in case.voxels_of:
-            sums[2, index] += 1
+        for target in case.targets:
+            sums[2, target - 1] += 1
     gathered = fabric.all_reduce(sums, reduce_op="sum") if fabric.world_size > 1 else sums
     assert isinstance(gathered, torch.Tensor)
     totals, counts, references = gathered.tolist()
     return LabelDice(
-        dice={
-            name: total / count if count else None
-            for name, total, count in list(zip(label_names, totals, counts, strict=True))[1:]
-        },
-        referenced=frozenset(name for name, count in zip(label_names, references, strict=True) if count),
+        dice={name: total / count if count else None for name, total, count in zip(names, totals, counts, strict=True)},
+        referenced=frozenset(name for name, count in zip(names, references, strict=True) if count),
     )
+
+
+def dice_of_case(
+    logits: np.ndarray[Any, Any], case: PreparedCase, members: np.ndarray[Any, Any], *, is_softmax: bool
+) -> list[float]:
+    """Dice of each target of a case, NaN where both maps lack it or the case was not annotated with it.
+
+    Args:
+        logits: (outputs, *spatial).
+        members: (labels, targets) whether a class index belongs to a target; indices after the last are ignored.
+        is_softmax: whether outputs are labels, of which the largest one counts; otherwise each is a target of its own.
+    """
+    reference = np.asarray(case.label)
+    valid = reference < len(members)
+    reference = reference[valid]
+    if is_softmax:
+        scores = dice_per_class(labels_from_logits(logits)[valid], reference, len(members))[1:]
+    else:
+        scores = [dice_of_masks(each[valid] > 0, members[reference, at]) for at, each in enumerate(logits)]
+    known = case.known or (True,) * len(scores)
+    return [score if is_known else math.nan for score, is_known in zip(scores, known, strict=True)]
+
+
+def dice_of_masks(prediction: np.ndarray[Any, Any], reference: np.ndarray[Any, Any]) -> float:
+    """Dice of two masks, NaN where both are empty."""
+    size = int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))
+    return 2 * int(np.count_nonzero(prediction & reference)) / size if size else math.nan
 
 
 def dice_per_class(prediction: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], num_classes: int) -> list[float]:

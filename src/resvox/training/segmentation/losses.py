@@ -1,0 +1,129 @@
+"""Losses of voxels that are partly known: regions with a sigmoid each, ignored voxels, cases with some of the labels.
+
+A voxel that was not annotated has the target `IGNORED`. What is not known weighs nothing: a loss is that of the known
+voxels alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from monai.losses import DiceLoss
+from torch import nn
+from torch.nn import functional as F
+
+from resvox.errors import PlanError
+from resvox.training.losses import deep_supervision_weights
+
+IGNORED = -1
+KINDS = ("dice_ce", "ce")
+
+
+class MaskedLoss(nn.Module, ABC):
+    """Loss of logits (batch, outputs, *spatial) against class indices (batch, *spatial), `IGNORED` where unknown.
+
+    ``dice_ce`` is the sum of soft Dice, summed over the batch before the ratio, and cross-entropy; ``ce`` is
+    cross-entropy alone. A list of logits, finest first, is deep supervision as in
+    `resvox.training.losses.SegmentationLoss`. Abstract.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise PlanError(f"loss={kind!r}", expected=" or ".join(KINDS))
+        self.has_dice = kind == "dice_ce"
+        self.dice = DiceLoss(batch=True)  # of probabilities: what is unknown is taken out of them before
+
+    def forward(
+        self,
+        output: torch.Tensor | Sequence[torch.Tensor],
+        label: torch.Tensor,
+        known: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The weighted sum of the losses of all outputs.
+
+        Args:
+            known: (batch, targets) whether a case was annotated with a label or region; None for all. ``targets`` are
+                the regions, or the labels without the background.
+        """
+        outputs = [output] if isinstance(output, torch.Tensor) else list(output)
+        total = torch.zeros((), device=label.device)
+        for weight, logits in zip(deep_supervision_weights(len(outputs)), outputs, strict=True):
+            sized = label
+            if logits.shape[2:] != label.shape[1:]:
+                sized = F.interpolate(label.unsqueeze(1).float(), size=logits.shape[2:], mode="nearest-exact")
+                sized = sized.long()[:, 0]
+            total = total + weight * self.single(logits.float(), sized, known)
+        return total
+
+    @abstractmethod
+    def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+        """The loss of one output."""
+
+
+class MaskedLabelLoss(MaskedLoss):
+    """For labels of which each voxel has one: softmax.
+
+    A voxel of the background in a case without some of the labels may belong to one of those, so its probability is
+    that of the background and of the labels that were not annotated together (the marginal loss of Shi et al. 2021,
+    Med. Image Anal. 70:101979).
+    """
+
+    def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+        """See `MaskedLoss`."""
+        if known is not None:
+            logits = with_unknown_in_background(logits, known)
+        valid = (label != IGNORED).unsqueeze(1)
+        count = valid.sum().clamp(min=1)
+        loss = F.cross_entropy(logits, label, ignore_index=IGNORED, reduction="sum") / count
+        if self.has_dice:
+            chances, truth = logits.softmax(1), one_hot(label, logits.shape[1])
+            loss = loss + self.dice(chances[:, 1:] * valid, truth[:, 1:] * valid)
+        return loss
+
+
+class RegionLoss(MaskedLoss):
+    """For regions, of which a voxel may have several: sigmoid and binary cross-entropy.
+
+    Args:
+        members: for each class index of the targets, whether it belongs to each region.
+    """
+
+    members: torch.Tensor
+
+    def __init__(self, kind: str, members: Sequence[Sequence[bool]]) -> None:
+        super().__init__(kind)
+        self.register_buffer("members", torch.tensor(members, dtype=torch.float32), persistent=False)
+
+    def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+        """See `MaskedLoss`."""
+        truth = self.members[label.clamp(min=0)].movedim(-1, 1)
+        weight = (label != IGNORED).unsqueeze(1).expand_as(logits)
+        if known is not None:
+            weight = weight & known.reshape(*known.shape, *[1] * (logits.ndim - 2))
+        weight = weight.to(logits.dtype)
+        entropy = F.binary_cross_entropy_with_logits(logits, truth, weight=weight, reduction="sum")
+        loss = entropy / weight.sum().clamp(min=1)
+        if self.has_dice:
+            loss = loss + self.dice(logits.sigmoid() * weight, truth * weight)
+        return loss
+
+
+def with_unknown_in_background(logits: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Logits (batch, classes, *spatial) whose class 0 has the probability of all classes that are not known.
+
+    Args:
+        known: (batch, classes - 1) of the classes after the background.
+    """
+    shape = (*known.shape, *[1] * (logits.ndim - 2))
+    unknown = ~known.reshape(shape)
+    rest = logits[:, 1:]
+    joined = torch.cat([logits[:, :1], rest.masked_fill(~unknown, -torch.inf)], dim=1).logsumexp(1, keepdim=True)
+    return torch.cat([joined, rest.masked_fill(unknown, -torch.inf)], dim=1)
+
+
+def one_hot(label: torch.Tensor, classes: int) -> torch.Tensor:
+    """(batch, classes, *spatial) float32 of class indices (batch, *spatial); voxels that are ignored are class 0."""
+    return F.one_hot(label.clamp(min=0), classes).movedim(-1, 1).to(torch.float32)
