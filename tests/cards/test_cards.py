@@ -97,9 +97,9 @@ def test_regions_name_the_outputs_and_the_labels_that_are_written():
     card = SegmentationCard.from_dict(values)
     assert card == SegmentationCard.from_dict(json.loads(REGIONS))
     assert card.regions == Regions(values={"tumour": (1, 2, 3), "core": (2, 3)}, class_order=(1, 2))
-    assert (card.output_names, card.names_labels, card.ignore) == (("tumour", "core"), False, 4)
+    assert (card.output_names, card.ignore) == (("tumour", "core"), 4)
     without = SegmentationCard.from_dict(json.loads(SEGMENTATION))
-    assert (without.output_names, without.names_labels) == (("background", "spleen", "liver"), True)
+    assert without.output_names == ("background", "spleen", "liver")
 
 
 @pytest.mark.parametrize(("kind", "text"), [card for card in CARDS if card[1] != REGIONS])

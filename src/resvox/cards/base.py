@@ -128,8 +128,13 @@ class ModelCard(ABC):
 
     @property
     def names_labels(self) -> bool:
-        """Whether the largest output names a label or class."""
+        """Whether the outputs decide on a label or class."""
         return True
+
+    @property
+    def class_order(self) -> tuple[int, ...] | None:
+        """The value that each output writes where its logit is above 0, in order; None where the largest one counts."""
+        return None
 
     def output_axes(self, sizes: Sequence[Any]) -> list[Any]:
         """The axes of the network's outputs, as an export describes them; ``sizes`` are the spatial ones."""

@@ -42,7 +42,7 @@ class RegressionCard(ModelCard):
 
     @property
     def names_labels(self) -> bool:
-        """Whether the largest output names a label: outputs are values."""
+        """Whether the outputs decide on a label: they are values."""
         return False
 
     def output_axes(self, sizes: Sequence[Any]) -> list[Any]:

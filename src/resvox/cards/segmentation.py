@@ -55,9 +55,9 @@ class SegmentationCard(ModelCard):
         return tuple(self.labels_by_class) if self.regions is None else self.regions.names
 
     @property
-    def names_labels(self) -> bool:
-        """Whether the largest output names the label: not with regions, each of which is decided by itself."""
-        return self.regions is None
+    def class_order(self) -> tuple[int, ...] | None:
+        """The value that each region writes; None for labels."""
+        return None if self.regions is None else self.regions.class_order
 
     @property
     def output_meaning(self) -> str:

@@ -88,6 +88,14 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities.", rich_help_panel=OUTPUT)
     ] = DEFAULTS.probabilities,
+    region_masks: Annotated[
+        bool,
+        typer.Option(
+            "--region-masks",
+            help="Of a model for regions, which may overlap: also write a mask of each.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = DEFAULTS.region_masks,
     label_format: Annotated[
         str,
         typer.Option(
@@ -152,6 +160,7 @@ def predict(
         series=series,
         processes=processes,
         probabilities=probabilities,
+        region_masks=region_masks,
         format=label_format,
         dicom=dicom,
         sidecar=sidecar,

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from resvox.inference.engines.torch_engine import TorchEngine
     from resvox.inference.ensemble import EnsembleEngine
     from resvox.inference.heads import LinearHead
-    from resvox.inference.reduction import labels_from_logits, probabilities_from_logits
-    from resvox.inference.restoring import Restorer, can_restore
+    from resvox.inference.reduction import (
+        labels_from_logits,
+        labels_from_regions,
+        probabilities_from_logits,
+        region_probabilities_from_logits,
+    )
+    from resvox.inference.restoring import Restorer, can_restore, restore_labels_first
+    from resvox.inference.restoring_regions import RegionRestorer
     from resvox.inference.restoring_values import ValueRestorer
     from resvox.inference.sliding_window import sliding_window_inference
     from resvox.inference.streaming import FinishedSlice, WindowCount, stream_sliding_window
@@ -25,14 +31,18 @@ __all__ = [
     "EnsembleEngine",
     "FinishedSlice",
     "LinearHead",
+    "RegionRestorer",
     "Restorer",
     "TorchEngine",
     "ValueRestorer",
     "WindowCount",
     "can_restore",
     "labels_from_logits",
+    "labels_from_regions",
     "make_engine",
     "probabilities_from_logits",
+    "region_probabilities_from_logits",
+    "restore_labels_first",
     "sliding_window_inference",
     "stream_sliding_window",
 ]
@@ -42,8 +52,14 @@ _MODULES = {
     "engines.torch_engine": ("TorchEngine",),
     "ensemble": ("EnsembleEngine",),
     "heads": ("LinearHead",),
-    "reduction": ("labels_from_logits", "probabilities_from_logits"),
-    "restoring": ("Restorer", "can_restore"),
+    "reduction": (
+        "labels_from_logits",
+        "labels_from_regions",
+        "probabilities_from_logits",
+        "region_probabilities_from_logits",
+    ),
+    "restoring": ("Restorer", "can_restore", "restore_labels_first"),
+    "restoring_regions": ("RegionRestorer",),
     "restoring_values": ("ValueRestorer",),
     "sliding_window": ("sliding_window_inference",),
     "streaming": ("FinishedSlice", "WindowCount", "stream_sliding_window"),

@@ -9,7 +9,7 @@ single class left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from resvox.inference.streaming import FinishedSlice
 from resvox.preprocessing import Prepared
 from resvox.volumes import Volume
 
-__all__ = ["AxisWeights", "Restorer", "can_restore"]
+__all__ = ["AxisWeights", "Restorer", "can_restore", "restore_labels_first"]
 FEW = 4  # classes: up to this number, interpolating them is cheaper than the closer test
 MARGIN = 1e-5  # relative: more than the rounding of three interpolations in float32
 
@@ -108,6 +108,28 @@ class Restorer:
         if box.min() > 0 and box.min() > MARGIN * box.max():
             return on
         return np.where(self.walk.interpolated(box, span, targets)[0] > 0, on, off).astype(self.labels.dtype)
+
+
+def restore_labels_first(
+    prepared: Prepared,
+    slices: Iterable[FinishedSlice],
+    labels_of: Callable[[Array], Array],
+    head: LinearHead | None = None,
+) -> Volume:
+    """Labels on the network's grid, slice by slice, and that label map brought to the scan's grid.
+
+    Args:
+        labels_of: label values (*spatial) of logits (classes, *spatial), always of one type.
+        head: computes logits from features; None where slices hold logits.
+    """
+    labels: Array | None = None
+    for each in slices:
+        found = labels_of(each.logits if head is None else head(each.logits))
+        if labels is None:
+            labels = np.zeros(prepared.grid.shape, found.dtype)
+        labels[each.index, each.start : each.start + found.shape[0]] = found
+    assert labels is not None  # a scan has at least one slice
+    return prepared.restore_labels(labels)
 
 
 def _able_to_win(box: Array) -> Array:

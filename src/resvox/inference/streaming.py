@@ -62,6 +62,7 @@ def stream_sliding_window(
     memory_gb: float | None = None,
     threads: int = 1,
     ahead: bool = False,
+    independent: bool = False,
     progress: Callable[[int, int], object] | None = None,
     count: WindowCount | None = None,
 ) -> Iterator[FinishedSlice]:
@@ -76,6 +77,7 @@ def stream_sliding_window(
         threads: number of threads that add windows.
         ahead: compute the next windows while the last ones are added: for engines on another device whose outputs
             stay valid.
+        independent: outputs are decided one by one (regions), so that a voxel of skipped windows has none of them.
         count: filled with the numbers of windows and tiles.
 
     The other arguments as in :func:`resvox.inference.sliding_window_inference`; ``progress`` counts windows of all
@@ -106,7 +108,7 @@ def stream_sliding_window(
     with ThreadPoolExecutor(threads) as pool:
         share = partial(_share, pool, threads)
         report = progress or (lambda done, total: None)
-        yield from _Stream(scan, starts, memory_gb, share, report, count, ahead=ahead).slices()
+        yield from _Stream(scan, starts, memory_gb, share, report, count, ahead=ahead, independent=independent).slices()
 
 
 Share = Callable[[Callable[[int], None], int], None]
@@ -154,7 +156,9 @@ class _Stream:
         count: WindowCount,
         *,
         ahead: bool,
+        independent: bool,
     ) -> None:
+        self.independent = independent
         self.scan, self.starts, self.share, self.report, self.count = scan, starts, share, report, count
         self.memory_gb, self.ahead = memory_gb, ahead
         self.total = len(starts)
@@ -202,7 +206,7 @@ class _Stream:
         self, tile: tuple[int, int], windows: list[tuple[int, ...]], classes: int, first: list[np.ndarray]
     ) -> Iterator[FinishedSlice]:
         scan = self.scan
-        sums = _SliceSums(scan, tile, classes, self.share)
+        sums = _SliceSums(scan, tile, classes, self.share, independent=self.independent)
         # The output that gave the number of classes is used, not computed again, and released before the next one.
         if first and windows[:1] == self.starts[:1]:
             sums.add(windows[0], first.pop()[0])
@@ -224,7 +228,10 @@ class _Stream:
 class _SliceSums:
     """Sums of unfinished slices, each an array (classes, *rest of the tile) of its own."""
 
-    def __init__(self, scan: WindowedScan, tile: tuple[int, int], classes: int, share: Share) -> None:
+    def __init__(
+        self, scan: WindowedScan, tile: tuple[int, int], classes: int, share: Share, *, independent: bool
+    ) -> None:
+        self.independent = independent
         self.scan, self.classes, self.share = scan, classes, share
         self.start = tile[0]
         # In padded voxels: the tile along the second axis, everything along the third.
@@ -271,12 +278,28 @@ class _SliceSums:
             index, self.next = self.next, self.next + 1
             sums, weights = self.sums.pop(index, None), self.weights.pop(index, None)
             if before <= index < end:
-                logits = self._blank() if sums is None or weights is None else _mean(sums, weights)
+                logits = self._blank() if sums is None or weights is None else self._mean(sums, weights)
                 yield FinishedSlice(index=index - before, start=self.start, logits=self._cropped(logits))
 
     def _blank(self) -> np.ndarray:
         """A slice that no window covers: background."""
-        return _background(np.zeros((self.classes, *self.rest), np.float32), np.ones(self.rest, np.bool_))
+        return self._background(np.zeros((self.classes, *self.rest), np.float32), np.ones(self.rest, np.bool_))
+
+    def _mean(self, sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        unseen = weights == 0
+        if unseen.any():  # some windows were skipped
+            sums = self._background(sums, unseen)
+            weights = np.where(unseen, np.float32(1), weights)
+        sums /= weights
+        return sums
+
+    def _background(self, sums: np.ndarray, where: np.ndarray) -> np.ndarray:
+        """Set class 0 where no window was added; a single class and regions get logits below their threshold."""
+        if self.independent or len(sums) == 1:
+            np.copyto(sums, np.float32(-1), where=where)
+        else:
+            np.copyto(sums[0], np.float32(1), where=where)
+        return sums
 
     def _cropped(self, logits: np.ndarray) -> np.ndarray:
         pads, sides = self.scan.pads[1:], logits.shape[1:]
@@ -285,21 +308,3 @@ class _SliceSums:
             return logits[:, :, before : side - after]
         (before, after), side = pads[0], sides[0]
         return logits[:, before : side - after]
-
-
-def _mean(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    unseen = weights == 0
-    if unseen.any():  # some windows were skipped
-        sums = _background(sums, unseen)
-        weights = np.where(unseen, np.float32(1), weights)
-    sums /= weights
-    return sums
-
-
-def _background(sums: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Set class 0 where no window was added; a single class gets a logit below its threshold."""
-    if len(sums) == 1:
-        np.copyto(sums, np.float32(-1), where=where)
-    else:
-        np.copyto(sums[0], np.float32(1), where=where)
-    return sums

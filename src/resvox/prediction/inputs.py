@@ -135,11 +135,11 @@ def _scans(
     from resvox.volumes import find_cases
     from resvox.volumes.reading import is_flat_picture
 
-    out, products = options.out.resolve(), log.products()
+    out, is_written = options.out.resolve(), log.products()
     left_out: list[str] = []
 
     def is_product(path: Path) -> bool:
-        found = path.name in products and path.parent.resolve() == out
+        found = is_written(path.name) and path.parent.resolve() == out
         if found:
             left_out.append(path.name)
         return found

@@ -7,12 +7,13 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox._version import __version__
 from resvox.prediction.cases import Case, state_of
+from resvox.prediction.outputs import REGION
 
 if TYPE_CHECKING:
     from resvox.inference import Engine
@@ -74,15 +75,18 @@ class RunLog:
             self.by_file[str(line.get("file"))] = line
             self.by_case[str(line.get("case"))] = line
 
-    def products(self) -> set[str]:
-        """Names of files that runs wrote into this folder, and of those that are being written."""
+    def products(self) -> Callable[[str], bool]:
+        """Whether a name is that of a file that runs wrote into this folder, or that is being written."""
         from resvox.volumes.formats import stem_of
 
         names = set(self.by_file)
         claims = self.folder / ".claims"
         if claims.is_dir():
             names |= {path.name.removesuffix(".lock") for path in claims.glob("*.lock")}
-        return names | {f"{stem_of(name)}_probabilities.nii.gz" for name in names}
+        stems = [stem_of(name) for name in names]
+        names |= {f"{stem}_probabilities.nii.gz" for stem in stems}
+        beginnings = tuple(f"{stem}{REGION}" for stem in stems)
+        return lambda name: name in names or name.startswith(beginnings)
 
     def names_of_inputs(self) -> dict[str, str]:
         """By resolved path of a case's first file, the name that the case had."""

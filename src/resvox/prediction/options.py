@@ -47,6 +47,7 @@ class PredictOptions:
         series: of a DICOM folder that holds several: its UID or its number.
         processes: that share the cases; with several GPUs each takes the next one.
         probabilities: also write probabilities.
+        region_masks: of a model for regions also write one mask per region: a voxel may belong to several.
         format: of the label maps of scans: "nii.gz", "nii", "seg.nrrd" (3D Slicer, with names and colours), "nrrd",
             "mha", or "none" where ``dicom`` is all that is wanted.
         dicom: also write a DICOM object that refers to the scan's series: "seg", "labelmap" or "rtstruct".
@@ -75,6 +76,7 @@ class PredictOptions:
     series: str | None = None
     processes: int = 1
     probabilities: bool = False
+    region_masks: bool = False
     format: str = "nii.gz"
     dicom: str | None = None
     sidecar: bool = False
@@ -148,6 +150,7 @@ class Choices(TypedDict, total=False):
     skip_empty: bool
     memory_gb: float
     probabilities: bool
+    region_masks: bool
 
 
 DEFAULTS = PredictOptions.defaults()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from resvox.prediction.options import PredictOptions
     from resvox.volumes import Volume
 
+REGION = "_region_"  # between the name of a case and that of a region
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFiles:
@@ -23,21 +28,51 @@ class CaseFiles:
     label_map: str | None
     dicom: str | None
     sidecar: str | None
+    regions: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """All that are written, the one whose presence means "done" as the last."""
-        return tuple(name for name in (self.sidecar, self.dicom, self.label_map) if name is not None)
+        return tuple(name for name in (*self.regions, self.sidecar, self.dicom, self.label_map) if name is not None)
 
 
-def case_files(name: str, options: PredictOptions, *, is_picture: bool) -> CaseFiles:
-    """The files of the case ``name`` (its id and the suffix); a 2D picture gets a picture as its label map."""
+def case_files(name: str, options: PredictOptions, *, is_picture: bool, regions: Sequence[str] = ()) -> CaseFiles:
+    """The files of the case ``name`` (its id and the suffix); a 2D picture gets a picture as its label map.
+
+    Args:
+        regions: the names of the regions of which masks are written.
+    """
     ending = "png" if is_picture else options.format
     return CaseFiles(
         label_map=None if options.format == "none" else f"{name}.{ending}",
         dicom=None if options.dicom is None else f"{name}_{options.dicom}.dcm",
         sidecar=f"{name}.json" if options.sidecar else None,
+        regions=tuple(f"{name}{REGION}{each}.{_mask_ending(ending)}" for each in _file_words(regions)),
     )
+
+
+def _mask_ending(ending: str) -> str:
+    """The ending of a mask, which has neither names nor colours."""
+    return {"none": "nii.gz", "seg.nrrd": "nrrd"}.get(ending, ending)
+
+
+def _file_words(names: Sequence[str]) -> list[str]:
+    """Names as parts of file names, each another one also where upper and lower case are one."""
+    words: list[str] = []
+    for name in names:
+        plain = re.sub(r"[^\w-]+", "_", name).strip("_") or "region"
+        taken = {word.casefold() for word in words}
+        numbered = (plain if number == 1 else f"{plain}_{number}" for number in itertools.count(1))
+        words.append(next(word for word in numbered if word.casefold() not in taken))
+    return words
+
+
+def write_masks(masks: Volume, names: Sequence[str], folder: Path) -> None:
+    """Write masks (regions, *spatial) to one file each."""
+    from resvox.volumes import Volume, write_label_map
+
+    for mask, name in zip(masks.array, names, strict=True):
+        write_label_map(Volume.on_grid(mask, masks.grid), folder / name)
 
 
 def check_dicom_input(case: Case) -> None:

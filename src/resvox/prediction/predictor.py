@@ -128,8 +128,13 @@ def stream(
     *,
     count: WindowCount,
     progress: Progress | None,
+    independent: bool = False,
 ) -> Iterator[FinishedSlice]:
-    """Blended outputs slice by slice; never those of the whole scan at once. ``count`` is filled."""
+    """Blended outputs slice by slice; never those of the whole scan at once. ``count`` is filled.
+
+    Args:
+        independent: outputs are decided one by one, so that a voxel that is passed over as empty has none of them.
+    """
     from resvox.inference import stream_sliding_window
     from resvox.machine import usable_threads
 
@@ -145,6 +150,7 @@ def stream(
         skip_empty=EMPTY if options.skip_empty else None,
         memory_gb=options.memory_gb,
         threads=usable_threads(),
+        independent=independent,
         progress=progress,
         count=count,
     )

@@ -9,10 +9,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import SegmentationCard
+from resvox.errors import InferenceError
 from resvox.prediction.model_engine import describe, engine_of, late_head
 from resvox.prediction.model_files import check_task, model_file, model_files
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
-from resvox.prediction.outputs import CaseFiles, algorithm_of, case_files, check_dicom_input, labels_of, write_case
+from resvox.prediction.outputs import (
+    CaseFiles,
+    algorithm_of,
+    case_files,
+    check_dicom_input,
+    labels_of,
+    write_case,
+    write_masks,
+)
 from resvox.prediction.pipeline import timed_call
 from resvox.prediction.predictor import Progress, Written, check_mirroring, check_scan, overlap_of, stream
 from resvox.prediction.tasks import refuse_unused
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
     from resvox.cards import ModelCard
     from resvox.delivery.naming import Algorithm, LabelSet
     from resvox.inference import FinishedSlice
+    from resvox.inference.engines.agreement import Agreement
     from resvox.locks import Claims
     from resvox.prediction.cases import Case, Found
     from resvox.prediction.log import RunLog
@@ -35,7 +45,7 @@ __all__ = ["Segmentation", "Segmenter", "model_file"]
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """A label map on the grid of its scan, probabilities if they were asked for, and seconds per stage.
+    """A label map on the grid of its scan, probabilities and masks of regions if wanted, and seconds per stage.
 
     ``windows``: how many there were; ``skipped``: how many of these were passed over as empty.
     """
@@ -45,6 +55,7 @@ class Segmentation:
     seconds: Mapping[str, float]
     windows: int = 0
     skipped: int = 0
+    region_masks: Volume | None = None
 
 
 class Segmenter:
@@ -54,7 +65,7 @@ class Segmenter:
         model: a ``model.safetensors``, the folder of a training run that holds one, an exported network, or several
             of these (a sequence, or a folder of runs), whose logits are averaged; or all options at once.
         notify: called with a line of text where an engine is given up or memory runs out.
-        choices: mirror, overlap, engine, device, precision, resample, skip_empty, memory_gb: see
+        choices: mirror, overlap, engine, device, precision, resample, skip_empty, memory_gb, region_masks: see
             :class:`resvox.prediction.options.PredictOptions`.
 
     Raises:
@@ -81,12 +92,31 @@ class Segmenter:
         check_mirroring(self.card.inference, self.options, self.path)
         self.preprocessing = files[0].preprocessing()
         # Folds have a head each, and of a window that is passed over no features are known.
-        self._head = late_head(files[0]) if len(files) == 1 and not self.options.skip_empty else None
-        self.engine = engine_of(files, self.options, head=self._head, notify=notify)
+        has_late_head = len(files) == 1 and not self.options.skip_empty and self.card.regions is None
+        self._head = late_head(files[0]) if has_late_head else None
+        self._check_regions()
+        self.engine = engine_of(files, self.options, agreement=self._agreement(), head=self._head, notify=notify)
+
+    def _check_regions(self) -> None:
+        if self.options.region_masks and self.card.regions is None:
+            raise InferenceError(
+                "region_masks=True with a model for labels, of which each voxel has one",
+                expected="a model that was trained with regions",
+                fix="leave --region-masks out",
+                path=self.path,
+            )
+
+    def _agreement(self) -> Agreement | None:
+        """The measure of the accuracy guard: the label map that is written."""
+        if self.card.class_order is None:
+            return None
+        from resvox.inference.engines.agreement import LabelAgreement, region_labels
+
+        return LabelAgreement(region_labels(self.card.class_order))
 
     @property
     def labels(self) -> dict[str, int]:
-        """Names and values of the labels, in the order of the network's classes."""
+        """Names and values of the labels, in the order of the network's classes; of regions, those that are written."""
         return self.card.labels_by_class
 
     @property
@@ -121,7 +151,7 @@ class Segmenter:
 
         Args:
             volume: (*spatial) or (channels, *spatial), of the model's number of dimensions and channels.
-            probabilities: also return (classes, *spatial) float32.
+            probabilities: also return (classes, *spatial) float32; of a model for regions (regions, *spatial).
             progress: called as ``progress(windows done, windows)``.
 
         Raises:
@@ -145,43 +175,68 @@ class Segmenter:
         self, prepared: Prepared, *, probabilities: bool = False, progress: Progress | None = None
     ) -> Segmentation:
         """The rest of `segment`: network and the way back, slice by slice; never all logits at once."""
-        from resvox.inference import Restorer, WindowCount
-        from resvox.machine import usable_threads
+        from resvox.inference import WindowCount
 
         count, start = WindowCount(), time.perf_counter()
-        slices = stream(prepared, self.engine, self.card.inference, self.options, count=count, progress=progress)
-        if self.options.resample == "labels" and not probabilities:
+        regions, masks = self.card.regions, self.options.region_masks
+        slices = stream(
+            prepared,
+            self.engine,
+            self.card.inference,
+            self.options,
+            count=count,
+            progress=progress,
+            independent=regions is not None,
+        )
+        likely = made = None
+        if self.options.resample == "labels" and not probabilities and not masks:
             watch = _Watch()
             label_map: Volume = self._labels_first(prepared, watch.passed_on(slices))
-            likely = None
             network = watch.seconds
         else:
-            restorer = Restorer(
-                prepared,
-                values=self._values(),
-                head=self._head,
-                probabilities=probabilities,
-                threads=usable_threads(),
-            )
-            label_map, likely = restorer.restore(slices)
-            network = time.perf_counter() - start - restorer.seconds
+            label_map, likely, made, restoring = self._restored(prepared, slices, probabilities=probabilities)
+            network = time.perf_counter() - start - restoring
         seconds = {"network": round(network, 4), "restore": round(time.perf_counter() - start - network, 4)}
         return Segmentation(
-            label_map=label_map, probabilities=likely, seconds=seconds, windows=count.windows, skipped=count.empty
+            label_map=label_map,
+            probabilities=likely,
+            seconds=seconds,
+            windows=count.windows,
+            skipped=count.empty,
+            region_masks=made,
         )
+
+    def _restored(
+        self, prepared: Prepared, slices: Iterator[FinishedSlice], *, probabilities: bool
+    ) -> tuple[Volume, Volume | None, Volume | None, float]:
+        """Label map, probabilities and masks on the scan's grid, and the seconds that bringing them there took."""
+        from resvox.inference import RegionRestorer, Restorer
+        from resvox.machine import usable_threads
+
+        threads = usable_threads()
+        if self.card.class_order is not None:
+            order, masks = self.card.class_order, self.options.region_masks
+            of_regions = RegionRestorer(
+                prepared, class_order=order, probabilities=probabilities, masks=masks, threads=threads
+            )
+            return *of_regions.restore(slices), of_regions.seconds
+        restorer = Restorer(
+            prepared, values=self._values(), head=self._head, probabilities=probabilities, threads=threads
+        )
+        return *restorer.restore(slices), None, restorer.seconds
 
     def _labels_first(self, prepared: Prepared, slices: Iterator[FinishedSlice]) -> Volume:
         """Labels on the network's grid, and those brought to the scan's."""
         import numpy as np
 
-        from resvox.inference import labels_from_logits
+        from resvox.inference import labels_from_logits, labels_from_regions, restore_labels_first
 
+        order = self.card.class_order
+        if order is not None:
+            return restore_labels_first(prepared, slices, lambda logits: labels_from_regions(logits, order))
         values = np.asarray(list(self._values().values()))
-        labels = np.zeros(prepared.grid.shape, np.min_scalar_type(int(values.max())))
-        for each in slices:
-            logits = each.logits if self._head is None else self._head(each.logits)
-            labels[each.index, each.start : each.start + logits.shape[1]] = values[labels_from_logits(logits)]
-        return prepared.restore_labels(labels)
+        values = values.astype(np.min_scalar_type(int(values.max())))
+        return restore_labels_first(prepared, slices, lambda logits: values[labels_from_logits(logits)], self._head)
 
     def _values(self) -> dict[int, int]:
         """The label value of every class; of a single class, of its absence and its presence."""
@@ -220,7 +275,9 @@ class Segmenter:
 
     def _outputs(self, case: Case) -> CaseFiles:
         is_picture = case.is_picture and self.card.spatial_dims == 2
-        return case_files(f"{case.id}{self.options.suffix}", self.options, is_picture=is_picture)
+        regions = self.card.regions.names if self.card.regions and self.options.region_masks else ()
+        name = f"{case.id}{self.options.suffix}"
+        return case_files(name, self.options, is_picture=is_picture, regions=regions)
 
     def read(self, case: Case) -> Volume:
         """Read the scan of a case."""
@@ -241,6 +298,8 @@ class Segmenter:
 
         if made.probabilities is not None:
             write_volume(made.probabilities, self.options.out / self.files_of(case)[0])
+        if made.region_masks is not None:
+            write_masks(made.region_masks, self._outputs(case).regions, self.options.out)
         path = write_case(case, made.label_map, self._outputs(case), self.options, self._label_set, self._algorithm)
         return Written(path=path)
 

@@ -54,6 +54,7 @@ TASKS: dict[str, TaskRow] = {
                 "skip_empty",
                 "memory_gb",
                 "probabilities",
+                "region_masks",
                 "suffix",
                 "format",
                 "dicom",

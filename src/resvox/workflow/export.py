@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from resvox.prediction.model_files import OWN_FORMAT, ModelFile, model_file, new
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from resvox.cards import ModelCard
 
 LARGEST_DIFFERENCE = 1e-3  # of the largest logit
 LARGEST_CHANGE = 1e-4  # share of labels: as much as two float32 programs may differ by their rounding
@@ -141,7 +144,7 @@ def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck,
     for any_size in (True, False):
         try:
             write_network(network, path, kind, in_channels=channels, roi_size=roi, any_size=any_size)
-            check = _check(network, path, kind, roi, channels, names_labels=file.card.names_labels)
+            check = _check(network, path, kind, file.card)
             if not any_size:
                 return check, None
             side = smallest_side(
@@ -155,13 +158,13 @@ def _write_checked(file: ModelFile, path: Path, kind: str) -> tuple[ExportCheck,
     raise problem
 
 
-def _check(
-    network: Any, path: Path, kind: str, roi: tuple[int, ...], channels: int, *, names_labels: bool
-) -> ExportCheck:
+def _check(network: Any, path: Path, kind: str, card: ModelCard) -> ExportCheck:
     import numpy as np
 
     from resvox.inference import TorchEngine
     from resvox.inference.engines import engine_of_file
+
+    roi, channels, labels_of = card.input_size, card.in_channels, _labels_of(card)
 
     trusted = TorchEngine(network, device="cpu", precision="float32")
     exported = engine_of_file(path, kind, roi_size=roi, in_channels=channels, device="cpu")
@@ -177,8 +180,8 @@ def _check(
                 f"a network that does not run ({str(error).splitlines()[0]})", expected="an answer", path=path
             ) from error
         differences.append(float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-6)))
-        changes.append(float(np.mean(_labels(found) != _labels(expected))))
-    check = ExportCheck(difference=max(differences), labels_changed=max(changes) if names_labels else None)
+        changes.append(float(np.mean(labels_of(found) != labels_of(expected))))
+    check = ExportCheck(difference=max(differences), labels_changed=max(changes) if card.names_labels else None)
     if not check.difference <= LARGEST_DIFFERENCE or (check.labels_changed or 0.0) > LARGEST_CHANGE:
         answer = "value" if check.labels_changed is None else f"logit, {100 * check.labels_changed:.3f} % other labels"
         raise InferenceError(
@@ -190,9 +193,11 @@ def _check(
     return check
 
 
-def _labels(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    labels: np.ndarray[Any, Any] = logits.argmax(axis=1) if logits.shape[1] > 1 else logits > 0
-    return labels
+def _labels_of(card: ModelCard) -> Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
+    """How a prediction makes labels or classes of logits (batch, outputs, ...)."""
+    from resvox.inference.engines.agreement import labels_of_logits, region_labels
+
+    return labels_of_logits if card.class_order is None else region_labels(card.class_order)
 
 
 def _description(file: ModelFile, path: Path, kind: str, check: ExportCheck, smallest: int | None) -> dict[str, Any]:

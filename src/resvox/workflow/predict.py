@@ -29,6 +29,7 @@ def predict(
     series: str | None = DEFAULTS.series,
     processes: int = DEFAULTS.processes,
     probabilities: bool = DEFAULTS.probabilities,
+    region_masks: bool = DEFAULTS.region_masks,
     format: str = DEFAULTS.format,
     dicom: str | None = DEFAULTS.dicom,
     sidecar: bool = DEFAULTS.sidecar,
@@ -69,8 +70,8 @@ def predict(
     typed = PredictOptions(
         model=model or (), inputs=inputs or (), out=Path(out or ""), mirror=mirror, overlap=overlap, engine=engine,
         device=device, precision=precision, resample=resample, skip_empty=skip_empty, memory_gb=memory_gb,
-        series=series, processes=processes, probabilities=probabilities, format=format, dicom=dicom, sidecar=sidecar,
-        report=report, overwrite=overwrite, suffix=suffix, split=split,
+        series=series, processes=processes, probabilities=probabilities, region_masks=region_masks, format=format,
+        dicom=dicom, sidecar=sidecar, report=report, overwrite=overwrite, suffix=suffix, split=split,
     )  # fmt: skip
     if options is None:
         if None in named.values():

@@ -2,7 +2,8 @@
 
 With ``precision="auto"`` an engine is used only if it agrees with plain torch in float32:
 
-- segmentation: at most 0.1 % of the voxels of a window with foreground get another label. bfloat16 is tried.
+- segmentation: at most 0.1 % of the voxels of a window with foreground get another label; of regions, the label map
+  that they write counts. bfloat16 is tried.
 - classification: every image of the first batch gets the same class, and no probability changes by more than
   0.01. bfloat16 is tried on CUDA only: on a processor whole images are fast enough in float32.
 - regression: in the first window that is not uniform, values differ by at most 0.1 % of their standard deviation in
@@ -11,13 +12,13 @@ With ``precision="auto"`` an engine is used only if it agrees with plain torch i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from resvox.inference.engines.protocol import Engine
-from resvox.inference.reduction import probabilities_from_logits
+from resvox.inference.reduction import labels_from_regions, probabilities_from_logits
 
 LABELS_CHANGED = 1e-3  # fraction of a window's voxels
 PROBABILITY_MOVED = 0.01
@@ -150,6 +151,15 @@ def labels_of_logits(logits: np.ndarray) -> np.ndarray:
         positive: np.ndarray = logits[:, 0] > 0
         return positive
     return logits.argmax(axis=1)
+
+
+def region_labels(class_order: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from the logits of regions (batch, regions, *roi) to labels, for `LabelAgreement`."""
+
+    def labels_of(logits: np.ndarray) -> np.ndarray:
+        return np.stack([labels_from_regions(each, class_order) for each in logits])
+
+    return labels_of
 
 
 def _chances(logits: np.ndarray) -> np.ndarray:
