@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,15 @@ class LabelSet:
     Args:
         scored: name and values of each label; a region has several. The background, value 0, is not among them.
         ignored: values of the reference whose voxels are left out of every score.
+        labelled: of cases whose references were annotated with some of the labels alone, the names of these; of such a
+            case only they are scored.
+        unscored: further values with a meaning.
     """
 
     scored: Mapping[str, tuple[int, ...]]
     ignored: tuple[int, ...] = ()
+    labelled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unscored: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, labels: Labels | LabelSet, *, ignore: int | None = None) -> LabelSet:
@@ -52,10 +57,19 @@ class LabelSet:
         _check(labels, scored)
         return cls(scored=scored, ignored=tuple(sorted(set(ignored))))
 
+    def of_case(self, case: str) -> LabelSet:
+        """The labels that are scored in a case; values of the others are known and have no score."""
+        names = self.labelled.get(case)
+        if names is None:
+            return self
+        kept = {name: values for name, values in self.scored.items() if name in names}
+        others = {value for values in self.scored.values() for value in values}
+        return replace(self, scored=kept, unscored=tuple(sorted(others)))
+
     @property
     def known(self) -> set[int]:
         """Every value with a meaning, the background included."""
-        return {0, *self.ignored, *(value for values in self.scored.values() for value in values)}
+        return {0, *self.ignored, *self.unscored, *(value for values in self.scored.values() for value in values)}
 
     def to_dict(self) -> dict[str, int | tuple[int, ...]]:
         """Name and value, or values, of the scored labels."""

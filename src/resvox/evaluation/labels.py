@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from resvox.datasets.description import read_json
+from resvox.datasets.label_values import check_labelled, labelled_names
 from resvox.errors import EvaluationError, ResvoxError
 from resvox.evaluation.label_maps import label_array
 from resvox.evaluation.label_sets import Labels, LabelSet
+from resvox.volumes.formats import stem_of
 
+LISTS = ("training", "validation", "test")  # fields of a dataset.json that list cases
 MOST_VALUES = 1000  # different ones in a label map whose labels are not named; an image of whole numbers has more
 DESCRIPTION = "dataset.json"
 
@@ -38,7 +43,10 @@ def find_labels(labels: Labels | Path | None, references: list[Path], *, ignore:
     if path is None:
         return LabelSet.of(_values_in(references, ignore), ignore=ignore)
     try:
-        return LabelSet.of(read_labels(path), ignore=ignore)
+        found = LabelSet.of(read_labels(path), ignore=ignore)
+        labelled = labelled_cases(path)
+        check_labelled(list(labelled.items()), list(found.scored), path)
+        return replace(found, labelled=labelled)
     except EvaluationError as error:
         if error.path is not None:
             raise
@@ -65,6 +73,24 @@ def read_labels(path: Path) -> dict[str, int | list[int]]:
             expected='"labels": {"background": 0, "liver": 1}',
             path=file,
         ) from error
+
+
+def labelled_cases(path: Path) -> dict[str, tuple[str, ...]]:
+    """The labels of each case that a ``dataset.json`` does not give all labels, by the name of its label map.
+
+    Raises:
+        DatasetError: a field ``labelled`` that is not understood.
+    """
+    file = path / DESCRIPTION if path.is_dir() else path
+    described = read_json(file)
+    given = described.get("labelled")
+    pairs = [(name, value, f"case {name!r}") for name, value in given.items()] if isinstance(given, Mapping) else []
+    for key in LISTS:
+        for number, entry in enumerate(described.get(key) or ()):
+            if isinstance(entry, Mapping) and isinstance(entry.get("label"), str):
+                pairs.append((stem_of(Path(entry["label"])), entry.get("labelled"), f"{key} entry {number}"))
+    read = {name: labelled_names(value, where, file) for name, value, where in pairs}
+    return {name: names for name, names in read.items() if names is not None}
 
 
 def _whole_or_region(value: Any) -> int | list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -104,11 +105,18 @@ def score_pairs(
     return PairScores(scores=scores, failed=tuple(failed), remarks=tuple(remarks))
 
 
+def _is_mask_of_region(path: Path) -> bool:
+    """Whether a file is what ``resvox predict --region-masks`` writes beside a label map."""
+    case, found, _ = path.name.partition("_region_")
+    return bool(found) and any(stem_of(each) == case for each in path.parent.glob(f"{glob.escape(case)}.*"))
+
+
 def _images(folder: Path) -> dict[str, Path]:
     """The image files of a folder by name; a link that leads nowhere is among them, so that its case is reported."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.is_dir() or not is_label_map(path) or "_probabilities." in path.name:
+        is_other = path.name.startswith(".") or path.is_dir() or not is_label_map(path)
+        if is_other or "_probabilities." in path.name or _is_mask_of_region(path):
             continue
         case = stem_of(path)
         if case in found:

@@ -20,13 +20,14 @@ def evaluate_label_maps(
         EvaluationError: nothing to compare, or no labels.
     """
     pairs = match(predictions, references)
+    case_of = {reference: case for case, (_, reference) in pairs.files.items()}
     labels = find_labels(options.labels, pairs.references, ignore=options.ignore)
 
     def score(prediction: Path, reference: Path) -> dict[str, LabelScore]:
         return score_files(
             prediction,
             reference,
-            labels,
+            labels.of_case(case_of[reference]),
             tolerance_mm=options.tolerance_mm,
             resample_to_reference=options.resample,
         )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from resvox.errors import InferenceError
 from resvox.inference.boxes import Array, BoxWalk, Span, Targets
 from resvox.inference.reduction import region_probabilities_from_logits
 from resvox.inference.restoring import MARGIN
@@ -29,7 +30,7 @@ class RegionRestorer:
         threads: number of threads that restore boxes.
 
     Raises:
-        InferenceError: steps that cannot be restored slice by slice, see `can_restore`.
+        InferenceError: steps that cannot be restored slice by slice, see `can_restore`; another number of outputs.
     """
 
     def __init__(
@@ -61,6 +62,10 @@ class RegionRestorer:
         return Volume.on_grid(self.labels, self.grid), scores, masks
 
     def _restore_box(self, box: Array, span: Span, targets: Targets) -> None:
+        if len(box) != len(self.class_order):
+            raise InferenceError(
+                f"a network with {len(box)} outputs", expected=f"one per region, {len(self.class_order)}"
+            )
         labels = self.walk.inner(self.labels)
         for place, value in enumerate(self.class_order):
             inside = self._inside(box[place : place + 1], span, targets)

@@ -69,13 +69,15 @@ def evaluate(
     return result
 
 
-def _labels_in(path: Path) -> Mapping[str, int] | Path:
-    """The labels of a model; a ``dataset.json`` is left to the task."""
+def _labels_in(path: Path) -> Mapping[str, int | Sequence[int]] | Path:
+    """The labels of a model, or its regions; a ``dataset.json`` is left to the task."""
     if path.suffix.lower() == ".json" or (path / "dataset.json").is_file():
         return path
     from resvox.prediction.model_files import metadata_of, model_file
 
     found = metadata_of(model_file(path))
-    if "labels" not in found:
+    if "labels" not in found and "regions" not in found:
         raise EvaluationError("a model without labels", expected="one made by resvox train", path=path)
-    return dict(found["labels"])
+    # A model for regions is scored by them: a label map holds the values of all that overlap.
+    labels = dict(found.get("regions") or found["labels"])
+    return labels if found.get("ignore") is None else {**labels, "ignore": int(found["ignore"])}

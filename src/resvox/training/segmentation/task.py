@@ -44,13 +44,18 @@ class Segmentation(Task):
         return (MEAN, *map(column_of, dataset.targets))
 
     def remarks(self, job: Job) -> list[str]:
-        """A warning of axes whose mirroring may swap labels."""
-        plan = job.plan
-        safe = safe_mirror_axes(list(job.dataset.targets), plan.orientation, plan.spatial_dims)
+        """Warnings of axes whose mirroring may swap labels, and of labels that no case was annotated with."""
+        plan, dataset = job.plan, job.dataset
+        safe = safe_mirror_axes(list(dataset.targets), plan.orientation, plan.spatial_dims)
         # A plan edited by hand may mirror axes that its labels distinguish; the user may know better than their names.
         risky = [axis for axis in plan.mirror_axes if axis not in safe]
-        names = ", ".join(job.dataset.targets)
-        return [f"warning: mirror_axes {risky} may swap the sides that labels name ({names})"] if risky else []
+        names = ", ".join(dataset.targets)
+        lines = [f"warning: mirror_axes {risky} may swap the sides that labels name ({names})"] if risky else []
+        annotated = {name for case in dataset.cases if case.split != "test" for name in dataset.labelled_with(case)}
+        unknown = ", ".join(name for name in dataset.targets if name not in annotated)
+        if unknown:
+            lines.append(f"warning: no case is labelled with {unknown}, which cannot be learned")
+        return lines
 
     def prepare(
         self, cases: Sequence[Case], job: Job, *, share: slice, progress: Callable[[int, int, str], None]
