@@ -65,7 +65,7 @@ class Regions:
     def ambiguous(self) -> tuple[int, ...]:
         """The values whose voxels would belong to other regions after they are written, see `written_as`.
 
-        Such regions are not told apart by a label map in this order.
+        A label map that is written in this order does not distinguish such regions.
         """
         return tuple(
             value for value in self.label_values if self.containing(value) != self.containing(self.written_as(value))

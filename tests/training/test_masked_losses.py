@@ -54,7 +54,7 @@ def test_the_loss_of_labels_is_that_of_the_voxels_that_are_not_ignored(kind, pro
 
 
 def region_loss_by_formula(kind, logits, label):
-    """Of known voxels (1, regions, n) and (1, n)."""
+    """The loss of known voxels alone, (1, regions, n) and (1, n)."""
     truth = torch.tensor(MEMBERS, dtype=torch.float32)[label].movedim(-1, 1)
     entropy = F.binary_cross_entropy_with_logits(logits, truth)
     if kind == "ce":

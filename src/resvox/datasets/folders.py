@@ -102,7 +102,7 @@ def read_label_manifest(path: Path) -> Dataset:
 
 
 def _labelled(cases: list[Case], described: Mapping[str, Any], source: Path) -> tuple[Case, ...]:
-    """The cases with what the field ``labelled`` says of them: ``{"case": ["liver"]}``; other cases have all labels."""
+    """The cases with the field ``labelled``: ``{"case": ["liver"]}``; cases that it does not name have all labels."""
     given = described.get("labelled")
     if given is None:
         return tuple(cases)

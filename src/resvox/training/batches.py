@@ -18,8 +18,8 @@ from resvox.training.stopping import start_worker
 class Sample:
     """One training sample: image (channels, *size) float32, what is to be learned of it, and where it came from.
 
-    ``target`` is a label map (*size) int64, a class index () int64, or values (outputs, *size) float32. ``known`` says
-    for each label or region whether the case was annotated with it, (targets,) bool; None where every case was.
+    ``target`` is a label map (*size) int64, a class index () int64, or values (outputs, *size) float32. ``known`` is,
+    for each label or region, whether the case was annotated with it, (targets,) bool; None where every case was.
     """
 
     image: torch.Tensor

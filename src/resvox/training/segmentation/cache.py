@@ -25,7 +25,7 @@ COORDINATES_PER_LABEL = 10_000
 class PreparedCase:
     """One preprocessed case in a folder: `image.npy`, `label.npy`, `voxels.npy`, `facts.json`.
 
-    ``known`` says for each target (the labels without the background, or the regions) whether the case was annotated
+    ``known`` is, for each target (the labels without the background, or the regions), whether the case was annotated
     with it; None for all. ``voxels_of`` has targets from 1 on, and 0 for the annotated voxels of a case of which
     others are ignored. Arrays are opened as read-only memory maps each time, so the object is cheap to hand to other
     processes.

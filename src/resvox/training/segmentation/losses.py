@@ -72,7 +72,7 @@ class MaskedLabelLoss(MaskedLoss):
     """
 
     def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
-        """See `MaskedLoss`."""
+        """The loss of one output of labels."""
         if known is not None:
             logits = with_unknown_in_background(logits, known)
         valid = (label != IGNORED).unsqueeze(1)
@@ -98,7 +98,7 @@ class RegionLoss(MaskedLoss):
         self.register_buffer("members", torch.tensor(members, dtype=torch.float32), persistent=False)
 
     def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
-        """See `MaskedLoss`."""
+        """The loss of one output of regions."""
         truth = self.members[label.clamp(min=0)].movedim(-1, 1)
         weight = (label != IGNORED).unsqueeze(1).expand_as(logits)
         if known is not None:
