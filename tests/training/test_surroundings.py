@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -32,7 +33,7 @@ from resvox.training.checkpoints import Progress, is_readable, load_checkpoint, 
 from resvox.training.logs import MetricsFile, read_metrics
 from resvox.training.run_folder import LOCK, RunFolder, changed_files, refuse_other_cases
 from resvox.training.segmentation.task import Segmentation
-from resvox.training.stopping import StopGuard
+from resvox.training.stopping import StopGuard, signals_wait, start_worker
 from resvox.weights import read_header
 
 
@@ -547,3 +548,18 @@ def test_a_signal_that_ends_processes_while_they_start_is_a_stop(dataset, tiny_p
     monkeypatch.setattr(Fabric, "launch", launch)
     with pytest.raises(RunStoppedError, match=r"stopped by SIGTERM while its processes started.*--resume"):
         fit(dataset, tiny_plan, tmp_path / "run", progress=False)
+
+
+def _start_slowly(worker):
+    time.sleep(0.5)
+    start_worker(worker)
+
+
+def test_a_signal_to_all_processes_spares_workers_that_are_starting():
+    others = multiprocessing.active_children()
+    loader = torch.utils.data.DataLoader([1.0, 2.0, 3.0], batch_size=1, num_workers=1, worker_init_fn=_start_slowly)
+    with signals_wait():
+        batches = iter(loader)
+    (worker,) = [child for child in multiprocessing.active_children() if child not in others]
+    os.kill(worker.pid, signal.SIGTERM)
+    assert torch.cat(list(batches)).tolist() == [1.0, 2.0, 3.0]

@@ -20,7 +20,7 @@ from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.schedule import learning_rate, set_learning_rate
-from resvox.training.stopping import StopRequestedError, agreed, end_workers, ignore_ended_children
+from resvox.training.stopping import StopRequestedError, agreed, end_workers, ignore_ended_children, signals_wait
 from resvox.training.task import Cases, Job, State, StepReport
 
 CHANNELS_LAST = {
@@ -118,7 +118,8 @@ def _batches(state: State, job: Job, cases: Cases) -> Iterator[Iterator[Batch]]:
         workers=job.workers,
     )
     others = multiprocessing.active_children()
-    batches = iter(loader)
+    with signals_wait():
+        batches = iter(loader)
     workers = [child for child in multiprocessing.active_children() if child not in others]
     try:
         yield batches

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -81,10 +82,29 @@ class StopGuard:
             signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 
 
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Signals that arrive in this block take effect after it.
+
+    Processes that are started in it inherit the mask: a signal to all processes of a job does not end a loader worker
+    that has not called `start_worker` yet.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def start_worker(worker: int) -> None:
     """Start of a loader worker: it ends when its training process does, not by a signal to all processes of a job."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     if sys.platform == "linux":
         # If the training process is killed, a worker would wait forever for its last sample to be read.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
