@@ -8,7 +8,7 @@ NIIVUE := src/resvox/viewer/assets/niivue.umd.js
 SOURCES := src tests benchmarks tools drop-in/src
 
 .DEFAULT_GOAL := help
-.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-fast test-oldest check laws fuzz format bench docs test-packages clean
+.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-serve test-fast test-oldest check laws fuzz format bench docs test-packages clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,10 +51,10 @@ demo-unseen: $(VENV)/unseen-installed  ## the same, scored on a case that traini
 	$(BIN)/resvox demo --unseen -o demo-unseen
 
 test: check $(VENV)/browser-installed  ## everything CI runs: format, lint, types, tests
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve'
 
 test-fast: $(VENV)/test-installed $(VENV)/browser-installed $(NIIVUE)  ## the tests alone, stopping at the first failure
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve'
 
 # NumPy 1.26 has no wheels for Python 3.13, so this takes Python 3.10 where there is one.
 OLDEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
@@ -70,7 +70,7 @@ $(OLDEST)/installed: pyproject.toml oldest.txt drop-in/pyproject.toml tests/data
 	touch $@
 
 test-oldest: $(OLDEST)/installed $(VENV)/browser-installed $(NIIVUE)  ## the tests of `make test` with the oldest supported versions of all but torch
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve'
 
 test-browser: $(VENV)/test-installed $(VENV)/browser-installed  ## the interactive page, driven by Playwright in Chromium
 	$(PIP) install -q -c constraints.txt playwright
@@ -80,6 +80,24 @@ test-dicom: $(VENV)/test-installed  ## DICOM output read by other programs: dcmq
 	command -v dciodvfy plastimatch >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends dicom3tools plastimatch)
 	$(PIP) install -q -c constraints.txt dcmqi
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m dicom_tools tests/delivery
+
+# Programs of others that clash with this environment get one of their own.
+.venv-monailabel/installed: constraints.txt
+	$(PYTHON) -m venv --clear .venv-monailabel
+	.venv-monailabel/bin/python -m pip install -q requests "legacy-cgi; python_version >= '3.13'"
+	.venv-monailabel/bin/python -m pip install -q --no-deps monailabel==0.8.5
+	touch $@
+
+.venv-schemathesis/installed: constraints.txt
+	$(PYTHON) -m venv --clear .venv-schemathesis
+	.venv-schemathesis/bin/python -m pip install -q schemathesis==4.32.5
+	touch $@
+
+test-serve: $(VENV)/test-installed $(VENV)/browser-installed $(NIIVUE) .venv-monailabel/installed .venv-schemathesis/installed  ## resvox serve with MONAI Label's client, Orthanc, Chromium, load, kills, schemathesis
+	command -v Orthanc >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends orthanc orthanc-dicomweb)
+	$(PIP) install -q -c constraints.txt playwright
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE RESVOX_MONAILABEL_PYTHON=$(CURDIR)/.venv-monailabel/bin/python \
+	  RESVOX_SCHEMATHESIS=$(CURDIR)/.venv-schemathesis/bin/schemathesis $(BIN)/python -m pytest -q -s -m serve tests/server
 
 check: $(VENV)/test-installed $(NIIVUE)  ## format, lint, types
 	$(BIN)/ruff format --check -q $(SOURCES)
@@ -123,4 +141,4 @@ bench: $(VENV)/test-installed  ## the benchmarks against the peers; writes bench
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(OLDEST) $(DOCS) site dist demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(DOCS) .venv-monailabel .venv-schemathesis site dist demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -125,6 +125,7 @@ def check_core() -> str:
     for extra, words in {
         "dicom": ("predict", "model.safetensors", "series", "-o", "dicom", "--dicom", "seg"),
         "hub": ("predict", "hf://owner/name", "scan.nii.gz", "-o", "hub"),
+        "serve": ("serve", "model.safetensors", "--port", "0"),
         "demo": ("demo", "-o", "demo"),
     }.items():
         if extra == "dicom":
@@ -183,6 +184,29 @@ def check_hub() -> str:
     return "publish --dry-run"
 
 
+def check_serve() -> str:
+    """The server starts, answers, and refuses other machines without a token."""
+    assert "without a token" in command("serve", "model.safetensors", "--host", "0.0.0.0", fails=True)
+    code = (
+        "import json, urllib.request\n"
+        "def ask(url):\n"
+        "    import os, signal\n"
+        "    import threading\n"
+        "    def look():\n"
+        "        print(json.load(urllib.request.urlopen(url + '/models'))['models'][0]['labels'])\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    threading.Thread(target=look).start()\n"
+        "if __name__ == '__main__':\n"
+        "    from resvox.workflow import serve\n"
+        "    serve({'models': ('model.safetensors',), 'port': 0, 'log_level': 'error'}, on_ready=ask)"
+    )
+    Path("serving.py").write_text(code)
+    done = subprocess.run([sys.executable, "serving.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "bright" in done.stdout
+    return "serve"
+
+
 def check_files_of(package: str) -> str:
     """The scans of a package are there."""
     import importlib.util
@@ -214,6 +238,7 @@ OWN = {
     "openvino": check_openvino,
     "dicom": check_dicom,
     "hub": check_hub,
+    "serve": check_serve,
     "demo": lambda: check_files_of("slicerio"),
     "unseen": lambda: check_files_of("TPTBox"),
     "drop-in": check_drop_in,

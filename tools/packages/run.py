@@ -27,7 +27,7 @@ NEEDED = ("resvox/py.typed", "resvox/viewer/assets/niivue.umd.js", "resvox/viewe
           "resvox/viewer/assets/page.js", "resvox/viewer/assets/page.html")  # fmt: skip
 NEEDED_OF_DROP_IN = ("medicai/py.typed", "resnet3d/py.typed")
 # The parts that are installed and used: the extras, and which distribution they belong to.
-PARTS = ("core", "keras", "jax", "tensorflow", "openvino", "dicom", "hub", "demo", "unseen", "drop-in")
+PARTS = ("core", "keras", "jax", "tensorflow", "openvino", "dicom", "hub", "serve", "demo", "unseen", "drop-in")
 # Extras of which files alone are used; their documentation installs them without dependencies.
 WITHOUT_DEPENDENCIES = {"unseen": "TPTBox"}
 

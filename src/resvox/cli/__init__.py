@@ -19,6 +19,7 @@ from resvox.cli import convert  # isort: skip
 from resvox.cli import convert_labels  # isort: skip
 from resvox.cli import export  # isort: skip
 from resvox.cli import publish  # isort: skip
+from resvox.cli import serve  # isort: skip
 from resvox.cli import demo  # isort: skip
 from resvox.cli.app import app
 
@@ -33,6 +34,7 @@ __all__ = [
     "models",
     "predict",
     "publish",
+    "serve",
     "train",
     "view",
     "walkthrough",

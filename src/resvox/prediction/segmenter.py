@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ from resvox.prediction.predictor import Progress, Written, check_mirroring, chec
 from resvox.prediction.tasks import refuse_unused
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from typing_extensions import Unpack
 
     from resvox.cards import ModelCard
@@ -300,19 +303,33 @@ class Segmenter:
             write_volume(made.probabilities, self.options.out / self.files_of(case)[0])
         if made.region_masks is not None:
             write_masks(made.region_masks, self._outputs(case).regions, self.options.out)
-        path = write_case(case, made.label_map, self._outputs(case), self.options, self._label_set, self._algorithm)
+        options = self.options
+        named = options.dicom or options.sidecar or options.format == "seg.nrrd"
+        path = write_case(
+            case,
+            made.label_map,
+            self._outputs(case),
+            options,
+            self._label_set if named else None,
+            self._algorithm if options.dicom else None,
+        )
         return Written(path=path)
 
-    @cached_property
-    def _label_set(self) -> LabelSet | None:
-        """Codes and colours of the labels, where a file is to hold them."""
-        options = self.options
-        return labels_of(self.card) if options.dicom or options.sidecar or options.format == "seg.nrrd" else None
+    def with_outputs(self, out: Path, *, format: str, dicom: str | None) -> Segmenter:
+        """The same model and engine, writing other files into another folder."""
+        other = copy.copy(self)
+        other.options = replace(self.options, out=out, format=format, dicom=dicom)
+        return other
 
     @cached_property
-    def _algorithm(self) -> Algorithm | None:
+    def _label_set(self) -> LabelSet:
+        """Codes and colours of the labels."""
+        return labels_of(self.card)
+
+    @cached_property
+    def _algorithm(self) -> Algorithm:
         """The model as DICOM objects name it."""
-        return algorithm_of(self.path) if self.options.dicom else None
+        return algorithm_of(self.path)
 
 
 @dataclass

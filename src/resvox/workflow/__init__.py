@@ -14,6 +14,7 @@ from resvox.workflow.evaluate import EvaluateResult, evaluate
 from resvox.workflow.export import ExportResult, export
 from resvox.workflow.predict import predict
 from resvox.workflow.publish import PublishResult, publish
+from resvox.workflow.serve import serve
 from resvox.workflow.train import train
 from resvox.workflow.view import ViewResult, view
 
@@ -36,6 +37,7 @@ __all__ = [
     "export",
     "predict",
     "publish",
+    "serve",
     "train",
     "view",
 ]

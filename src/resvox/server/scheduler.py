@@ -1,0 +1,374 @@
+"""Jobs are given to worker processes, one process per device; what a worker's end leaves is queued again.
+
+Each device has a thread here that feeds and watches its worker. The worker never touches the queue, and this thread
+never touches a scan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Protocol
+
+from resvox.server.folders import FETCHED, RESULT, UPLOAD, WORK, Folders, remove, size_of
+from resvox.server.jobs import Job, Order, Outcome
+from resvox.server.logs import event
+from resvox.server.metrics import Metrics
+from resvox.server.running import read_outcome
+from resvox.server.settings import ServeSettings
+from resvox.server.store import Store
+from resvox.server.worker import work
+
+AHEAD = 3  # jobs in a worker: one is read, one computed, one written
+TICK_S = 0.5
+GRACE_S = 15.0  # until a worker that does not obey a cancellation is ended
+LONGEST_PAUSE_S = 30.0  # between two starts of a worker that ends at once
+
+
+class Process(Protocol):
+    """What is used of a `multiprocessing` process."""
+
+    @property
+    def sentinel(self) -> int:
+        """What can be waited for."""
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it runs; -N after signal N."""
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process."""
+
+    def start(self) -> None:
+        """Start the process."""
+
+    def kill(self) -> None:
+        """End the process at once."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+
+
+def spawn(pipe: Connection, settings: ServeSettings, device: str, lock: str) -> Process:
+    """A worker as a fresh interpreter: CUDA does not survive a fork."""
+    context = multiprocessing.get_context("spawn")
+    return context.Process(target=work, args=(pipe, settings, device, lock), name=f"resvox {device}", daemon=True)
+
+
+@dataclass
+class _Flight:
+    """A job in a worker."""
+
+    job: Job
+    started: float
+    cancelled: float | None = None
+
+
+class Device(threading.Thread):
+    """The thread of one device."""
+
+    def __init__(self, name: str, scheduler: Scheduler) -> None:
+        super().__init__(name=f"device {name}", daemon=True)
+        self.device, self.scheduler = name, scheduler
+        self.flights: dict[str, _Flight] = {}
+        self.process: Process | None = None
+        self.pipe: Connection | None = None
+        self.is_ready = False
+        self.engines: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
+        self._pause, self._next_start = 0.0, 0.0
+        self._wake_in, self._wake_out = multiprocessing.Pipe(duplex=False)
+        self._deadline: float | None = None
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        with contextlib.suppress(OSError):
+            self._wake_out.send_bytes(b"!")
+
+    def stop(self, seconds: float) -> None:
+        """Give out no more jobs; end when those in the worker are done, or after some seconds."""
+        self._deadline = time.monotonic() + seconds
+        self.wake()
+
+    def run(self) -> None:
+        """Feed and watch until `stop`."""
+        while True:
+            if self._deadline is not None and (not self.flights or time.monotonic() > self._deadline):
+                break
+            self._start_process()
+            self._feed()
+            self._listen()
+            self._watch()
+        self._end()
+
+    # ------------------------------------------------------------------------------------------ the process
+
+    def _start_process(self) -> None:
+        if self.process is not None or time.monotonic() < self._next_start or self._deadline is not None:
+            return
+        here, there = multiprocessing.Pipe()
+        settings, folders = self.scheduler.settings, self.scheduler.folders
+        lock = folders.root / f"worker-{self.device.replace(':', '-')}.lock"
+        process = self.scheduler.spawn(there, settings, self.device, str(lock))
+        process.start()
+        there.close()
+        self.process, self.pipe = process, here
+        event("worker started", device=self.device)
+
+    def _lost(self) -> None:
+        """The worker has ended: its finished jobs are done, the others wait again or have failed."""
+        assert self.process is not None
+        assert self.pipe is not None
+        self._drain()
+        self.process.join()
+        code = self.process.exitcode
+        self.pipe.close()
+        was_ready, self.is_ready, self.process, self.pipe = self.is_ready, False, None, None
+        self._pause = 0.0 if was_ready else min(max(2 * self._pause, 1.0), LONGEST_PAUSE_S)
+        self._next_start = time.monotonic() + self._pause
+        self.scheduler.metrics.worker_ends.labels(self.device).inc()
+        self.scheduler.metrics.workers_up.labels(self.device).set(0)
+        event("worker ended", level=logging.WARNING, device=self.device, code=code)
+        for flight in list(self.flights.values()):
+            self._settle_lost(flight.job, code)
+        self.flights.clear()
+
+    def _settle_lost(self, job: Job, code: int | None) -> None:
+        scheduler = self.scheduler
+        made = read_outcome(scheduler.folders.job(job.id))
+        if made is not None:
+            scheduler.done(job, made)
+        elif scheduler.store.job(job.id).cancel:
+            scheduler.was_cancelled(job)
+        elif job.attempts + 1 >= scheduler.settings.max_attempts:
+            how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+            reason = (
+                f"the worker process ended during this job {job.attempts + 1} times ({how}); expected a "
+                "scan that it can hold; fix: check the scan, and the memory of the server"
+            )
+            scheduler.failed(job, reason, "crash")
+        else:
+            scheduler.again(job, counts=True)
+
+    def _kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.join()
+
+    # ------------------------------------------------------------------------------------------ the jobs
+
+    def _feed(self) -> None:
+        while self.is_ready and self.pipe is not None and self._deadline is None and len(self.flights) < AHEAD:
+            if any(flight.job.attempts for flight in self.flights.values()):
+                return  # it runs alone
+            job = self.scheduler.store.claim(self.device, is_alone=not self.flights)
+            if job is None:
+                return
+            folder = str(self.scheduler.folders.job(job.id).resolve())
+            self.flights[job.id] = _Flight(job=job, started=time.monotonic())
+            event("job started", job=job.id, model=job.model, device=self.device, attempt=job.attempts + 1)
+            with contextlib.suppress(OSError):  # the worker has just ended, which `_listen` notices
+                self.pipe.send(("job", Order(id=job.id, model=job.model, folder=folder, options=job.options)))
+
+    def _listen(self) -> None:
+        watched: list[Any] = [self._wake_in]
+        if self.process is not None and self.pipe is not None:
+            watched += [self.pipe, self.process.sentinel]
+        found = wait(watched, timeout=TICK_S)
+        if self._wake_in in found:
+            while self._wake_in.poll():
+                self._wake_in.recv_bytes()
+        if self.pipe in found:
+            self._drain()
+        if self.process is not None and not self.process.is_alive():
+            self._lost()
+
+    def _drain(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while self.pipe is not None and self.pipe.poll():
+                kind, *values = self.pipe.recv()
+                self._take(kind, values)
+
+    def _take(self, kind: str, values: list[Any]) -> None:
+        scheduler = self.scheduler
+        if kind == "loaded":
+            self.engines, self.problems = values
+            self.is_ready, self._pause = True, 0.0
+            scheduler.metrics.workers_up.labels(self.device).set(1)
+            event("worker ready", device=self.device, models=sorted(self.engines))
+        elif kind == "progress":
+            scheduler.progress[values[0]] = (values[1], values[2], values[3])
+        elif kind in ("done", "failed", "cancelled"):
+            flight = self.flights.pop(values[0], None)
+            if flight is None:
+                return
+            if kind == "done":
+                scheduler.done(flight.job, values[1])
+            elif kind == "failed":
+                scheduler.failed(flight.job, values[1], values[2])
+            else:
+                scheduler.was_cancelled(flight.job)
+
+    def _watch(self) -> None:
+        """Pass on cancellations; end the worker for a job that takes too long or does not obey."""
+        now, limit = time.monotonic(), self.scheduler.settings.job_minutes * 60
+        for flight in list(self.flights.values()):
+            if self.pipe is not None and flight.cancelled is None and self.scheduler.store.job(flight.job.id).cancel:
+                flight.cancelled = now
+                with contextlib.suppress(OSError):
+                    self.pipe.send(("cancel", flight.job.id))
+            if flight.cancelled is not None and now - flight.cancelled > GRACE_S:
+                self._end_for(flight, is_late=False)
+            elif now - flight.started > limit:
+                self._end_for(flight, is_late=True)
+
+    def _end_for(self, flight: _Flight, *, is_late: bool) -> None:
+        """End the worker because of one job; the others wait again, and it counts against none of them."""
+        self._kill()
+        self._drain()
+        if self.flights.pop(flight.job.id, None) is not None:
+            if is_late:
+                minutes = f"{self.scheduler.settings.job_minutes:g} minutes"
+                self.scheduler.failed(
+                    flight.job, f"it took more than {minutes}; fix: a smaller scan, or raise job_minutes", "timeout"
+                )
+            else:
+                self.scheduler.was_cancelled(flight.job)
+        self._return_flights()
+        if self.process is not None:
+            self._lost()
+
+    def _return_flights(self) -> None:
+        for each in list(self.flights.values()):
+            made = read_outcome(self.scheduler.folders.job(each.job.id))
+            if made is not None:
+                self.scheduler.done(each.job, made)
+            else:
+                self.scheduler.again(each.job, counts=False)
+        self.flights.clear()
+
+    def _end(self) -> None:
+        """Stop the worker; jobs that it has not finished wait for the next server."""
+        if self.process is None or self.pipe is None:
+            return
+        if not self.flights:
+            with contextlib.suppress(OSError):
+                self.pipe.send(("stop",))
+            self.process.join(5.0)
+        if self.process.is_alive():
+            self._kill()
+        self._drain()
+        self._return_flights()
+        self.pipe.close()
+        self.is_ready, self.process, self.pipe = False, None, None
+
+
+class Scheduler:
+    """The devices of one server, and what becomes of its jobs.
+
+    Args:
+        spawn: makes a worker process.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        store: Store,
+        folders: Folders,
+        metrics: Metrics,
+        spawn: Callable[[Connection, ServeSettings, str, str], Process] = spawn,
+    ) -> None:
+        self.settings, self.store, self.folders, self.metrics, self.spawn = settings, store, folders, metrics, spawn
+        self.progress: dict[str, tuple[str, int, int]] = {}
+        self.devices = [Device(name, self) for name in settings.devices]
+        self.is_stopping = False
+
+    def start(self) -> None:
+        """Settle what the last server left, then start the devices."""
+        for job in self.store.running():
+            made = read_outcome(self.folders.job(job.id))
+            if made is not None:
+                self.done(job, made)
+            elif job.cancel:
+                self.was_cancelled(job)
+            else:
+                self.again(job, counts=False)
+        for device in self.devices:
+            device.start()
+
+    def stop(self, seconds: float) -> None:
+        """Stop giving out jobs at once; returns at once."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            for device in self.devices:
+                device.stop(seconds)
+
+    def join(self) -> None:
+        """Wait until all workers have ended."""
+        for device in self.devices:
+            if device.ident is not None:
+                device.join()
+
+    def wake(self) -> None:
+        """A job was added or cancelled."""
+        for device in self.devices:
+            device.wake()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a worker takes jobs."""
+        return any(device.is_ready for device in self.devices) and not self.is_stopping
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """A job's result folder is complete."""
+        folder = self.folders.job(job.id)
+        size = size_of(folder / RESULT)
+        if self.store.finish(job.id, outcome, size):
+            self._over(job, "done", "")
+            for stage, spent in outcome.seconds.items():
+                self.metrics.stage_seconds.labels(stage).observe(spent)
+
+    def failed(self, job: Job, reason: str, kind: str) -> None:
+        """A job cannot be done."""
+        if self.store.fail(job.id, reason, kind):
+            self._over(job, "failed", kind)
+
+    def was_cancelled(self, job: Job) -> None:
+        """A job was cancelled while it ran."""
+        if self.store.cancelled(job.id):
+            self._over(job, "cancelled", "cancelled")
+
+    def again(self, job: Job, *, counts: bool) -> None:
+        """A job waits again."""
+        self.progress.pop(job.id, None)
+        self.store.requeue(job.id, counts=counts)
+        remove(self.folders.job(job.id) / WORK)
+        event("job queued again", job=job.id, attempts=job.attempts + int(counts))
+
+    def _over(self, job: Job, state: str, kind: str) -> None:
+        self.progress.pop(job.id, None)
+        self.clear(self.folders.job(job.id))
+        spent = time.time() - (job.started or job.created)
+        self.metrics.jobs.labels(state, kind).inc()
+        self.metrics.job_seconds.observe(spent)
+        event("job over", job=job.id, model=job.model, state=state, kind=kind, seconds=round(spent, 3))
+
+    @staticmethod
+    def clear(folder: Path) -> None:
+        """Remove what a job that is over needs no more; its folder too, where there is no result."""
+        for part in (UPLOAD, WORK, FETCHED):
+            remove(folder / part)
+        with contextlib.suppress(OSError):  # it holds a result
+            os.rmdir(folder)

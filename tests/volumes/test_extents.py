@@ -1,0 +1,73 @@
+"""Sizes by header alone."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image
+from volumes.dicom_slices import make_slice
+
+from resvox.errors import VolumeError
+from resvox.volumes.extents import count_voxels
+
+SHAPE = (3, 4, 5)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".hdr"])
+def test_the_count_is_that_of_the_array(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    if ending == ".hdr":
+        nibabel.save(nibabel.Nifti1Pair(np.zeros(SHAPE, np.int16), np.eye(4)), path)
+    else:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros(SHAPE, np.int16)), str(path))
+    assert count_voxels(path) == 60
+
+
+def test_pictures_and_channels_are_counted(tmp_path):
+    for ending in (".png", ".tif"):
+        Image.fromarray(np.zeros((7, 9, 3), np.uint8)).save(tmp_path / f"a{ending}")
+        assert count_voxels(tmp_path / f"a{ending}") == 189
+
+
+def test_a_series_is_the_sum_of_its_files(tmp_path):
+    for number in range(3):
+        make_slice(np.zeros((4, 5), np.int16), position=(0, 0, number)).save_as(tmp_path / f"{number}.dcm")
+    (tmp_path / "notes").write_text("not DICOM")
+    assert count_voxels(tmp_path) == 60
+
+
+def test_a_header_of_terabytes_is_counted_and_nothing_is_read(tmp_path):
+    (tmp_path / "a.nrrd").write_text("NRRD0004\ntype: short\ndimension: 3\nsizes: 90000 90000 90000\nencoding: raw\n\n")
+    assert count_voxels(tmp_path / "a.nrrd") == 90000**3
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((30000, 30000, 30000))
+    header.set_data_dtype(np.int16)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + bytes(8))
+    assert count_voxels(tmp_path / "a.nii") == 30000**3
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.nrrd", "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nData File: /etc/passwd\n\n"),
+        ("b.nrrd", "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\ndatafile: LIST\n/etc/passwd\n\n"),
+        ("a.mha", "NDims = 3\nDimSize = 2 2 2\nElementDataFile = /etc/passwd\n"),
+    ],
+)
+def test_a_header_that_names_another_file_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(VolumeError, match="voxels are in another file"):
+        count_voxels(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.png", "a.tif", "a.dcm"])
+def test_what_is_no_header_is_one_line(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x1f\x8bnot an image")
+    if name == "a.dcm":  # reading the series decides
+        assert count_voxels(tmp_path / name) == 0
+    else:
+        with pytest.raises(VolumeError, match=name):
+            count_voxels(tmp_path / name)
