@@ -22,8 +22,8 @@ TASKS = ("segmentation", "classification", "regression")
 LONG_FUNCTION, MANY_PARAMETERS = 60, 10
 # From the bottom to the top; a package may import those of the rows above its own, and those of its own row.
 LAYERS = (
-    ("errors", "_version", "machine", "files", "locks"),
-    ("blueprint", "cards"),
+    ("errors", "_version", "machine", "files", "locks", "regions"),
+    ("blueprint", "cards", "hub"),
     ("catalog",),
     ("torch", "keras", "walk"),
     ("factory",),
@@ -34,6 +34,7 @@ LAYERS = (
     ("viewer", "inference"),
     ("training",),
     ("prediction", "delivery"),
+    ("server",),
     ("workflow",),
     ("cli",),
     ("__main__",),
