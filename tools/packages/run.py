@@ -10,6 +10,7 @@ extra that needs something which it does not name fails here. `make test-package
 from __future__ import annotations
 
 import argparse
+import os
 import runpy
 import shutil
 import subprocess
@@ -42,7 +43,9 @@ class Built:
 
 def run(*words: object, cwd: Path | None = None) -> str:
     """Run a command; its output, or its error as an exception's text."""
-    done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True)
+    # what is installed is used, not a checkout that PYTHONPATH names
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True, env=clean)
     if done.returncode:
         raise SystemExit(f"$ {' '.join(map(str, words))}\n{done.stdout}{done.stderr}\nexit code {done.returncode}")
     return done.stdout
