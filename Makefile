@@ -114,12 +114,13 @@ laws: $(VENV)/test-installed  ## every law over the whole catalog at full size; 
 fuzz: $(VENV)/test-installed  ## 2,000 damaged files of each kind are read; writes docs/fuzz.md
 	cd tests && ../$(BIN)/python -m fuzz.run --mutations 2000 --output ../docs/fuzz.md
 
-# The site has an environment of its own: what builds it is nothing that the package needs.
+# The site has an environment of its own: what builds it is nothing that the package needs. The pages' snippets run in it, as
+# they do in the tests, so it has the packages of the tests, too.
 DOCS := .venv-docs
 
 $(DOCS)/installed: pyproject.toml constraints.txt tools/site/requirements.txt drop-in/pyproject.toml
-	$(PYTHON) -m venv --clear $(DOCS)
-	$(DOCS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e '.[keras,jax,dicom,hub,openvino]' -e ./drop-in torchvision timm onnx onnxscript onnxruntime -r tools/site/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e '.[test]' -e ./drop-in -r tools/site/requirements.txt
 	touch $@
 
 docs: $(DOCS)/installed $(NIIVUE)  ## the documentation site in site/, with its snippets and notebooks executed

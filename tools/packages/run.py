@@ -21,14 +21,18 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # build needs it there
+
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS = Path(__file__).resolve().parent / "checks.py"
 LARGEST_WHEEL = 5 * 10**6  # bytes
 NEEDED = ("resvox/py.typed", "resvox/viewer/assets/niivue.umd.js", "resvox/viewer/assets/niivue.LICENSE.txt",
           "resvox/viewer/assets/page.js", "resvox/viewer/assets/page.html")  # fmt: skip
 NEEDED_OF_DROP_IN = ("medicai/py.typed", "resnet3d/py.typed")
-# The parts that are installed and used: the extras, and which distribution they belong to.
-PARTS = ("core", "keras", "jax", "tensorflow", "openvino", "dicom", "hub", "serve", "demo", "unseen", "drop-in")
+FOR_DEVELOPMENT = {"test", "all"}  # extras that users have no need of
 # Extras of which files alone are used; their documentation installs them without dependencies.
 WITHOUT_DEPENDENCIES = {"unseen": "TPTBox"}
 
@@ -106,16 +110,23 @@ def requirements_of(part: str, resvox: Built, drop_in: Built) -> list[object]:
     return [resvox.wheel if part == "core" else f"{resvox.wheel}[{part}]"]
 
 
+def extras() -> list[str]:
+    """The extras of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [name for name in project["optional-dependencies"] if name not in FOR_DEVELOPMENT]
+
+
 def main() -> int:
     """Build, install and check the parts that are named on the command line."""
+    known = ["core", *extras(), "drop-in"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(known)}")
     parser.add_argument("--keep-core", action="store_true", help="use the core's environment of an earlier call")
     asked = parser.parse_args()
-    unknown = sorted(set(asked.parts) - set(PARTS))
+    unknown = sorted(set(asked.parts) - set(known))
     if unknown:
         parser.error(f"unknown parts {', '.join(unknown)}")
-    parts = asked.parts or list(PARTS)
+    parts = asked.parts or known
     resvox, drop_in = build(ROOT, ROOT / "dist"), build(ROOT / "drop-in", ROOT / "dist" / "drop-in")
     version = runpy.run_path(str(ROOT / "src" / "resvox" / "_version.py"))["__version__"]
     check_files(resvox, NEEDED, version)

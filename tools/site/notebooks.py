@@ -28,7 +28,11 @@ def read(path: Path, *, execute: bool) -> nbformat.NotebookNode:
     os.environ.update(environment)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
-            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}
+            notebook,
+            timeout=SECONDS,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            extra_arguments=["--IPKernelApp.log_level=40"],  # errors, not the advice on transports
         )
         client.execute()
     return notebook
