@@ -70,6 +70,17 @@ def test_the_card_states_the_scores_of_the_training(make_model, tmp_path, hub):
     assert hub.requests == []  # a rehearsal sends nothing
 
 
+def test_the_card_names_regions(make_model, tmp_path):
+    header = resvox.weights.read_header(make_model())
+    regions = {"regions": {"whole": [3, 7], "dark": [3], "core": [7]}, "regions_class_order": [3, 3, 7]}
+    path = tmp_path / "model.safetensors"
+    labels = {"background": 0, "dark": 3, "bright": 7}
+    resvox.save_model(resvox.load_model(make_model()), path, metadata={**header.metadata, "labels": labels, **regions})
+    card = workflow.publish(path, WHERE, licence="mit", dry_run=True).readme
+    assert "| whole | 3, 7 |" in card
+    assert "| 7 | bright |" in card
+
+
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 def test_a_published_model_is_loaded_in_both_frameworks_and_offline(published, run, framework, offline):
     scan = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))

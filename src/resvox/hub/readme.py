@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ class ModelDescription:
         input_size: voxels of a window, or of a whole image.
         preprocessing: as in the model file.
         labels: name and value of each label; empty for regression.
+        regions: name and values of each region that is an output of its own; empty where each label is one.
         target_names: of the values that a regression gives.
         training: as in the model file: dataset, steps, scores.
     """
@@ -42,6 +43,7 @@ class ModelDescription:
     input_size: tuple[int, ...]
     preprocessing: Mapping[str, Any]
     labels: Mapping[str, int] = field(default_factory=dict)
+    regions: Mapping[str, Sequence[int]] = field(default_factory=dict)
     target_names: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -90,7 +92,12 @@ def _labels(model: ModelDescription) -> str:
         return f"## Values\n\nThe outputs are {_listed(model.target_names)}, in the units of the training data."
     rows = sorted(model.labels.items(), key=lambda item: item[1])
     title, what = ("Classes", "index") if model.task == "classification" else ("Labels", "value")
-    return f"## {title}\n\n" + _table((what, "name"), ((value, name) for name, value in rows))
+    parts = [f"## {title}", _table((what, "name"), ((value, name) for name, value in rows))]
+    if model.regions:
+        parts.append("The network finds regions, each of which joins values; they may overlap.")
+        joined = ((name, ", ".join(map(str, values))) for name, values in model.regions.items())
+        parts.append(_table(("region", "values"), joined))
+    return "\n\n".join(parts)
 
 
 def _inputs(model: ModelDescription) -> str:

@@ -109,6 +109,7 @@ def describe_models(files: Sequence[ModelFile]) -> ModelDescription:
             raise WeightsError(f"an exported network ({file.format})", expected="a model.safetensors", path=file.path)
         load_model(file.path)  # a damaged file is not published
     first, card = files[0], files[0].card
+    own = card.own_fields()
     blueprint = read_header(first.path).blueprint
     return ModelDescription(
         task=card.task,
@@ -119,8 +120,9 @@ def describe_models(files: Sequence[ModelFile]) -> ModelDescription:
         spatial_dims=card.spatial_dims,
         input_size=card.input_size,
         preprocessing=card.preprocessing,
-        labels=dict(first.metadata.get("labels", {})),
-        target_names=tuple(first.metadata.get("target_names", ())),
+        labels=own.get("labels", {}),
+        regions=own.get("regions", {}),
+        target_names=tuple(own.get("target_names", ())),
         training=card.training or {},
     )
 
