@@ -88,6 +88,10 @@ def test_what_cannot_be_measured_is_said(checkout, tmp_path):
 
 def test_every_package_has_a_layer():
     package = SCRIPT.parents[1] / "src" / "resvox"
-    found = {path.name.removesuffix(".py") for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    found = {
+        path.name.removesuffix(".py")
+        for path in package.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
     layers = SCRIPT.read_text().split("LAYERS = (")[1].split("\n)\n")[0]
     assert {name for name in found if f'"{name}"' not in layers} == {"__init__"}
