@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
+from resvox.blueprint.networks import Encoder
 from resvox.blueprint.node import Node, Sequence
+from resvox.blueprint.tasks import FEATURES
 from resvox.errors import BlueprintError, WeightsError
 from resvox.torch.leaf_reading import leaf_of
 from resvox.torch.wrappers import unwrapped
@@ -67,8 +69,8 @@ def adapted(model: nn.Module) -> Blueprint:
             return given
         changed = replace(given, network=network, in_channels=next(_convolutions(network)))
         last = changed.stages((64,) * given.spatial_dims)[-1].output_shape[1]
-        if given.task == "features" or (given.task == "classification" and _has_no_classifier(network)):
-            changed = replace(changed, task="features", num_classes=0)
+        if given.task == FEATURES or (isinstance(network, Encoder) and _has_no_classifier(network)):
+            changed = replace(changed, task=FEATURES, num_classes=0)
         else:
             changed = replace(changed, num_classes=last)
         return Blueprint.from_json(changed.to_json())
@@ -76,7 +78,7 @@ def adapted(model: nn.Module) -> Blueprint:
         return given
 
 
-def _has_no_classifier(network: Any) -> bool:
+def _has_no_classifier(network: Encoder) -> bool:
     head = getattr(network, "head", network)
     return getattr(head, "fc", None) is None
 
