@@ -13,8 +13,9 @@ INTRO = """# Models
 Every name below works in PyTorch and in Keras, in 2D and in 3D. This page is written by
 `python benchmarks/catalog_table.py` from the blueprints; no tensor is allocated for it.
 
-Parameters are learned values with 3 input channels and 1000 classes (segmenters: a resnet18 encoder, 1 channel in, 3
-classes out). GFLOP is twice the multiply-adds of one forward pass at 224 x 224 (2D) and 96 x 96 x 96 (3D).
+Parameters are learned values with 3 input channels and 1000 classes (segmenters: a resnet18 encoder where they take
+one, 1 channel in, 3 classes out). GFLOP is twice the multiply-adds of one forward pass at 224 x 224 (2D) and
+96 x 96 x 96 (3D).
 
 | model | family | parameters 2D | GFLOP 2D | parameters 3D | GFLOP 3D |
 |---|---|---:|---:|---:|---:|

@@ -42,3 +42,16 @@ def test_a_batch_norm_keeps_two_statistics_for_two_parameters():
     norms = sum(spec.size for name, spec in blueprint.tensors().items() if ".bn" in name or name.startswith("bn"))
     shortcuts = sum(s.size for name, s in blueprint.tensors().items() if "downsample.1." in name)
     assert blueprint.statistics == (norms + shortcuts) // 2
+
+
+# the figures of MONAI 1.6.1 for its own classes with the same options, over 3 axes, 1 channel and 3 classes
+MONAI = [
+    ("segresnet", {}, 1_176_195),
+    ("segresnet_ds", {}, 19_914_179),
+    ("monai_unet", {}, 4_807_482),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "total"), MONAI)
+def test_monai_networks_have_monais_number_of_parameters(name, options, total):
+    assert get_blueprint(name, spatial_dims=3, in_channels=1, num_classes=3, **options).parameters == total

@@ -29,6 +29,12 @@ TAKES = {
     "decoder_depths": [None],
     "bottleneck_channels": [None],
     "stem_channels": [None],
+    "blocks_down": [(1, 2, 3)],
+    "blocks_up": [None, (1, 2, 3)],
+    "resolution": [None],
+    "dropout": [0],
+    "channels": [(1, 2, 3)],
+    "num_res_units": [0],
 }
 DECODER_OPTIONS = {option for name in SEGMENTERS for option in segmenter_options(name)}
 OPTIONS = sorted({*RESNET_OPTIONS, *DECODER_OPTIONS, "features_only", "encoder_depth"})
@@ -103,6 +109,21 @@ BAD = [
     ("unet", {"decoder_transpose_kernel": 3}, "decoder_transpose_kernel=3; expected 2 or 4"),
     ("unet", {"head_kernel": True}, "head_kernel=True; expected 1 or 3"),
     ("unet", {"num_classes": 0}, "num_classes=0; expected at least 1 for a segmenter"),
+    ("segresnet", {"num_classes": 0}, "num_classes=0; expected at least 1 for a segmenter"),
+    ("segresnet", {"init_filters": 12}, "group norm with num_groups=8 over 12 channels"),
+    ("segresnet", {"blocks_down": (2,)}, "blocks_down=(2,); expected at least two whole numbers"),
+    ("segresnet", {"blocks_up": (1, 1)}, "blocks_up=(1, 1) with blocks_down=(1, 2, 2, 4); expected 3 whole numbers"),
+    ("segresnet", {"upsample_mode": "pixelshuffle"}, "upsample_mode='pixelshuffle'; expected 'nontrainable' or 'deco"),
+    ("segresnet", {"encoder_name": "resnet18"}, "unknown option encoder_name= for segresnet"),
+    ("segresnet", {"dropout": 1}, "dropout=1; expected a number from 0 to below 1"),
+    ("segresnet_ds", {"dsdepth": 4}, "dsdepth=4; expected 1 to 3, levels of the decoder"),
+    ("segresnet_ds", {"resolution": (1, 0)}, "resolution=(1.0, 0.0); expected 2 numbers above 0, one per axis"),
+    ("monai_unet", {"channels": (8,)}, "channels=(8,); expected at least two whole numbers of at least 1"),
+    ("monai_unet", {"strides": (2, 2)}, "expected 4, one per level but the bottom"),
+    ("monai_unet", {"strides": 2}, "strides=2; expected one per level but the bottom"),
+    ("monai_unet", {"kernel_size": 4}, "kernel_size=(4, 4); expected odd numbers, so that padding is symmetric"),
+    ("monai_unet", {"activation": "banana"}, "activation='banana'; expected one of relu"),
+    ("monai_unet", {"conv_bias": "yes"}, "bias='yes'; expected True or False"),
 ]  # fmt: skip
 
 

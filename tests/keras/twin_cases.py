@@ -105,6 +105,7 @@ def _options() -> list[Case]:
         ),
         *_unets(),
         *_staged_networks(),
+        *_monai_networks(),
     ]
 
 
@@ -151,6 +152,24 @@ def _staged_networks() -> list[Case]:
         ("plain_unet", 3, "bare", {**stages, "norm": ("instance", {"affine": False}), "conv_bias": False}),
         ("residual_unet", 2, "supervised", {**stages, "deep_supervision": True}),
     ]  # fmt: skip
+    return _whole(networks)
+
+
+def _monai_networks() -> list[Case]:
+    """SegResNet, SegResNetDS and MONAI's UNet: every kind of upsampling, flat kernels, strides over 2."""
+    segresnet = {"init_filters": 8, "blocks_down": (1, 2, 1)}
+    networks = [
+        ("segresnet", 3, "linear", segresnet),
+        ("segresnet", 2, "deconv", {**segresnet, "upsample_mode": "deconv", "norm": "instance"}),
+        ("segresnet_ds", 3, "flat", {**segresnet, "resolution": (3, 1, 1), "dsdepth": 2}),
+        ("monai_unet", 3, "units", {"channels": (4, 6, 8), "strides": (2, (1, 2, 2))}),
+        ("monai_unet", 2, "plain", {"channels": (4, 6, 8), "strides": (3, 5), "num_res_units": 0, "norm": "batch"}),
+    ]
+    return _whole(networks)
+
+
+def _whole(networks: list[tuple[str, int, str, dict[str, Any]]]) -> list[Case]:
+    """Networks whose encoder is their own."""
     sizes = {2: ((37, 30),), 3: ((17, 20, 33),)}
     return [
         Case(id=f"{name}-{dims}d-{label}", name=name, dims=dims, sizes=sizes[dims],

@@ -39,7 +39,14 @@ WHOLE_NNUNET = [
     ("residual_unet", {"features": (8, 8, 16, 16), "depths": (1, 1, 2, 1), "decoder_depths": (1, 2, 1),
                        "deep_supervision": True}),
 ]  # fmt: skip
-SEGMENTATION = [*UNETS, *TRANS_UNETS, *WHOLE_NNUNET]
+WHOLE_MONAI = [
+    ("segresnet", {"upsample_mode": "deconv", "norm": "instance", "dropout": 0.2}),
+    ("segresnet_ds", {"dsdepth": 2}),
+    ("segresnet_ds", {"deep_supervision": True, "norm": "group", "blocks_down": (1, 2, 1), "blocks_up": (2, 1)}),
+    ("monai_unet", {"num_res_units": 0, "dropout": 0.1, "channels": (8, 12, 16), "strides": (2, 3)}),
+    ("monai_unet", {"num_res_units": 3, "norm": "batch", "activation": "leaky_relu", "conv_bias": False}),
+]
+SEGMENTATION = [*UNETS, *TRANS_UNETS, *WHOLE_NNUNET, *WHOLE_MONAI]
 
 
 THIN_TRANSFORMER = {"num_vit_layers": 2, "num_heads": 4, "num_queries": 5, "embed_dim": 24, "mlp_dim": 32}
@@ -50,12 +57,16 @@ def ids(value):
     return ",".join(f"{k}={v}" for k, v in value.items()) or "plain" if isinstance(value, dict) else f"{value}"
 
 
+THIN_SEGRESNET = {"init_filters": 8, "blocks_down": (1, 2, 1)}
 THIN_STAGES = {"features": (8, 12, 16), "depths": (1, 2, 1), "decoder_depths": (2, 1)}
 # of the networks whose encoder is their own
 THIN_WHOLE = {
     "resenc_unet": THIN_STAGES,
     "plain_unet": THIN_STAGES,
     "residual_unet": THIN_STAGES,
+    "segresnet": THIN_SEGRESNET,
+    "segresnet_ds": THIN_SEGRESNET,
+    "monai_unet": {"channels": (8, 12, 16), "strides": (2, 2)},
 }
 
 

@@ -25,7 +25,7 @@ CASES += [(name, dims, options) for name, options in [*SEGMENTATION, *OPTIONS] f
 cases = pytest.mark.parametrize(("name", "dims", "options"), CASES, ids=ids)
 # A thin network of each kind; the rest of the catalog runs the same laws in `make laws`.
 KINDS = ("resnet18", "resnet50v2", "seresnext50", "resnet50vd", "unet", "unet_plus_plus", "attention_unet",
-         "trans_unet", "resenc_unet", "plain_unet", "resnet18_3d")  # fmt: skip
+         "trans_unet", "resenc_unet", "plain_unet", "segresnet", "monai_unet", "resnet18_3d")  # fmt: skip
 FEW = [(name, dims, {}) for name in KINDS for dims in DIMS]
 FEW += [(name, 2 + number % 2, options) for number, (name, options) in enumerate(OPTIONS)]
 few = pytest.mark.parametrize(("name", "dims", "options"), FEW, ids=ids)

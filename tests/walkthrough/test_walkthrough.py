@@ -96,7 +96,9 @@ def test_a_segmenter_ends_with_the_size_it_began_with(name, shape):
     walk = resvox.Walkthrough.of(name, shape, num_classes=3)
     assert walk.stages[-1].output_shape == (1, 3, *shape[2:])
     assert walk.stages[-1].stride == (1,) * (len(shape) - 2)
-    first = {"resenc_unet": "stem", "residual_unet": "stem", "plain_unet": "stages.0"}.get(name, "bn1 + encoder.act1")
+    whole = {"resenc_unet": "stem", "residual_unet": "stem", "plain_unet": "stages.0", "segresnet": "conv",
+             "segresnet_ds": "conv", "monai_unet": "levels.0"}  # fmt: skip
+    first = whole.get(name, "bn1 + encoder.act1")
     names = {row.name for row in walk.stages}
     assert f"encoder.{first}" in names
     assert any(each.startswith("head") for each in names)

@@ -15,7 +15,7 @@ from resvox.weights.importers.importer import Evidence, Importer, Peer
 from resvox.weights.importers.table import Row, Table
 
 FOLDER = pathlib.Path(importers.__file__).parent
-SHARED = {"__init__", "importer", "registry", "rows", "table"}
+SHARED = {"__init__", "importer", "monai_networks", "registry", "rows", "table"}
 SOURCE = pathlib.Path(resvox.__file__).parent
 
 

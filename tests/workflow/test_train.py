@@ -72,6 +72,28 @@ def test_a_plan_is_written_edited_and_used_and_the_model_predicts(tiny_dataset, 
     assert train(tiny_dataset, run, resume=True, progress=False).plan == trained.plan
 
 
+@pytest.mark.parametrize(
+    ("model", "deep", "options"),
+    [
+        ("segresnet_ds", True, {"init_filters": 4, "blocks_down": (1, 1, 1)}),
+        ("monai_unet", False, {"channels": (4, 4, 4)}),
+    ],
+)
+def test_networks_with_encoders_of_their_own_learn_and_predict(tiny_dataset, tmp_path, model, deep, options):
+    run = tmp_path / "run"
+    planned = train(tiny_dataset, run, model=model, plan_only=True)
+    edit_to_tiny(planned.plan_path)
+    plan = Plan.load(planned.plan_path).with_changes(deep_supervision=deep, further_options=options)
+    plan.save(planned.plan_path)
+    assert train(tiny_dataset, run, plan=planned.plan_path, progress=False).fit.history
+    blueprint = read_header(run / "model.safetensors").blueprint
+    assert (blueprint.network.supervision is not None) == deep
+    if model == "monai_unet":
+        assert blueprint.network.encoder.strides == ((2, 2, 2), (1, 1, 1), (1, 1, 1))  # the plan's
+    result = predict(run, tiny_dataset / "imagesTr", tmp_path / "out")
+    assert [case.status for case in result.cases] == ["written", "written"]
+
+
 def test_a_plan_that_is_there_is_not_replaced_unasked(tiny_dataset, tmp_path):
     train(tiny_dataset, tmp_path / "run", plan_only=True, patch_size=(8, 8, 8), spacing_mm=(3.0, 2.0, 2.0))
     with pytest.raises(PlanError, match=r"plan\.yaml: a plan exists already.*--plan.*--overwrite"):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from resvox.blueprint import blocks, leaves, networks, node, staged_networks, transformers
+from resvox.blueprint import blocks, leaves, monai_networks, networks, node, staged_networks, transformers
 from resvox.blueprint.choices import plain
 from resvox.blueprint.node import Node, TensorSpec
 from resvox.blueprint.tasks import FEATURES, TASKS
@@ -152,7 +152,7 @@ def encoder_blueprint(blueprint: Blueprint) -> Blueprint:
 
 def _kinds() -> dict[str, type]:
     found: dict[str, type] = {"Blueprint": Blueprint}
-    for module in (node, leaves, blocks, transformers, networks, staged_networks):
+    for module in (node, leaves, blocks, transformers, networks, staged_networks, monai_networks):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Node) and value is not Node:
                 found[value.__name__] = value

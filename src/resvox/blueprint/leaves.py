@@ -125,6 +125,10 @@ class TransposedConv(Node):
         _positive("transposed convolution", kernel=self.kernel, stride=self.stride)
         _same_rank("transposed convolution", kernel=self.kernel, stride=self.stride, padding=self.padding)
         _not_negative("transposed convolution", self.padding)
+        self.check_multiple()
+
+    def check_multiple(self) -> None:
+        """The condition under which a size is multiplied exactly."""
         require(
             all(k - 2 * p == s for k, s, p in zip(self.kernel, self.stride, self.padding, strict=True)),
             f"transposed convolution kernel={self.kernel}, stride={self.stride}, padding={self.padding}",

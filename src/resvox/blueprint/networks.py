@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resvox.blueprint.leaves import Activation, Conv, GlobalAveragePool, Linear, MaxPool, Norm, Upsample
+from resvox.blueprint.monai_networks import MonaiUNet, OwnEncoder, SegResNet, SegResNetDS
 from resvox.blueprint.node import Node, Sequence
 from resvox.blueprint.staged_networks import StagedEncoder, StagedUNet
 from resvox.blueprint.transformers import QueryDecoder, VisionTransformer
@@ -277,6 +278,6 @@ class DenseResNet(Node):
     activation: Activation | None
 
 
-AnyEncoder = Encoder | StagedEncoder
-Segmenter = UNet | AttentionUNet | UNetPlusPlus | TransUNet | StagedUNet
+AnyEncoder = Encoder | StagedEncoder | OwnEncoder
+Segmenter = UNet | AttentionUNet | UNetPlusPlus | TransUNet | StagedUNet | SegResNet | SegResNetDS | MonaiUNet
 Network = ResNet | PreActResNet | Segmenter | DenseResNet

@@ -14,7 +14,9 @@ from resvox.catalog.resnets import VARIANTS
 from resvox.catalog.segmenters import SEGMENTERS
 from resvox.errors import UnknownModelError, suggest
 
-FAMILIES = ("resnet", "resnext", "seresnet", "seresnext", "wide_resnet", "unet", "nnunet", "resnet_dense")
+FAMILIES = (
+    "resnet", "resnext", "seresnet", "seresnext", "wide_resnet", "unet", "nnunet", "segresnet", "resnet_dense"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

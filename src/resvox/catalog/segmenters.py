@@ -22,6 +22,14 @@ from resvox.blueprint.networks import Encoder, Segmenter
 from resvox.blueprint.trans_unet import IMAGE_SIZES
 from resvox.catalog.arguments import Interface
 from resvox.catalog.encoders import listed
+from resvox.catalog.monai_networks import (
+    MONAI_UNET_OPTIONS,
+    SEGRESNET_DS_OPTIONS,
+    SEGRESNET_OPTIONS,
+    monai_unet,
+    segresnet,
+    segresnet_ds,
+)
 from resvox.catalog.staged import PLAIN_OPTIONS, STAGED_OPTIONS, plain_unet, resenc_unet, residual_unet
 
 # encoder, interface and options (all of them known) to the network
@@ -192,6 +200,27 @@ SEGMENTERS: dict[str, SegmenterRow] = {
             options=STAGED_OPTIONS,
             resolve_whole=residual_unet,
         ),
+        SegmenterRow(
+            name="segresnet",
+            class_name="SegResNet",
+            family="segresnet",
+            options=SEGRESNET_OPTIONS,
+            resolve_whole=segresnet,
+        ),
+        SegmenterRow(
+            name="segresnet_ds",
+            class_name="SegResNetDS",
+            family="segresnet",
+            options=SEGRESNET_DS_OPTIONS,
+            resolve_whole=segresnet_ds,
+        ),
+        SegmenterRow(
+            name="monai_unet",
+            class_name="MonaiUNet",
+            family="unet",
+            options=MONAI_UNET_OPTIONS,
+            resolve_whole=monai_unet,
+        ),
     )
 }
 
@@ -207,4 +236,6 @@ SEGMENTER_ALIASES: dict[str, str] = {
     "plainunet": "plain_unet",
     "plainconvunet": "plain_unet",
     "residualunet": "residual_unet",
+    "segresnetds": "segresnet_ds",
+    "monaiunet": "monai_unet",
 }

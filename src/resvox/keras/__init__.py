@@ -20,7 +20,9 @@ from resvox.blueprint import networks as net
 from resvox.catalog.segmenters import SEGMENTERS
 from resvox.keras.dense import ResNet18_3D
 from resvox.keras.model import BlueprintModel
+from resvox.keras.monai_unet import MonaiUNet
 from resvox.keras.resnet import ResNet, ResNetBackbone
+from resvox.keras.segresnet import SegResNet, SegResNetDS
 from resvox.keras.staged_unet import PlainUNet, ResEncUNet, ResidualUNet
 from resvox.keras.trans_unet import TransUNet
 from resvox.keras.unet import AttentionUNet, UNet
@@ -36,6 +38,9 @@ __all__ = [
     "ResNet18_3D",
     "ResNetBackbone",
     "ResidualUNet",
+    "MonaiUNet",
+    "SegResNet",
+    "SegResNetDS",
     "TransUNet",
     "UNet",
     "UNetPlusPlus",

@@ -10,10 +10,20 @@ import keras
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint.blocks import ZeroPadShortcut
+from resvox.blueprint.monai_networks import OutputPaddedConv, PReLU
 from resvox.blueprint.node import Node, Sequence, join
 from resvox.errors import BlueprintError
 from resvox.keras.initialize import bias_initializer, kernel_initializer
-from resvox.keras.operations import AveragePool, CutTo, DropPath, GroupNorm, LinearUpsample, MaxPool, ZeroPad
+from resvox.keras.operations import (
+    AveragePool,
+    CutTo,
+    DropPath,
+    GroupNorm,
+    LinearUpsample,
+    MaxPool,
+    SharedPReLU,
+    ZeroPad,
+)
 
 kl = keras.layers
 CONV = {2: kl.Conv2D, 3: kl.Conv3D}
@@ -121,6 +131,27 @@ def _transposed_conv(node: lf.TransposedConv, scope: LayerScope, x: Tensor) -> T
     return CROPPING[dims](node.padding, **scope.at("crop").spatial)(x) if max(node.padding) > 0 else x
 
 
+def _output_padded_conv(node: OutputPaddedConv, scope: LayerScope, x: Tensor) -> Tensor:
+    dims = node.spatial_dims
+    # Keras's output of n voxels ends at stride * n or behind it, less the padding in front; where that is too early,
+    # a voxel of zeros at the far border, which adds nothing but the bias, makes it longer.
+    beyond = [max(k - s, 0) - p for k, s, p in zip(node.kernel, node.stride, node.padding, strict=True)]
+    if min(beyond) < 0:
+        x = ZERO_PADDING[dims]([(0, int(b < 0)) for b in beyond], **scope.at("pad").spatial)(x)
+    x = TRANSPOSED_CONV[dims](
+        node.out_channels,
+        node.kernel,
+        strides=node.stride,
+        padding="valid",
+        use_bias=node.bias,
+        kernel_initializer=kernel_initializer(node),
+        bias_initializer=bias_initializer(node),
+        **scope.spatial,
+    )(x)
+    crop = [(p, b if b >= 0 else b + s) for p, b, s in zip(node.padding, beyond, node.stride, strict=True)]
+    return CROPPING[dims](crop, **scope.at("crop").spatial)(x) if max(map(max, crop)) > 0 else x
+
+
 def _norm(node: lf.Norm, scope: LayerScope, x: Tensor) -> Tensor:
     gamma = keras.initializers.Constant(node.initial_weight)
     if node.kind == "batch":
@@ -202,6 +233,8 @@ def _zero_pad(node: ZeroPadShortcut, scope: LayerScope, x: Tensor) -> Tensor:
 _SPELLINGS: dict[type[Node], Callable[[Any, LayerScope, Tensor], Tensor]] = {
     lf.Conv: _conv,
     lf.TransposedConv: _transposed_conv,
+    OutputPaddedConv: _output_padded_conv,
+    PReLU: lambda node, scope, x: SharedPReLU(initial_slope=node.initial_slope, **scope.base)(x),
     lf.Norm: _norm,
     lf.Activation: _activation,
     lf.MaxPool: _max_pool,

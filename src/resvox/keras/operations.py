@@ -188,6 +188,28 @@ class DropPath(keras.layers.Layer):
 
 
 @registered
+class SharedPReLU(keras.layers.Layer):
+    """Leaky ReLU with one learned slope for all channels (arXiv:1502.01852); Keras's has one slope per channel."""
+
+    def __init__(self, *, initial_slope: float = 0.25, **base: Any):
+        super().__init__(**base)
+        self.initial_slope = initial_slope
+
+    def build(self, input_shape: Shape) -> None:
+        slope = keras.initializers.Constant(self.initial_slope)
+        self.kernel = self.add_weight(name="kernel", shape=(1,), initializer=slope)
+
+    def call(self, x: Any) -> Any:
+        return ops.relu(x) - self.kernel * ops.relu(-x)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "initial_slope": self.initial_slope}
+
+
+@registered
 class GroupNorm(keras.layers.GroupNormalization):
     """Group norm whose variance is the mean of squared distances, as PyTorch's is.
 

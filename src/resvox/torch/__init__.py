@@ -8,7 +8,9 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
 from resvox.catalog.segmenters import SEGMENTERS
 from resvox.torch.dense import BasicBlock, ResNet18_3D
+from resvox.torch.monai_unet import MonaiUNet
 from resvox.torch.resnet import PreActBackbone, PreActResNet, ResNet, ResNetBackbone
+from resvox.torch.segresnet import SegResNet, SegResNetDS
 from resvox.torch.staged_unet import PlainUNet, ResEncUNet, ResidualUNet
 from resvox.torch.trans_unet import TransUNet
 from resvox.torch.unet import AttentionUNet, UNet
@@ -17,6 +19,7 @@ from resvox.torch.unet_plus_plus import UNetPlusPlus
 __all__ = [
     "AttentionUNet",
     "BasicBlock",
+    "MonaiUNet",
     "PlainUNet",
     "PreActBackbone",
     "PreActResNet",
@@ -25,6 +28,8 @@ __all__ = [
     "ResNet18_3D",
     "ResNetBackbone",
     "ResidualUNet",
+    "SegResNet",
+    "SegResNetDS",
     "TransUNet",
     "UNet",
     "UNetPlusPlus",

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint import transformers as tf
+from resvox.blueprint.monai_networks import PReLU
 from resvox.blueprint.node import Node
 
 
@@ -97,6 +98,8 @@ def _fill(module: Any, leaf: Node) -> None:
             module.running_mean.zero_()
             module.running_var.fill_(1.0)
             module.num_batches_tracked.zero_()
+    elif isinstance(leaf, PReLU):
+        module.weight.fill_(leaf.initial_slope)
     elif isinstance(leaf, tf.LayerNorm):
         module.weight.fill_(1.0)
         module.bias.zero_()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint.blocks import ZeroPadShortcut
+from resvox.blueprint.monai_networks import OutputPaddedConv, PReLU
 from resvox.blueprint.node import Node, Sequence
 from resvox.errors import BlueprintError
 
@@ -61,6 +62,7 @@ def _transposed_conv(node: lf.TransposedConv, dims: int) -> nn.Module:
         node.kernel,
         stride=node.stride,
         padding=node.padding,
+        output_padding=node.output_padding if isinstance(node, OutputPaddedConv) else 0,
         bias=node.bias,
     )
 
@@ -266,6 +268,8 @@ class ZeroPad(nn.Module):
 _SPELLINGS: dict[type[Node], Callable[[Any, int], nn.Module]] = {
     lf.Conv: _conv,
     lf.TransposedConv: _transposed_conv,
+    OutputPaddedConv: _transposed_conv,
+    PReLU: lambda node, dims: nn.PReLU(),
     lf.Norm: _norm,
     lf.Activation: _activation,
     lf.MaxPool: _max_pool,

@@ -10,6 +10,7 @@ from torch import nn
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint import transformers as tf
+from resvox.blueprint.monai_networks import OutputPaddedConv
 from resvox.blueprint.node import Node
 from resvox.torch.layers import CONV, MAX_POOL, TRANSPOSED_CONV, DropPath
 
@@ -57,7 +58,7 @@ def _conv(leaf: lf.Conv, module: Any) -> Node | None:
 def _transposed_conv(leaf: lf.TransposedConv, module: Any) -> Node | None:
     if type(module) is not TRANSPOSED_CONV[leaf.spatial_dims]:
         return None
-    return lf.TransposedConv(
+    return type(leaf)(
         in_channels=module.in_channels,
         out_channels=module.out_channels,
         kernel=module.kernel_size,
@@ -125,6 +126,7 @@ def _linear(leaf: lf.Linear, module: Any) -> Node | None:
 _READERS: dict[type[Node], Reader] = {
     lf.Conv: _conv,
     lf.TransposedConv: _transposed_conv,
+    OutputPaddedConv: _transposed_conv,
     lf.Norm: _norm,
     lf.Activation: _activation,
     lf.MaxPool: _max_pool,

@@ -13,8 +13,8 @@ from resvox.training.plans.base import TrainingPlan
 from resvox.weights import load_weights
 
 HEAD_STAGE = LEVELS  # stem and four residual stages are 0 to 4; everything behind them is the head
-_STAGE = re.compile(r"(?:encoder\.)?(?:layer(?P<v1>\d)|stages\.(?P<v2>\d))(?:\.|$)")
-_STEM = re.compile(r"(?:encoder\.)?(?:conv1|bn1|act1|maxpool|stem)(?:\.|$)")
+_STAGE = re.compile(r"(?:encoder\.)?(?:layer(?P<v1>\d)|(?:stages|levels)\.(?P<v2>\d))(?:\.|$)")
+_STEM = re.compile(r"(?:encoder\.)?(?:conv|conv1|bn1|act1|maxpool|stem)(?:\.|$)")
 
 
 def stage_of(name: str) -> int:

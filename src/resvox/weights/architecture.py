@@ -11,6 +11,7 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint.resnet_blocks import squeezed_channels
 from resvox.catalog import VARIANTS, get_blueprint
 from resvox.catalog.resnets import Variant
+from resvox.weights.architecture_monai import describe_monai, is_monai
 from resvox.weights.staged_architecture import NotStagedError, describe_staged, is_staged
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -62,6 +63,8 @@ def describe(shapes: Shapes) -> Architecture:
     """
     if is_staged(shapes):
         return _staged(shapes)
+    if is_monai(shapes):
+        return _monai(shapes)
     if any(name.startswith("decoder.") for name in shapes):
         return _segmenter(shapes)
     return _resnet(shapes)
@@ -78,6 +81,19 @@ def _staged(shapes: Shapes) -> Architecture:
         in_channels=options.pop("in_channels"),
         options=options,
         has_statistics=any(name.endswith("running_mean") for name in shapes),
+    )
+
+
+def _monai(shapes: Shapes) -> Architecture:
+    try:
+        name, first, options = describe_monai(shapes)
+    except KeyError as error:
+        raise UnclearError(f"no {error.args[0]}") from None
+    if len(first) not in (4, 5):
+        raise UnclearError(f"a first convolution of shape {first}, which is no kernel over 2 or 3 axes")
+    statistics = any(name.endswith("running_mean") for name in shapes)
+    return Architecture(
+        name=name, spatial_dims=len(first) - 2, in_channels=first[1], options=options, has_statistics=statistics
     )
 
 

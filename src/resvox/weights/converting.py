@@ -12,6 +12,7 @@ from resvox.weights.formats.safetensors import replace_file
 from resvox.weights.importers import PEERS
 from resvox.weights.loading import create_model_from
 from resvox.weights.models import load_model, save_model, tensor_adapter
+from resvox.weights.monai_bundle import from_bundle
 from resvox.weights.sources import Source, read_source
 
 FRAMEWORKS = {"torch": (".safetensors", ".pth", ".pt"), "keras": (".keras", ".weights.h5", ".safetensors")}
@@ -36,6 +37,7 @@ def convert_weights(source: Any, out: str | os.PathLike[str], *, to: str, **argu
     target = Path(out)
     framework = "keras" if to == "keras" else "torch"
     _check(target, to)
+    source, arguments = from_bundle(source, arguments)
     read = read_source(source)
     model = _model(source, read, framework, arguments)
     if to not in FRAMEWORKS:

@@ -228,7 +228,8 @@ class _Fitting:
     def _adapt(self, name: str, array: Array, shape: tuple[int, ...], leaf: Any, path: str, own: Any) -> Array | None:
         """The array in the shape that the model has, where that was asked for; None where the model's stays."""
         theirs = self.named.theirs.get(path + "." + name.rpartition(".")[2], name)
-        if path in ("fc", "head.fc", "head") or path.startswith(SUPERVISION):
+        in_head = path in ("fc", "head.fc", "head") or (encoder_of(own) is None and path.split(".")[0] == "head")
+        if in_head or path.startswith(SUPERVISION):
             if self.adaptation.classifier == "drop":
                 self.dropped[theirs] = "the source's head"
                 self.kept[name] = "the model's own head"

@@ -13,6 +13,7 @@ from resvox.weights.adaptation import Adaptation
 from resvox.weights.architecture import describe
 from resvox.weights.fitting import fit
 from resvox.weights.models import network_in, tensor_adapter
+from resvox.weights.monai_bundle import from_bundle
 from resvox.weights.naming import NamedTensors, name_source
 from resvox.weights.provenance import remember
 from resvox.weights.report import LoadReport
@@ -102,6 +103,8 @@ def create_model_from(
     adaptation = Adaptation(
         first_conv=first_conv, classifier=classifier, inflate=inflate, inflate_axis=plain(inflate_axis)
     )
+    source, options = from_bundle(source, {"peer": peer, **options})
+    peer = options.pop("peer")
     read = read_source(source)
     named = name_source(read, peer, None)
     if not named.blueprints:

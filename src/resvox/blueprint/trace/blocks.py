@@ -37,7 +37,12 @@ def _preact_shortcut(node: b.PreActShortcut, path: str, feature_map: FeatureMap,
     return trace_children(node, ("pool", "conv"), path, feature_map, recorder)
 
 
-def _sum(branch: FeatureMap, shortcut: FeatureMap, path: str) -> FeatureMap:
+def meet(branch: FeatureMap, shortcut: FeatureMap, path: str) -> FeatureMap:
+    """The sum of a branch and a shortcut.
+
+    Raises:
+        BlueprintError: maps of different shapes.
+    """
     if branch.shape != shortcut.shape:
         raise BlueprintError(
             f"{branch.shape} and {shortcut.shape} meet in the sum at {path!r}", expected="equal shapes"
@@ -52,7 +57,7 @@ def _postact(kind: str, names: tuple[str, ...], last: str) -> Tracer:
         with recorder.group(path, kind, feature_map) as out:
             branch = trace_children(node, (*gated, "droppath"), path, feature_map, recorder)
             shortcut = trace_optional(node.downsample, join(path, "downsample"), feature_map, recorder)
-            total = _sum(branch, shortcut, path)
+            total = meet(branch, shortcut, path)
             out.append(trace_node(getattr(node, last), join(path, last), total, recorder))
         return out[0]
 
@@ -68,7 +73,7 @@ def _preact(kind: str, names: tuple[str, ...]) -> Tracer:
                 meets = feature_map if isinstance(node.downsample, MaxPool) else active
                 shortcut = trace_node(node.downsample, join(path, "downsample"), meets, recorder)
             branch = trace_children(node, (*names, "se", "droppath"), path, active, recorder)
-            out.append(_sum(branch, shortcut, path))
+            out.append(meet(branch, shortcut, path))
         return out[0]
 
     return walk

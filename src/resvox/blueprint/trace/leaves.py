@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint.leaves import Axes
+from resvox.blueprint.monai_networks import OutputPaddedConv
 from resvox.blueprint.node import Node
 from resvox.blueprint.trace.dispatch import traces
 from resvox.blueprint.trace.recording import FeatureMap, Recorder
@@ -64,7 +65,7 @@ def _phase(scale: int, stride: Fraction) -> Fraction:
     return stride - stride / scale
 
 
-@traces(lf.TransposedConv)
+@traces(lf.TransposedConv, OutputPaddedConv)
 def _transposed(node: lf.TransposedConv, path: str, feature_map: FeatureMap, recorder: Recorder) -> FeatureMap:
     _check(feature_map, node.in_channels, path)
     size = node.output_size(feature_map.size)

@@ -70,6 +70,7 @@ class PatchPlan(TrainingPlan):
             "image_size": self.patch_size,  # of a transformer, whose tokens have places
             "decoder_filter_order": "deepest_first",  # the order of decoder_filters
             "deep_supervision": self.deep_supervision,
+            "resolution": self.spacing_mm,  # of a network whose kernels follow it
         }
         if "spacing_mm" in taken:  # the stages of such a network follow from its patch
             decided.update(patch_size=self.patch_size, spacing_mm=self.spacing_mm)

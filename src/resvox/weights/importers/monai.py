@@ -1,11 +1,15 @@
-"""MONAI's ResNet: torchvision's names, 2D or 3D."""
+"""MONAI: ResNet with torchvision's names, and its segmentation networks, 2D or 3D."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from resvox.weights.architecture import Architecture
 from resvox.weights.importers.importer import Evidence, Importer, Options, Peer
+from resvox.weights.importers.monai_networks import importers_of_blueprint, importers_of_shapes, segresnet_importer
 from resvox.weights.importers.rows import RESNET
 
+NAME = "monai"
 # `conv1_t_stride`, `conv1_t_size` and `no_max_pool` change the stem; no file records them
 STEM = (("conv1", "stride"), ("maxpool", "pooling"), ("maxpool", "stride"), ("maxpool", "kernel"))
 
@@ -23,12 +27,15 @@ def _is_likely(evidence: Evidence) -> bool:
 PEER = Peer(
     importers=(
         Importer(
-            peer="monai",
+            peer=NAME,
             title="MONAI",
             table=RESNET,
             peer_defaults=_peer_defaults,
             is_likely=_is_likely,
             unconstrained=STEM,
         ),
-    )
+        segresnet_importer(NAME),
+    ),
+    of_shapes=partial(importers_of_shapes, NAME),
+    of_blueprint=partial(importers_of_blueprint, NAME),
 )
