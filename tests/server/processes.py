@@ -22,7 +22,9 @@ class ServerProcess:
         self.url = ""
 
     def start(self, *, ready: bool = True) -> ServerProcess:
-        log = self.data.parent / f"{self.data.name}-{len(self.logs)}.log"
+        log = (
+            self.data.parent / f"{self.data.name}-{id(self)}-{len(self.logs)}.log"
+        )  # a server on the same data has its own
         self.logs.append(log)
         command = [sys.executable, "-m", "resvox", "serve", *self.arguments, "--data", str(self.data)]
         with log.open("w") as errors:

@@ -44,7 +44,7 @@ async function start() {
   }
   find("login").hidden = true;
   find("new").hidden = false;
-  find("version").textContent = state.version;
+  find("version").textContent = ` ${state.version}`;
   find("model").replaceChildren(...state.models.map((model) => {
     const option = element("option", `${model.name} (${Object.keys(model.labels).join(", ")})`.slice(0, 90));
     option.value = model.name;

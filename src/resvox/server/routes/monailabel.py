@@ -80,7 +80,7 @@ def auth_token(
     if not token:
         return {"access_token": None, "token_type": None}
     if not is_token(password, token):
-        raise RefusedError("another token", expected="the server's as password", status=401)
+        raise RefusedError("not the token of this server", expected="it as password", status=401)
     return {"access_token": token, "token_type": "bearer"}
 
 

@@ -52,7 +52,7 @@ def login(request: Request, body: Login) -> Response:
     """Exchange the token for a cookie, with which the page's links work."""
     token = service_of(request).settings.token
     if token and not is_token(body.token, token):
-        raise RefusedError("another token", expected="the server's", status=401)
+        raise RefusedError("not the token of this server", expected="what its operator has set", status=401)
     response = Response(status_code=204)
     if token:
         is_https = request.url.scheme == "https"
