@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from resvox.cards.fields import Fields
 
 FITS = ("resize", "crop")
+STYLES = ("monai", "nnunet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +22,15 @@ class Windows:
         roi_size: the window, in voxels of the prepared scan.
         overlap: fraction of a window that its neighbour shares.
         mirror_axes: spatial axes that training mirrored, and that a prediction may mirror.
+        mirror: whether a prediction mirrors them unless the call decides otherwise.
+        style: positions and weights of windows: those of "monai" or of "nnunet".
     """
 
     roi_size: tuple[int, ...]
     overlap: float = 0.5
     mirror_axes: tuple[int, ...] = ()
+    mirror: bool = False
+    style: str = "monai"
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -34,7 +39,13 @@ class Windows:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, in the order of the file."""
-        return {"roi_size": list(self.roi_size), "overlap": self.overlap, "mirror_axes": list(self.mirror_axes)}
+        return {
+            "roi_size": list(self.roi_size),
+            "overlap": self.overlap,
+            "mirror_axes": list(self.mirror_axes),
+            **({"mirror": True} if self.mirror else {}),
+            **({} if self.style == "monai" else {"style": self.style}),
+        }
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Windows:
@@ -45,6 +56,8 @@ class Windows:
             roi_size=roi_size,
             overlap=fields.number("overlap", default=0.5, low=0, below=1),
             mirror_axes=fields.axes("mirror_axes", dims=len(roi_size)),
+            mirror=fields.flag("mirror", default=False),
+            style=fields.text("style", choices=STYLES) if "style" in fields.values else "monai",
         )
 
 
@@ -149,6 +162,11 @@ class ModelCard(ABC):
     def in_channels(self) -> int:
         """How many channels a scan has."""
         return len(self.channel_names)
+
+    @property
+    def network_channels(self) -> int:
+        """How many channels the network has: those of a scan, and what is put beside them."""
+        return self.in_channels
 
     def to_dict(self) -> dict[str, Any]:
         """The metadata as it is written to a model file, in this order."""

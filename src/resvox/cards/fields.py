@@ -68,6 +68,20 @@ class Fields:
             self.reject(name, " or ".join(map(repr, choices)))
         return str(value)
 
+    def flag(self, name: str, *, default: bool) -> bool:
+        """True or false; ``default`` where the field is missing."""
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            self.reject(name, "true or false")
+        return value
+
+    def name(self, name: str) -> str:
+        """A text that is not empty."""
+        value = self.values[name]
+        if not isinstance(value, str) or not value:
+            self.reject(name, "a text")
+        return value
+
     def number(self, name: str, *, default: float, low: float, below: float) -> float:
         """A number in ``[low, below)``; ``default`` where the field is missing."""
         value = self.values.get(name, default)

@@ -14,6 +14,23 @@ from resvox.regions import Regions
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cascade:
+    """The second of two stages: it also sees the label map of the first one.
+
+    Args:
+        labels: the values of which the first stage gives a map, one more channel each.
+        model: where the first stage is, from the folder of the model file.
+    """
+
+    labels: tuple[int, ...]
+    model: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"labels": list(self.labels), "model": self.model}
+
+
+@dataclass(frozen=True, kw_only=True)
 class SegmentationCard(ModelCard):
     """The metadata of a model for segmentation.
 
@@ -27,6 +44,8 @@ class SegmentationCard(ModelCard):
         colours: ``{label name: "#rrggbb"}``; None where the file holds none.
         codes: ``{label name: {"type": {"value", "meaning", "scheme"}, "category": ..., "side": "left"}}``, coded
             structures for DICOM; None where the file holds none, and names are looked up in a table.
+        cascade: the first stage whose label map the network also sees; None without.
+        largest: groups of labels of which only the largest component is kept, where that is asked for.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -38,6 +57,13 @@ class SegmentationCard(ModelCard):
     ignore: int | None = None
     colours: Mapping[str, str] | None = None
     codes: Mapping[str, Mapping[str, Any]] | None = None
+    cascade: Cascade | None = None
+    largest: tuple[tuple[int, ...], ...] | None = None
+
+    @property
+    def network_channels(self) -> int:
+        """Those of a scan, and one for each label of the first stage."""
+        return self.in_channels + (0 if self.cascade is None else len(self.cascade.labels))
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -72,6 +98,8 @@ class SegmentationCard(ModelCard):
             **({} if self.ignore is None else {"ignore": self.ignore}),
             **({} if self.colours is None else {"colours": dict(self.colours)}),
             **({} if self.codes is None else {"codes": {name: dict(code) for name, code in self.codes.items()}}),
+            **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
+            **({} if self.largest is None else {"largest": [list(each) for each in self.largest]}),
             "inference": self.inference.to_dict(),
         }
 
@@ -94,6 +122,8 @@ class SegmentationCard(ModelCard):
             ignore=None if values.get("ignore") is None else fields.label_value("ignore"),
             colours=None if values.get("colours") is None else dict(fields.object("colours")),
             codes=None if values.get("codes") is None else dict(fields.object("codes")),
+            cascade=_cascade(fields),
+            largest=_groups(fields),
         )
 
 
@@ -109,3 +139,21 @@ def _regions(fields: Fields) -> Regions | None:
         return Regions(values=values, class_order=order)
     except ResvoxError as error:
         raise WeightsError(error.got, expected=error.expected, fix=error.fix, path=fields.path) from error
+
+
+def _cascade(fields: Fields) -> Cascade | None:
+    if fields.values.get("cascade") is None:
+        return None
+    inside = fields.nested("cascade")
+    inside.require("labels", "model")
+    return Cascade(labels=inside.label_values("labels"), model=inside.name("model"))
+
+
+def _groups(fields: Fields) -> tuple[tuple[int, ...], ...] | None:
+    if fields.values.get("largest") is None:
+        return None
+    groups = fields.values["largest"]
+    if not isinstance(groups, (list, tuple)):
+        fields.reject("largest", "a list of lists of label values")
+    inside = Fields({str(number): each for number, each in enumerate(groups)}, path=fields.path, prefix="largest.")
+    return tuple(inside.label_values(name) for name in inside.values)

@@ -22,12 +22,14 @@ from resvox.cli.app import (
     one_of,
     verb,
 )
+from resvox.errors import InferenceError
 from resvox.inference.engines.table import engine_names
 from resvox.prediction.options import DEFAULTS, DICOM_KINDS, FORMATS, RESAMPLING, PredictOptions
 
 Engine = Enum("Engine", {name.replace("-", "_"): name for name in engine_names()}, type=str)  # type: ignore[misc]
 Resample = Enum("Resample", {name: name for name in RESAMPLING}, type=str)  # type: ignore[misc]
 ENGINE, RESAMPLE = Engine(DEFAULTS.engine), Resample(DEFAULTS.resample)
+NNUNET = "Models of nnU-Net"
 DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision)
 
 
@@ -38,6 +40,8 @@ DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision
         "resvox predict runs/fold_0 scans/ -o out --also runs/fold_1 --also runs/fold_2",
         "resvox predict liver.onnx scans/ -o out",
         "resvox predict hf://owner/liver-ct scans/ -o out",
+        "resvox predict nnUNet_results/Dataset002_Heart/nnUNetTrainer__nnUNetPlans__3d_fullres scans/ -o out",
+        "resvox predict heart.zip scans/ -o out --folds 0 --no-mirroring --exact",
         "resvox predict runs/liver dicom_series/ -o out --dicom seg --report",
         "resvox predict runs/digits digits.npz -o out",
         "torchrun --nproc-per-node 2 -m resvox predict model.safetensors scans/ -o out",
@@ -48,7 +52,7 @@ def predict(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A model.safetensors, the folder of a run or of its folds, what export wrote, hf://owner/name.",
+            help="A model.safetensors, a run or a folder of runs, an export, a folder or zip of nnU-Net, hf://owner/name.",
         ),
     ],
     inputs: Annotated[
@@ -59,7 +63,11 @@ def predict(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for <case>.nii.gz.")],
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Average over mirrored copies: slower, a little better.")
+        bool | None,
+        typer.Option(
+            "--mirror/--no-mirroring",
+            help="Average over mirrored copies: slower, a little better (default: nnU-Net's models alone).",
+        ),
     ] = DEFAULTS.mirror,
     overlap: Annotated[
         float | None, typer.Option(min=0.0, max=0.95, help="Of neighbouring windows (default: the model's).")
@@ -132,6 +140,28 @@ def predict(
         Split | None,
         typer.Option(help="Of a .csv or .npz (default: test, where there is one).", rich_help_panel=DATA),
     ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Such as 0,1 or all (default: every numbered one).", rich_help_panel=NNUNET)
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="Name of the file in the folder of a fold.", rich_help_panel=NNUNET)
+    ] = DEFAULTS.checkpoint,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="nnU-Net's own arithmetic, to the bit; slower.", rich_help_panel=NNUNET),
+    ] = DEFAULTS.exact,
+    step_size: Annotated[
+        float | None,
+        typer.Option(min=0.05, max=1.0, help="nnU-Net's word for 1 - overlap.", rich_help_panel=NNUNET),
+    ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(help="Axes of the training images, such as SPL: scans are turned to it.", rich_help_panel=NNUNET),
+    ] = DEFAULTS.orientation,
+    postprocess: Annotated[
+        bool,
+        typer.Option("--postprocess", help="Apply the model's postprocessing.json.", rich_help_panel=NNUNET),
+    ] = DEFAULTS.postprocess,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show the seconds of each stage.", rich_help_panel=OUTPUT)
     ] = False,
@@ -150,7 +180,7 @@ def predict(
         inputs=inputs,
         out=out,
         mirror=mirror,
-        overlap=overlap,
+        overlap=_overlap(overlap, step_size),
         engine=engine.value,
         device=device.value,
         precision=precision.value,
@@ -168,6 +198,11 @@ def predict(
         overwrite=overwrite,
         suffix=suffix,
         split=split.value if split else None,
+        folds=tuple(fold.strip().removeprefix("fold_") for fold in folds.split(",")) if folds else None,
+        checkpoint=checkpoint,
+        exact=exact,
+        orientation=orientation,
+        postprocess=postprocess,
     )
     with output.PredictDisplay(debug=debug) as display:
         result = workflow.predict(
@@ -180,3 +215,11 @@ def predict(
     output.show_predicted(result, profile=profile)
     if not result.ok:
         raise typer.Exit(1)
+
+
+def _overlap(overlap: float | None, step_size: float | None) -> float | None:
+    if step_size is None:
+        return overlap
+    if overlap is not None:
+        raise InferenceError("--overlap and --step-size", expected="one of them", fix="--overlap is 1 - the step size")
+    return round(1 - step_size, 12)

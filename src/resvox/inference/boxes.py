@@ -18,13 +18,15 @@ import numpy as np
 from resvox.errors import InferenceError
 from resvox.inference.streaming import FinishedSlice
 from resvox.preprocessing import Crop, Pad, Prepared, Reorient, Respace
+from resvox.preprocessing.nnunet import AddAxis, Resize, Transpose
 
 BOX = (8, 24, 24)  # intervals between voxels of the network's grid that are restored together
 Array = np.ndarray[Any, Any]
 Span = tuple[tuple[int, int], ...]  # start and stop of a box along each axis of the volume without padding
 Targets = tuple[slice, ...]  # its voxels on the scan's grid, reoriented and cropped
 # the steps that can be restored slice by slice, in the order in which they are applied
-STEPS = (Reorient, Crop, Respace, Pad)
+STEPS = (Reorient, AddAxis, Transpose, Crop, Respace, Resize, Pad)
+VIEWS = (Reorient, AddAxis, Transpose, Crop)  # those that move no voxel: the result is written through their views
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,12 @@ class AxisWeights:
     @staticmethod
     def of(source: int, target: int, *, spacing: float, start: float) -> AxisWeights:
         """Targets at ``start + spacing * t`` in voxels of an axis of ``source`` voxels."""
-        place = np.clip(start + spacing * np.arange(target), 0, source - 1)
+        return AxisWeights.at(start + spacing * np.arange(target), source)
+
+    @staticmethod
+    def at(places: Array, source: int) -> AxisWeights:
+        """Targets at any places, in ascending order, in voxels of an axis of ``source`` voxels."""
+        place = np.clip(places, 0, source - 1)
         near = np.rint(place)
         place = np.where(np.abs(place - near) < 1e-6, near, place)  # a grid read from a file is off by rounding
         low = np.clip(np.floor(place).astype(np.intp), 0, max(source - 2, 0))
@@ -68,7 +75,7 @@ class BoxWalk:
         if not can_restore(prepared):
             raise InferenceError(
                 "preprocessing whose steps are not known here",
-                expected="reorient, crop, respace and pad, each at most once and in this order",
+                expected="reorient, crop, respace and pad, each at most once and in this order, linear on the way back",
                 fix="Prepared.restore_labels",
             )
         self.prepared, self.threads = prepared, threads
@@ -141,31 +148,41 @@ class BoxWalk:
         """A view of the scan's array: reoriented, and cropped as the network's volume was."""
         view: Array = array[np.newaxis]
         for step in self.prepared.steps:
-            if isinstance(step, (Reorient, Crop)):
+            if isinstance(step, VIEWS):
                 view = step.forward(view, "labels")
         own: Array = view[0]
         return own
 
-    def whole(self, scores: Array) -> Array:
+    def whole(self, scores: Array, *, outside: Array | None = None) -> Array:
         """(channels, *inner) brought back to the scan's axes and size.
 
-        Where the scan was cropped, channel 0 has its highest value and the others their lowest, as
-        `Prepared.restore_scores` fills: class 0 wins there.
+        Where the scan was cropped, each channel has its value of ``outside``; by default channel 0 has its highest
+        value and the others their lowest, as `Prepared.restore_scores` fills: class 0 wins there.
         """
         for step in reversed(self.prepared.steps):
-            if isinstance(step, (Reorient, Crop)):
+            if isinstance(step, Crop) and outside is not None:
+                filled = np.empty((len(scores), *step.source.shape), scores.dtype)
+                filled[...] = outside.reshape(-1, *(1 for _ in step.source.shape))
+                filled[step.box] = scores
+                scores = filled
+            elif isinstance(step, VIEWS):
                 scores = step.inverse(scores, "scores")
         return np.ascontiguousarray(scores)
 
 
 def can_restore(prepared: Prepared) -> bool:
-    """Whether the steps are reorient, crop, respace, pad, each at most once, in this order."""
+    """Whether the steps are reorient, crop, respace, pad, each at most once, in this order, and linear."""
     kinds = [type(step) for step in prepared.steps]
-    return kinds == [kind for kind in STEPS if kind in kinds]
+    is_linear = all(step.places() is not None for step in prepared.steps if isinstance(step, Resize))
+    return is_linear and kinds == [kind for kind in STEPS if kind in kinds]
 
 
 def _geometry(prepared: Prepared) -> tuple[tuple[slice, ...], tuple[AxisWeights, ...]]:
     """The box of the volume without padding on the network's grid, and the interpolation weights of its axes."""
+    for step in prepared.steps:
+        if isinstance(step, Resize):
+            places = step.places() or []
+            return tuple(slice(0, size) for size in step.shape), tuple(map(AxisWeights.at, places, step.shape))
     dims = prepared.grid.spatial_dims
     inner = tuple(slice(0, size) for size in prepared.grid.shape)
     source = target = prepared.grid

@@ -9,7 +9,7 @@ single class left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class Restorer:
         prepared: the preprocessed scan, with its steps.
         values: the label of every class; None counts from 0. A single class means 0 and 1, by the logit's sign.
         head: computes logits from features, box by box; None where slices hold logits.
+        outside: probabilities of the classes where the scan was cropped; None: see `BoxWalk.whole`.
+        soften_last: probabilities are those of interpolated logits, instead of interpolated probabilities.
         probabilities: also restore (classes, *source) float32; this needs memory for all of them.
         threads: number of threads that restore boxes.
 
@@ -45,12 +47,15 @@ class Restorer:
         *,
         values: Mapping[int, int] | None = None,
         head: LinearHead | None = None,
+        outside: Sequence[float] | None = None,
+        soften_last: bool = False,
         probabilities: bool = False,
         threads: int = 1,
     ) -> None:
         self.walk = BoxWalk(prepared, threads=threads)
         self.prepared, self.values, self.wants_probabilities = prepared, dict(values or {}), probabilities
-        self.head = head
+        self.head, self.soften_last = head, soften_last
+        self.outside = None if outside is None else np.asarray(outside, np.float32)
         highest = max(self.values.values(), default=255)
         self.labels = np.zeros(prepared.source.shape, np.min_scalar_type(max(highest, 1)))
         self.scores: Array | None = None
@@ -66,7 +71,7 @@ class Restorer:
         labels = Volume.on_grid(self.labels, self.prepared.source)
         if self.scores is None:
             return labels, None
-        return labels, Volume.on_grid(self.walk.whole(self.scores), self.prepared.source)
+        return labels, Volume.on_grid(self.walk.whole(self.scores, outside=self.outside), self.prepared.source)
 
     def _allocating(self, slices: Iterable[FinishedSlice]) -> Iterable[FinishedSlice]:
         """The slices; the array of probabilities is allocated at the first one, which has the number of classes."""
@@ -81,8 +86,11 @@ class Restorer:
             box = self.head(box)
         self.walk.inner(self.labels)[targets] = self._labels_of(box, span, targets)
         if self.scores is not None:
-            likely = probabilities_from_logits(box)
-            self.scores[(slice(None), *targets)] = self.walk.interpolated(likely, span, targets)
+            if self.soften_last:
+                likely = probabilities_from_logits(self.walk.interpolated(box, span, targets))
+            else:
+                likely = self.walk.interpolated(probabilities_from_logits(box), span, targets)
+            self.scores[(slice(None), *targets)] = likely
 
     def _labels_of(self, box: Array, span: Span, targets: Targets) -> Array | int:
         if len(box) == 1:

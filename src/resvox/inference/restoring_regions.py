@@ -25,6 +25,7 @@ class RegionRestorer:
     Args:
         prepared: the preprocessed scan, with its steps.
         class_order: the value of each region.
+        soften_last: probabilities are those of interpolated logits, instead of interpolated probabilities.
         probabilities: also restore (regions, *source) float32; this needs memory for all of them.
         masks: also restore one mask per region, (regions, *source) uint8.
         threads: number of threads that restore boxes.
@@ -38,12 +39,13 @@ class RegionRestorer:
         prepared: Prepared,
         *,
         class_order: Sequence[int],
+        soften_last: bool = False,
         probabilities: bool = False,
         masks: bool = False,
         threads: int = 1,
     ) -> None:
         self.walk = BoxWalk(prepared, threads=threads)
-        self.grid, self.class_order = prepared.source, tuple(class_order)
+        self.grid, self.class_order, self.soften_last = prepared.source, tuple(class_order), soften_last
         size = (len(self.class_order), *self.grid.shape)
         self.labels = np.zeros(self.grid.shape, np.min_scalar_type(max(self.class_order)))
         self.masks = np.zeros(size, np.uint8) if masks else None
@@ -74,7 +76,10 @@ class RegionRestorer:
                 if self.masks is not None:
                     self.walk.inner(self.masks[place])[targets] = inside
         if self.scores is not None:
-            likely = self.walk.interpolated(region_probabilities_from_logits(box), span, targets)
+            if self.soften_last:
+                likely = region_probabilities_from_logits(self.walk.interpolated(box, span, targets))
+            else:
+                likely = self.walk.interpolated(region_probabilities_from_logits(box), span, targets)
             for scores, own in zip(self.scores, likely, strict=True):
                 self.walk.inner(scores)[targets] = own
 

@@ -28,6 +28,7 @@ def sliding_window_inference(
     padding_mode: str = "constant",
     cval: float = 0.0,
     mirror_axes: Sequence[int] = (),
+    placement: str = "stepped",
     progress: Callable[[int, int], object] | None = None,
 ) -> np.ndarray:
     """Logits of a whole volume from a predictor for windows.
@@ -43,13 +44,15 @@ def sliding_window_inference(
         roi_size: the window in voxels, one value or one per axis; ``None`` or -1 for a whole axis.
         overlap: fraction of a window shared with its neighbour, at least 0 and below 1, one value or one per
             axis.
-        mode: ``"gaussian"`` or ``"constant"``, see :func:`resvox.inference.blending.importance_map`.
+        mode: ``"gaussian"``, ``"constant"`` or ``"half-gaussian"``, see
+            :func:`resvox.inference.blending.importance_map`.
         sigma_scale: the Gaussian's standard deviation as a fraction of the window.
         sw_batch_size: windows per call of the predictor.
         padding_mode: ``"constant"``, ``"reflect"``, ``"replicate"`` or ``"circular"``: the padding, on
             both sides, of an axis that is shorter than the window; the result is cropped back.
         cval: the value of ``"constant"`` padding.
         mirror_axes: spatial axes of test-time mirroring, see :func:`resvox.inference.mirroring.mirrored`.
+        placement: ``"stepped"`` as MONAI, or ``"even"`` as nnU-Net, see :mod:`resvox.inference.windows`.
         progress: called as ``progress(done, total)`` in windows, first with 0, then after every batch.
 
     Returns:
@@ -70,6 +73,7 @@ def sliding_window_inference(
         padding_mode=padding_mode,
         cval=cval,
         mirror_axes=mirror_axes,
+        placement=placement,
     )
     blend = None
     report = progress or (lambda done, total: None)
@@ -106,6 +110,7 @@ class WindowedScan:
         padding_mode: str,
         cval: float,
         mirror_axes: Sequence[int],
+        placement: str,
     ) -> None:
         image_size = _spatial_size(array)
         self.roi, overlaps = _check_window(roi_size, overlap, image_size)
@@ -115,7 +120,7 @@ class WindowedScan:
         self.predict = mirrored(_checked(predictor), mirror_axes, len(image_size))
         self.pads = padding(image_size, self.roi)
         self.padded = _pad(array, self.pads, padding_mode, cval)
-        self.starts = window_starts(self.padded.shape[1:], self.roi, overlaps)
+        self.starts = window_starts(self.padded.shape[1:], self.roi, overlaps, placement=placement)
 
     def outputs(
         self, starts: Sequence[tuple[int, ...]], *, ahead: bool = False

@@ -58,6 +58,7 @@ def stream_sliding_window(
     padding_mode: str = "constant",
     cval: float = 0.0,
     mirror_axes: Sequence[int] = (),
+    placement: str = "stepped",
     skip_empty: float | None = None,
     memory_gb: float | None = None,
     threads: int = 1,
@@ -100,6 +101,7 @@ def stream_sliding_window(
         padding_mode=padding_mode,
         cval=cval,
         mirror_axes=mirror_axes,
+        placement=placement,
     )
     count = count if count is not None else WindowCount()
     count.windows = len(scan.starts)

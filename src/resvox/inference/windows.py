@@ -1,12 +1,14 @@
 """Positions of windows, as plain numbers.
 
-The placement is that of MONAI (``monai.inferers.sliding_window_inference``), so that results agree: windows step by
-``int(roi_size * (1 - overlap))`` voxels, and the last one along an axis is shifted back into the volume.
+The placement "stepped" is that of MONAI (``monai.inferers.sliding_window_inference``), so that results agree: windows
+step by ``int(roi_size * (1 - overlap))`` voxels, and the last one along an axis is shifted back into the volume. The
+placement "even" is that of nnU-Net: as few windows as overlap at least so much, at equal distances.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -15,6 +17,7 @@ import numpy as np
 from resvox.errors import InferenceError
 
 T = TypeVar("T")
+PLACEMENTS = ("stepped", "even")
 
 
 def window_size(roi_size: int | Sequence[int | None] | None, image_size: Sequence[int]) -> tuple[int, ...]:
@@ -49,7 +52,7 @@ def padding(image_size: Sequence[int], roi_size: Sequence[int]) -> tuple[tuple[i
 
 
 def window_starts(
-    image_size: Sequence[int], roi_size: Sequence[int], overlap: Sequence[float]
+    image_size: Sequence[int], roi_size: Sequence[int], overlap: Sequence[float], *, placement: str = "stepped"
 ) -> list[tuple[int, ...]]:
     """First voxel of every window, sorted along the first axis, then the second, then the third.
 
@@ -57,13 +60,18 @@ def window_starts(
         image_size: the volume's spatial size, at least ``roi_size`` along every axis (see :func:`padding`).
         roi_size: the window's spatial size.
         overlap: per axis, the fraction of a window that is shared with its neighbour; at least 0, below 1.
+        placement: "stepped" or "even", see above.
+
+    Raises:
+        InferenceError: an unknown placement.
 
     The order is guaranteed: after a window that starts at ``s`` along the first axis, no later one touches the
     slices before ``s``, so that those are final and can be released.
     """
-    axes = [
-        _axis_starts(size, roi, fraction) for size, roi, fraction in zip(image_size, roi_size, overlap, strict=True)
-    ]
+    if placement not in PLACEMENTS:
+        raise InferenceError(f"placement={placement!r}", expected=" or ".join(map(repr, PLACEMENTS)))
+    along = _axis_starts if placement == "stepped" else _even_starts
+    axes = [along(size, roi, fraction) for size, roi, fraction in zip(image_size, roi_size, overlap, strict=True)]
     return list(itertools.product(*axes))
 
 
@@ -72,3 +80,9 @@ def _axis_starts(size: int, roi: int, overlap: float) -> list[int]:
     step = max(int(roi * (1 - overlap)), 1)
     last = size - roi
     return [*range(0, last, step), last]
+
+
+def _even_starts(size: int, roi: int, overlap: float) -> list[int]:
+    # round(): 1 - 0.2 is 0.8, but other overlaps leave the rounding of a float, which would add a window
+    steps = math.ceil((size - roi) / (roi * round(1 - overlap, 12)))
+    return [round((size - roi) / steps * index) for index in range(steps + 1)] if steps else [0]

@@ -11,7 +11,7 @@ from resvox.locks import Claims
 from resvox.prediction.cases import Case, Work
 from resvox.prediction.log import LOGGED, Line, RunLog
 from resvox.prediction.model_engine import describe
-from resvox.prediction.model_files import model_files
+from resvox.prediction.model_files import chosen_files
 from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.outcomes import CaseOutcome, PredictResult, one_line
 from resvox.prediction.pipeline import Stages, run_stages, timed_call
@@ -25,7 +25,7 @@ QUIET_SECONDS = 5.0  # of waiting, before it is mentioned
 
 def predict_cases(options: PredictOptions, callbacks: Callbacks, work: Work) -> PredictResult:
     """Predict in this process what others that share the folder have not done yet."""
-    task = model_files(options.model)[0].card.task
+    task = chosen_files(options)[0].card.task
     predictor = row_of(task).predictor_class()(options, notify=callbacks.note)
     callbacks.start(len(work.cases))
     options.out.mkdir(parents=True, exist_ok=True)

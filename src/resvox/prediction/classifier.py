@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import ClassificationCard
 from resvox.prediction.model_engine import describe, engine_of
-from resvox.prediction.model_files import OWN_FORMAT, check_task, model_files
+from resvox.prediction.model_files import OWN_FORMAT, check_task, chosen_files, own_preprocessing
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
 from resvox.prediction.predictor import Progress, Written, check_scan
 from resvox.prediction.tasks import refuse_unused
@@ -70,13 +70,13 @@ class Classifier:
         from resvox.inference.engines.agreement import ClassAgreement
 
         self.options = options_of(model, **choices)
-        files = model_files(self.options.model)
+        files = chosen_files(self.options)
         check_task(files[0], "classification")
         refuse_unused(self.options, "classification")
         self.card = cast(ClassificationCard, files[0].card)
         self.paths = tuple(each.path for each in files)
         self.path, self.metadata = files[0].path, files[0].metadata
-        self.preprocessing = files[0].preprocessing()
+        self.preprocessing = own_preprocessing(files[0])
         # An exported network may hold a batch of one alone.
         self.batch_size = self.card.inference.batch_size if all(each.format == OWN_FORMAT for each in files) else 1
         self.engine = engine_of(files, self.options, agreement=ClassAgreement(), notify=notify)

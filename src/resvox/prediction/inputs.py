@@ -11,7 +11,7 @@ from resvox.errors import DatasetError, InferenceError, WeightsError
 from resvox.locks import Claims
 from resvox.prediction.cases import Case, Found, Work
 from resvox.prediction.log import RunLog
-from resvox.prediction.model_files import looks_like_model, model_files
+from resvox.prediction.model_files import chosen_files, looks_like_model
 from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.tasks import refuse_unused, row_of
 
@@ -31,7 +31,7 @@ def find_work(options: PredictOptions, callbacks: Callbacks) -> Work:
     """
     _check_out(options.out)
     _check_order(options)
-    card = model_files(options.model)[0].card
+    card = chosen_files(options)[0].card
     refuse_unused(options, card.task)
     found = row_of(card.task).predictor_class().find(options, card, RunLog(options.out))
     for text in found.notes:

@@ -9,9 +9,11 @@ import numpy as np
 
 from resvox.blueprint import networks as net
 from resvox.blueprint.leaves import Activation, Conv
-from resvox.prediction.model_files import OWN_FORMAT, ModelFile
+from resvox.prediction.model_files import NNUNET_FORMAT, OWN_FORMAT, ModelFile
 
 if TYPE_CHECKING:
+    import torch
+
     from resvox.inference import Engine, LinearHead
     from resvox.inference.engines.agreement import Agreement
     from resvox.prediction.options import PredictOptions
@@ -51,13 +53,12 @@ def _engine_of_one(
 ) -> Engine:
     from resvox.files import sha256_of
     from resvox.inference.engines import engine_of_file, make_engine
-    from resvox.weights import load_model
 
-    if file.format == OWN_FORMAT:
+    if file.format in (OWN_FORMAT, NNUNET_FORMAT):
         return make_engine(
-            lambda: load_model(file.path),
+            lambda: _network(file),
             roi_size=file.card.input_size,
-            in_channels=file.card.in_channels,
+            in_channels=file.card.network_channels,
             engine=options.engine,
             device=options.device,
             precision=options.precision,
@@ -70,12 +71,23 @@ def _engine_of_one(
         file.path,
         file.format,
         roi_size=file.card.input_size,
-        in_channels=file.card.in_channels,
+        in_channels=file.card.network_channels,
         engine=options.engine,
         device=options.device,
         precision=options.precision,
         notify=notify,
     )
+
+
+def _network(file: ModelFile) -> torch.nn.Module:
+    if file.format == NNUNET_FORMAT:
+        from resvox.prediction.nnunet.files import nnunet_module
+
+        return nnunet_module(file.path)
+    from resvox.weights import load_model
+
+    module: torch.nn.Module = load_model(file.path)
+    return module
 
 
 def describe(engine: Engine) -> str:

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from resvox.errors import PlanError, WeightsError
 from resvox.hub import is_address, local_path
 from resvox.inference.engines.table import format_of_ending
-from resvox.prediction.options import Paths, as_paths
+from resvox.prediction.options import CHECKPOINT, Paths, PredictOptions, as_paths
 from resvox.prediction.tasks import DEFAULT_TASK, row_of
 
 if TYPE_CHECKING:
     from resvox.cards import ModelCard
-    from resvox.preprocessing import Preprocessing
+    from resvox.preprocessing import NnunetPreprocessing, Preprocessing
 
 MODEL_NAME = "model.safetensors"
 OWN_FORMAT = "resvox"
+NNUNET_FORMAT = "nnunet"
 RUN_FILES = ("plan.yaml", "checkpoints")  # what a run has before it has a model
 MAY_DIFFER = ("training", "colours")  # between models that are averaged
 
@@ -30,7 +31,7 @@ class ModelFile:
     """One network with all that is needed to use it.
 
     Args:
-        format: "resvox", or the format of an exported network.
+        format: "resvox", "nnunet" for a checkpoint of nnU-Net, or the format of an exported network.
         card: its metadata, typed.
         metadata: its metadata as stored in the file.
     """
@@ -40,29 +41,31 @@ class ModelFile:
     card: ModelCard
     metadata: Mapping[str, Any]
 
-    def preprocessing(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing | NnunetPreprocessing:
         """How scans are prepared.
 
         Raises:
             WeightsError: a description that cannot be.
         """
-        from resvox.preprocessing import Preprocessing
+        from resvox.preprocessing import preprocessing_of
 
         try:
-            return Preprocessing.from_dict(self.card.preprocessing)
+            return preprocessing_of(self.card.preprocessing)
         except PlanError as error:
             raise WeightsError(
                 f"preprocessing: {error.got}", expected=error.expected, fix=error.fix, path=self.path
             ) from error
 
 
-def model_files(model: Paths) -> list[ModelFile]:
+def model_files(model: Paths, *, folds: tuple[str, ...] | None = None, checkpoint: str = CHECKPOINT) -> list[ModelFile]:
     """The networks that a model means; the outputs of several (folds) are averaged.
 
     Args:
         model: a ``model.safetensors``, the folder of a run that holds one, an exported network with its ``.json``
-            beside it, a folder of such folders (``fold_0``, ``fold_1``, ...), an address on a hub
-            (``hf://owner/name``), or a sequence of any of these.
+            beside it, a folder of such folders (``fold_0``, ``fold_1``, ...), a model folder of nnU-Net v2 or its zip, an
+            address on a hub (``hf://owner/name``), or a sequence of any of these.
+        folds: of an nnU-Net folder, see `PredictOptions`.
+        checkpoint: of an nnU-Net folder.
 
     Raises:
         WeightsError: no model there, a damaged one, a fold that is not finished, one without preprocessing and labels,
@@ -71,10 +74,25 @@ def model_files(model: Paths) -> list[ModelFile]:
     named = as_paths(model)
     if not named:
         raise WeightsError("no model", expected="at least one")
-    files = [read_model_file(path) for each in named for path in _paths_of(Path(local_path(each)))]
+    files = [file for each in named for file in _files_of(Path(local_path(each)), folds, checkpoint)]
     for other in files[1:]:
         _check_alike(files[0], other)
     return files
+
+
+def chosen_files(options: PredictOptions) -> list[ModelFile]:
+    """The networks of a prediction."""
+    return model_files(options.model, folds=options.folds, checkpoint=options.checkpoint)
+
+
+def _files_of(path: Path, folds: tuple[str, ...] | None, checkpoint: str) -> list[ModelFile]:
+    from resvox.weights.nnunet import is_nnunet
+
+    if is_nnunet(path):
+        from resvox.prediction.nnunet.files import nnunet_files
+
+        return nnunet_files(path, folds, checkpoint)
+    return [read_model_file(each) for each in _paths_of(path)]
 
 
 def model_file(model: str | os.PathLike[str]) -> Path:
@@ -97,9 +115,29 @@ def model_file(model: str | os.PathLike[str]) -> Path:
     return inside
 
 
+def own_preprocessing(file: ModelFile) -> Preprocessing:
+    """How scans are prepared for a model that resvox trained.
+
+    Raises:
+        WeightsError: a description that cannot be, or that of nnU-Net.
+    """
+    from resvox.preprocessing import Preprocessing
+
+    found = file.preprocessing()
+    if not isinstance(found, Preprocessing):
+        raise WeightsError(
+            f"a model for {file.card.task} with nnU-Net's preprocessing",
+            expected="that of resvox; nnU-Net's is for segmentation",
+            path=file.path,
+        )
+    return found
+
+
 def looks_like_model(path: Path) -> bool:
     """Whether a path could stand for MODEL, by its name or by what is in the folder."""
-    if is_address(path):
+    from resvox.weights.nnunet import is_nnunet
+
+    if is_address(path) or is_nnunet(path):
         return True
     if path.is_dir():
         return (path / MODEL_NAME).is_file() or any(path.glob(f"*/{MODEL_NAME}"))

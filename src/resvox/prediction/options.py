@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Paths = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
 RESAMPLING = ("logits", "labels")
 SPLITS = ("train", "validation", "test", "all")
+CHECKPOINT = "checkpoint_final.pth"
 FORMATS = ("nii.gz", "nii", "seg.nrrd", "nrrd", "mha", "none")  # "none": the DICOM object alone
 DICOM_KINDS = ("seg", "labelmap", "rtstruct")
 
@@ -34,7 +35,8 @@ class PredictOptions:
         inputs: image files, folders of them, folders of DICOM series; for a classifier also ``.npz`` files and CSV
             manifests. A predictor that is called from Python needs none.
         out: the folder for the results.
-        mirror: average over mirrored copies (the axes that training mirrored); 2 to 8 times the work.
+        mirror: average over mirrored copies (the axes that training mirrored); 2 to 8 times the work. None takes the
+            model's own habit: models of nnU-Net mirror, others do not.
         overlap: fraction of a window that its neighbour shares; None takes the model's own.
         engine: "auto" takes the fastest one whose outputs agree with those of float32, see
             `resvox.inference.make_engine`; or the name of an engine.
@@ -55,6 +57,12 @@ class PredictOptions:
         report: also write ``report.html`` with an interactive page for each case.
         overwrite: do again what was done before.
         suffix: put behind a case's name.
+        folds: of an nnU-Net folder: such as ("0", "1") or ("all",); None takes every numbered fold.
+        checkpoint: of an nnU-Net folder: the name of the file in the folder of a fold.
+        exact: with a model of nnU-Net: its own arithmetic, to the bit. Slower, and all logits are in memory.
+        orientation: with a model of nnU-Net: the directions of the axes of the images that it was trained with, such as
+            "SPL"; scans are turned to it and results are turned back. None keeps the axes of the file, as nnU-Net.
+        postprocess: with a model of nnU-Net: apply the ``postprocessing.json`` of its cross-validation.
         split: of manifests and ``.npz`` files the cases of "train", "validation" or "test", or "all"; None takes the
             test cases where there are some, else all.
 
@@ -65,7 +73,7 @@ class PredictOptions:
     model: Paths
     inputs: Paths = ()
     out: Path = Path()
-    mirror: bool = False
+    mirror: bool | None = None
     overlap: float | None = None
     engine: str = AUTO
     device: str = AUTO
@@ -84,6 +92,11 @@ class PredictOptions:
     overwrite: bool = False
     suffix: str = ""
     split: str | None = None
+    folds: tuple[str, ...] | None = None
+    checkpoint: str = CHECKPOINT
+    exact: bool = False
+    orientation: str | None = None
+    postprocess: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", Path(self.out))
@@ -101,6 +114,8 @@ class PredictOptions:
             raise InferenceError(f"processes={self.processes!r}", expected="a whole number, at least 1")
         if Path(f"a{self.suffix}").name != f"a{self.suffix}":
             raise InferenceError(f"suffix={self.suffix!r}", expected="a part of a file's name, without slashes")
+        if Path(self.checkpoint).name != self.checkpoint:
+            raise InferenceError(f"checkpoint={self.checkpoint!r}", expected="the name of a file, without slashes")
 
     def _check_outputs(self) -> None:
         self._check_choice("format", FORMATS)
@@ -141,7 +156,7 @@ class PredictOptions:
 class Choices(TypedDict, total=False):
     """The options that a predictor takes as keyword arguments; defaults are those of `PredictOptions`."""
 
-    mirror: bool
+    mirror: bool | None
     overlap: float | None
     engine: str
     device: str
@@ -151,6 +166,11 @@ class Choices(TypedDict, total=False):
     memory_gb: float
     probabilities: bool
     region_masks: bool
+    folds: tuple[str, ...] | None
+    checkpoint: str
+    exact: bool
+    orientation: str | None
+    postprocess: bool
 
 
 DEFAULTS = PredictOptions.defaults()

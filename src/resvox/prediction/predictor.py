@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import numpy as np
+
 from resvox.errors import InferenceError
 
 if TYPE_CHECKING:
@@ -107,7 +109,8 @@ def check_scan(volume: Volume, card: ModelCard) -> None:
     Raises:
         InferenceError: naming what was expected.
     """
-    if volume.spatial_dims != card.spatial_dims:
+    by_slice = card.preprocessing.get("kind") == "nnunet" and card.spatial_dims == 2  # a volume slice by slice, too
+    if volume.spatial_dims != card.spatial_dims and not by_slice:
         raise InferenceError(
             f"a {volume.spatial_dims}D image",
             expected=f"a {card.spatial_dims}D image, which is what the model was trained on",
@@ -139,12 +142,18 @@ def stream(
     from resvox.machine import usable_threads
 
     on_card = "cuda" in str(engine.device)
+    roi_size, mirror_axes = windows.roi_size, mirror_axes_of(windows, options)
+    predict: Callable[[np.ndarray], np.ndarray] = engine
+    if len(roi_size) < prepared.grid.spatial_dims:
+        roi_size, mirror_axes, predict = by_slices(roi_size, mirror_axes, engine)
     return stream_sliding_window(
         prepared.array,
-        engine,
-        roi_size=windows.roi_size,
+        predict,
+        roi_size=roi_size,
         overlap=overlap_of(windows, options),
-        mirror_axes=windows.mirror_axes if options.mirror else (),
+        mode="gaussian" if windows.style == "monai" else "half-gaussian",
+        placement="stepped" if windows.style == "monai" else "even",
+        mirror_axes=mirror_axes,
         sw_batch_size=CUDA_BATCH if on_card else 1,
         ahead=on_card,
         skip_empty=EMPTY if options.skip_empty else None,
@@ -154,6 +163,23 @@ def stream(
         progress=progress,
         count=count,
     )
+
+
+def by_slices(
+    roi_size: tuple[int, ...], mirror_axes: tuple[int, ...], engine: Engine
+) -> tuple[tuple[int, ...], tuple[int, ...], Callable[[np.ndarray], np.ndarray]]:
+    """Window, mirrored axes and predictor with which a network of 2-D images sees a volume slice by slice."""
+
+    def predict(windows: np.ndarray) -> np.ndarray:
+        return engine(windows[:, :, 0])[:, :, np.newaxis]
+
+    return (1, *roi_size), tuple(axis + 1 for axis in mirror_axes), predict
+
+
+def mirror_axes_of(windows: Windows, options: PredictOptions) -> tuple[int, ...]:
+    """The axes that are mirrored: those of the model, where the call or the model's habit is to mirror."""
+    mirror = windows.mirror if options.mirror is None else options.mirror
+    return windows.mirror_axes if mirror else ()
 
 
 def overlap_of(windows: Windows, options: PredictOptions) -> float:

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import RegressionCard
 from resvox.prediction.model_engine import describe, engine_of
-from resvox.prediction.model_files import check_task, model_files
+from resvox.prediction.model_files import check_task, chosen_files, own_preprocessing
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
 from resvox.prediction.pipeline import timed_call
-from resvox.prediction.predictor import Progress, Written, check_mirroring, check_scan, overlap_of, stream
+from resvox.prediction.predictor import (
+    Progress,
+    Written,
+    check_mirroring,
+    check_scan,
+    mirror_axes_of,
+    overlap_of,
+    stream,
+)
 from resvox.prediction.tasks import refuse_unused
 
 if TYPE_CHECKING:
@@ -68,14 +76,14 @@ class Regressor:
         from resvox.inference.engines.agreement import ValueAgreement
 
         self.options = options_of(model, **choices)
-        files = model_files(self.options.model)
+        files = chosen_files(self.options)
         check_task(files[0], "regression")
         refuse_unused(self.options, "regression")
         self.card = cast(RegressionCard, files[0].card)
         self.paths = tuple(each.path for each in files)
         self.path, self.metadata = files[0].path, files[0].metadata
         check_mirroring(self.card.inference, self.options, self.path)
-        self.preprocessing = files[0].preprocessing()
+        self.preprocessing = own_preprocessing(files[0])
         self.engine = engine_of(files, self.options, agreement=ValueAgreement(), notify=notify)
 
     @property
@@ -136,7 +144,7 @@ class Regressor:
 
     def settings(self) -> dict[str, Any]:
         """What changes the values."""
-        mirror_axes = self.card.inference.mirror_axes if self.options.mirror else ()
+        mirror_axes = mirror_axes_of(self.card.inference, self.options)
         return {"mirror_axes": list(mirror_axes), "overlap": overlap_of(self.card.inference, self.options)}
 
     def results(self, log: RunLog, locks: Claims, cases: Sequence[Case], *, since: float) -> Results:

@@ -25,9 +25,9 @@ def report_of(
     """`write_report` for the model and the scans of a batch."""
     from resvox.cards.segmentation import SegmentationCard
     from resvox.prediction.inputs import read_scan
-    from resvox.prediction.model_files import model_files
+    from resvox.prediction.model_files import chosen_files
 
-    card = model_files(options.model)[0].card
+    card = chosen_files(options)[0].card
     assert isinstance(card, SegmentationCard)  # other tasks refuse the option
     return write_report(result, cases, card, read=read_scan, notify=notify)
 

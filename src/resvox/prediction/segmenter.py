@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from resvox.cards import SegmentationCard
 from resvox.errors import InferenceError
 from resvox.prediction.model_engine import describe, engine_of, late_head
-from resvox.prediction.model_files import check_task, model_file, model_files
+from resvox.prediction.model_files import ModelFile, check_task, chosen_files, model_file
+from resvox.prediction.nnunet.choices import chosen_preprocessing, engine_options
+from resvox.prediction.nnunet.files import first_stage_of
+from resvox.prediction.nnunet.stages import keep_largest, with_first_stage
+from resvox.prediction.nnunet.whole import Made, exact_logits, finish, outside_of, whole_logits
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
 from resvox.prediction.outputs import (
     CaseFiles,
@@ -24,8 +28,17 @@ from resvox.prediction.outputs import (
     write_masks,
 )
 from resvox.prediction.pipeline import timed_call
-from resvox.prediction.predictor import Progress, Written, check_mirroring, check_scan, overlap_of, stream
+from resvox.prediction.predictor import (
+    Progress,
+    Written,
+    check_mirroring,
+    check_scan,
+    mirror_axes_of,
+    overlap_of,
+    stream,
+)
 from resvox.prediction.tasks import refuse_unused
+from resvox.preprocessing import NnunetPreprocessing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +47,7 @@ if TYPE_CHECKING:
 
     from resvox.cards import ModelCard
     from resvox.delivery.naming import Algorithm, LabelSet
-    from resvox.inference import FinishedSlice
+    from resvox.inference import FinishedSlice, WindowCount
     from resvox.inference.engines.agreement import Agreement
     from resvox.locks import Claims
     from resvox.prediction.cases import Case, Found
@@ -86,19 +99,21 @@ class Segmenter:
         **choices: Unpack[Choices],
     ) -> None:
         self.options = options_of(model, **choices)
-        files = model_files(self.options.model)
+        files = chosen_files(self.options)
         check_task(files[0], "segmentation")
         refuse_unused(self.options, "segmentation")
         self.card = cast(SegmentationCard, files[0].card)
         self.paths = tuple(each.path for each in files)
         self.path, self.metadata = files[0].path, files[0].metadata
         check_mirroring(self.card.inference, self.options, self.path)
-        self.preprocessing = files[0].preprocessing()
+        self.preprocessing = chosen_preprocessing(files[0], self.options)
         # Folds have a head each, and of a window that is passed over no features are known.
         has_late_head = len(files) == 1 and not self.options.skip_empty and self.card.regions is None
         self._head = late_head(files[0]) if has_late_head else None
         self._check_regions()
-        self.engine = engine_of(files, self.options, agreement=self._agreement(), head=self._head, notify=notify)
+        options = engine_options(self.options)
+        self.engine = engine_of(files, options, agreement=self._agreement(), head=self._head, notify=notify)
+        self._first = self._first_stage(files[0], notify)
 
     def _check_regions(self) -> None:
         if self.options.region_masks and self.card.regions is None:
@@ -135,7 +150,7 @@ class Segmenter:
     @property
     def mirror_axes(self) -> tuple[int, ...]:
         """The axes that are mirrored."""
-        return self.card.inference.mirror_axes if self.options.mirror else ()
+        return mirror_axes_of(self.card.inference, self.options)
 
     @property
     def engine_words(self) -> str:
@@ -172,7 +187,11 @@ class Segmenter:
             InferenceError: another number of dimensions or channels than the model's.
         """
         check_scan(volume, self.card)
-        return self.preprocessing.apply(volume)
+        prepared = self.preprocessing.apply(volume)
+        if self._first is None or self.card.cascade is None:
+            return prepared
+        first = self._first.segment(volume).label_map
+        return with_first_stage(prepared, volume, first, self.card.cascade.labels)
 
     def segment_prepared(
         self, prepared: Prepared, *, probabilities: bool = False, progress: Progress | None = None
@@ -181,6 +200,12 @@ class Segmenter:
         from resvox.inference import WindowCount
 
         count, start = WindowCount(), time.perf_counter()
+        if self.options.exact:
+            logits = exact_logits(prepared, self.engine, self.card, self.options, count=count, progress=progress)
+            network = time.perf_counter() - start
+            masks = self.options.region_masks
+            made = finish(prepared, logits, self.card, probabilities=probabilities, masks=masks)
+            return self._segmentation(made, network, start, count)
         regions, masks = self.card.regions, self.options.region_masks
         slices = stream(
             prepared,
@@ -191,14 +216,20 @@ class Segmenter:
             progress=progress,
             independent=regions is not None,
         )
-        likely = made = None
         if self.options.resample == "labels" and not probabilities and not masks:
             watch = _Watch()
-            label_map: Volume = self._labels_first(prepared, watch.passed_on(slices))
+            made = self._labels_first(prepared, watch.passed_on(slices)), None, None
             network = watch.seconds
         else:
-            label_map, likely, made, restoring = self._restored(prepared, slices, probabilities=probabilities)
+            label_map, likely, own, restoring = self._restored(prepared, slices, probabilities=probabilities)
+            made = label_map, likely, own
             network = time.perf_counter() - start - restoring
+        return self._segmentation(made, network, start, count)
+
+    def _segmentation(self, made: Made, network: float, start: float, count: WindowCount) -> Segmentation:
+        label_map, likely, masks = made
+        if self.options.postprocess and self.card.largest:
+            label_map = label_map.with_array(keep_largest(label_map.array, self.card.largest))
         seconds = {"network": round(network, 4), "restore": round(time.perf_counter() - start - network, 4)}
         return Segmentation(
             label_map=label_map,
@@ -206,27 +237,50 @@ class Segmenter:
             seconds=seconds,
             windows=count.windows,
             skipped=count.empty,
-            region_masks=made,
+            region_masks=masks,
         )
 
     def _restored(
         self, prepared: Prepared, slices: Iterator[FinishedSlice], *, probabilities: bool
     ) -> tuple[Volume, Volume | None, Volume | None, float]:
         """Label map, probabilities and masks on the scan's grid, and the seconds that bringing them there took."""
-        from resvox.inference import RegionRestorer, Restorer
+        from resvox.inference import RegionRestorer, Restorer, can_restore
         from resvox.machine import usable_threads
 
-        threads = usable_threads()
+        threads, by_nnunet = usable_threads(), isinstance(self.preprocessing, NnunetPreprocessing)
+        if by_nnunet and not can_restore(prepared):
+            logits, start = whole_logits(prepared, slices), time.perf_counter()
+            made = finish(prepared, logits, self.card, probabilities=probabilities, masks=self.options.region_masks)
+            return *made, time.perf_counter() - start
         if self.card.class_order is not None:
             order, masks = self.card.class_order, self.options.region_masks
             of_regions = RegionRestorer(
-                prepared, class_order=order, probabilities=probabilities, masks=masks, threads=threads
+                prepared,
+                class_order=order,
+                soften_last=by_nnunet,
+                probabilities=probabilities,
+                masks=masks,
+                threads=threads,
             )
             return *of_regions.restore(slices), of_regions.seconds
         restorer = Restorer(
-            prepared, values=self._values(), head=self._head, probabilities=probabilities, threads=threads
+            prepared,
+            values=self._values(),
+            head=self._head,
+            outside=outside_of(self.card) if by_nnunet else None,
+            soften_last=by_nnunet,
+            probabilities=probabilities,
+            threads=threads,
         )
         return *restorer.restore(slices), None, restorer.seconds
+
+    def _first_stage(self, file: ModelFile, notify: Callable[[str], object] | None) -> Segmenter | None:
+        """The first stage of a cascade, with the same options."""
+        if self.card.cascade is None:
+            return None
+        path = first_stage_of(file, self.card.cascade.model)
+        options = replace(self.options, model=path, probabilities=False, region_masks=False, postprocess=False)
+        return Segmenter(options, notify=notify)
 
     def _labels_first(self, prepared: Prepared, slices: Iterator[FinishedSlice]) -> Volume:
         """Labels on the network's grid, and those brought to the scan's."""
@@ -262,6 +316,9 @@ class Segmenter:
             "overlap": overlap_of(self.card.inference, self.options),
             "resample": self.options.resample,
             "skip_empty": self.options.skip_empty,
+            **({"exact": True} if self.options.exact else {}),
+            **({"postprocess": True} if self.options.postprocess else {}),
+            **({} if self.options.orientation is None else {"orientation": self.options.orientation}),
         }
 
     def results(self, log: RunLog, locks: Claims, cases: Sequence[Case], *, since: float) -> Results:

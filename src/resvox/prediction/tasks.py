@@ -60,6 +60,11 @@ TASKS: dict[str, TaskRow] = {
                 "dicom",
                 "sidecar",
                 "report",
+                "folds",
+                "checkpoint",
+                "exact",
+                "orientation",
+                "postprocess",
             }
         ),
     ),

@@ -18,7 +18,7 @@ def predict(
     out: str | os.PathLike[str] | None = None,
     *,
     options: PredictOptions | None = None,
-    mirror: bool = DEFAULTS.mirror,
+    mirror: bool | None = DEFAULTS.mirror,
     overlap: float | None = DEFAULTS.overlap,
     engine: str = DEFAULTS.engine,
     device: str = DEFAULTS.device,
@@ -37,6 +37,11 @@ def predict(
     overwrite: bool = DEFAULTS.overwrite,
     suffix: str = DEFAULTS.suffix,
     split: str | None = DEFAULTS.split,
+    folds: tuple[str, ...] | None = DEFAULTS.folds,
+    checkpoint: str = DEFAULTS.checkpoint,
+    exact: bool = DEFAULTS.exact,
+    orientation: str | None = DEFAULTS.orientation,
+    postprocess: bool = DEFAULTS.postprocess,
     on_start: Callable[[int], object] | None = None,
     on_windows: Callable[[str, int, int], object] | None = None,
     on_case: Callable[[CaseOutcome], object] | None = None,
@@ -71,7 +76,8 @@ def predict(
         model=model or (), inputs=inputs or (), out=Path(out or ""), mirror=mirror, overlap=overlap, engine=engine,
         device=device, precision=precision, resample=resample, skip_empty=skip_empty, memory_gb=memory_gb,
         series=series, processes=processes, probabilities=probabilities, region_masks=region_masks, format=format,
-        dicom=dicom, sidecar=sidecar, report=report, overwrite=overwrite, suffix=suffix, split=split,
+        dicom=dicom, sidecar=sidecar, report=report, overwrite=overwrite, suffix=suffix, split=split, folds=folds,
+        checkpoint=checkpoint, exact=exact, orientation=orientation, postprocess=postprocess,
     )  # fmt: skip
     if options is None:
         if None in named.values():
