@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from resvox.cli.app import MODEL, OUTPUT, Debug, examples, verb
+from resvox.prediction.options import CHECKPOINT
 
 ADAPT = "Adapted on the way"
 
@@ -20,11 +21,16 @@ ADAPT = "Adapted on the way"
         "resvox convert resnet50.pth -o volume.safetensors --to torch spatial_dims=3 --inflate centre",
         "resvox convert resnet_18.pth -o r18.safetensors --to torch --peer medicalnet",
         "resvox convert runs/demo/model.safetensors -o unet.pth --to smp",
+        "resvox convert nnUNet_results/Dataset002_Heart/nnUNetTrainer__nnUNetPlans__3d_fullres -o heart/",
     )
 )
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Weights: .pth, .pt, .safetensors, .h5, .weights.h5, .keras, .npz.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Weights: .pth, .pt, .safetensors, .h5, .weights.h5, .keras, .npz; a folder of nnU-Net.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", rich_help_panel=OUTPUT)],
     options: Annotated[
@@ -50,6 +56,12 @@ def convert(
     inflate_axis: Annotated[
         int, typer.Option(min=0, max=2, help="The new axis of (D, H, W).", rich_help_panel=ADAPT)
     ] = 0,
+    folds: Annotated[
+        str | None, typer.Option(help="Of a folder of nnU-Net: such as 0,1 or all.", rich_help_panel=MODEL)
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="Of a folder of nnU-Net: the file's name in a fold.", rich_help_panel=MODEL)
+    ] = CHECKPOINT,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write over a file that is there.", rich_help_panel=OUTPUT)
     ] = False,
@@ -73,6 +85,8 @@ def convert(
         inflate=inflate,
         inflate_axis=inflate_axis,
         options=parse_options(options or []),
+        folds=tuple(fold.strip().removeprefix("fold_") for fold in folds.split(",")) if folds else None,
+        checkpoint=checkpoint,
         overwrite=overwrite,
     )
     origin = result.origin or {}

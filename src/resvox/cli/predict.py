@@ -52,7 +52,7 @@ def predict(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A model.safetensors, a run or a folder of runs, an export, a folder or zip of nnU-Net, hf://owner/name.",
+            help="A model.safetensors, a run or a folder of them, an export, nnU-Net's folder or zip, hf://owner/name.",
         ),
     ],
     inputs: Annotated[

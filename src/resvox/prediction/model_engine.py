@@ -56,7 +56,7 @@ def _engine_of_one(
 
     if file.format in (OWN_FORMAT, NNUNET_FORMAT):
         return make_engine(
-            lambda: _network(file),
+            lambda: _network(file, exact=options.exact),
             roi_size=file.card.input_size,
             in_channels=file.card.network_channels,
             engine=options.engine,
@@ -79,14 +79,18 @@ def _engine_of_one(
     )
 
 
-def _network(file: ModelFile) -> torch.nn.Module:
+def _network(file: ModelFile, *, exact: bool) -> torch.nn.Module:
     if file.format == NNUNET_FORMAT:
         from resvox.prediction.nnunet.files import nnunet_module
 
-        return nnunet_module(file.path)
+        return nnunet_module(file.path, exact=exact)
     from resvox.weights import load_model
 
     module: torch.nn.Module = load_model(file.path)
+    if exact:
+        from resvox.weights.nnunet.loading import use_operations_of_nnunet
+
+        use_operations_of_nnunet(module)
     return module
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resvox.errors import WeightsError
+from resvox.prediction.options import CHECKPOINT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +33,35 @@ def convert(
     inflate: str | None = None,
     inflate_axis: int = 0,
     options: Mapping[str, Any] | None = None,
+    folds: tuple[str, ...] | None = None,
+    checkpoint: str = CHECKPOINT,
     overwrite: bool = False,
 ) -> ConvertResult:
     """Convert a file of weights; the network is found from their names and shapes.
 
     Args:
-        source: a file of weights, of a peer or of resvox, or a folder of the Hugging Face cache.
+        source: a file of weights, of a peer or of resvox, a folder of the Hugging Face cache, or a model folder of
+            nnU-Net v2 or its zip, which becomes a model that `predict` takes.
         out: the file to write; its ending determines the format.
         to: "torch", "keras", or the peer whose code is to read it, one of ``resvox.weights.PEERS``.
         peer: whose weights ``source`` holds, where names and shapes do not determine it.
         first_conv, classifier, inflate, inflate_axis: as of `resvox.load_weights`.
         options: of the network, where the file leaves them open or the weights are adapted to them.
+        folds: of a folder of nnU-Net: such as ("0",); None takes every numbered one.
+        checkpoint: of a folder of nnU-Net: the name of the file in the folder of a fold.
         overwrite: write over a file that is there.
 
     Raises:
         WeightsError: weights that cannot be read, belong to no known network, or that ``to`` does not have.
     """
-    from resvox.weights import convert_weights, origin_of
+    from resvox.weights import convert_weights
+    from resvox.weights.nnunet import is_nnunet
 
+    if to == "torch" and is_nnunet(source):
+        from resvox.prediction.nnunet.converting import convert_nnunet
+
+        written, model = convert_nnunet(source, out, folds=folds, checkpoint=checkpoint, overwrite=overwrite)
+        return _result(model, written[0] if len(written) == 1 else Path(out))
     if Path(out).exists() and not overwrite:
         raise WeightsError("a file of this name exists", expected="a new name", fix="--overwrite", path=out)
     model, path = convert_weights(
@@ -63,5 +75,11 @@ def convert(
         inflate_axis=inflate_axis,
         **dict(options or {}),
     )
+    return _result(model, path)
+
+
+def _result(model: Any, path: Path) -> ConvertResult:
+    from resvox.weights import origin_of
+
     blueprint = model.blueprint
     return ConvertResult(path=path, model=blueprint.name, tensors=len(blueprint.tensors()), origin=origin_of(model))

@@ -35,12 +35,17 @@ def nnunet_files(path: Path, folds: tuple[str, ...] | None, checkpoint: str) -> 
     return [_file(folder.path, fold, checkpoint, each) for fold, each in zip(folder.checkpoints, state, strict=True)]
 
 
-def nnunet_module(path: Path) -> torch.nn.Module:
-    """The network of a checkpoint in its model folder, with its weights."""
+def nnunet_module(path: Path, *, exact: bool = False) -> torch.nn.Module:
+    """The network of a checkpoint in its model folder, with its weights.
+
+    Args:
+        path: the checkpoint.
+        exact: with the operations of nnU-Net, for its own bits.
+    """
     from resvox.weights.nnunet.loading import load_fold
 
     fold = path.parent.name.removeprefix("fold_")
-    module: torch.nn.Module = load_fold(_folder(path.parent.parent, (fold,), path.name), fold)
+    module: torch.nn.Module = load_fold(_folder(path.parent.parent, (fold,), path.name), fold, exact=exact)
     return module
 
 

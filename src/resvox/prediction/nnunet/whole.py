@@ -106,7 +106,7 @@ def finish(prepared: Prepared, logits: Array, card: SegmentationCard, *, probabi
 
 
 def _whole(prepared: Prepared, array: Array, outside: Sequence[float] | None = None) -> Volume:
-    """(channels, *spatial) before the resizing, brought to the scan's grid; each channel has its value outside, or 0."""
+    """(channels, *spatial) before resizing, brought to the scan's grid; each channel has its value outside, or 0."""
     for step in reversed(prepared.steps[:-1]):
         if isinstance(step, Crop):
             whole = np.zeros((len(array), *step.source.shape), array.dtype)
