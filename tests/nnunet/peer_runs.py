@@ -8,12 +8,13 @@ case ``OUT/CASE/models/DatasetXXX/Trainer__Plans__configuration`` (a cascade has
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 import torch
 from peer_cases import CASES
 
@@ -99,13 +100,13 @@ def write_scans(case, folder):
             array = field(rng, scan.shape, case.scheme)
             path = folder / f"case{number}_{channel:04d}{case.dataset['file_ending']}"
             if case.dataset["file_ending"] == ".png":
-                sitk.WriteImage(sitk.GetImageFromArray(array.astype(np.uint8)), str(path))
+                SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array.astype(np.uint8)), str(path))
             else:
-                image = sitk.GetImageFromArray(array)
+                image = SimpleITK.GetImageFromArray(array)
                 image.SetSpacing([float(mm) for mm in reversed(scan.spacing)])
                 image.SetDirection(scan.direction)
                 image.SetOrigin([3.0, -7.5, 11.0])
-                sitk.WriteImage(image, str(path))
+                SimpleITK.WriteImage(image, str(path))
             files.append(str(path))
         scans.append(files)
     return scans
@@ -168,7 +169,26 @@ def prepared(predictor, image, before, properties):
     return made["data"].numpy(), made["data_properties"]
 
 
+def declare_operators():
+    """Trainers import timm, which imports torchvision: beside a CPU build of torch it lacks two operators."""
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [each for each in sys.modules if each.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        KEPT.append(library)
+
+
+KEPT = []
+
+
 def main(out, names):
+    declare_operators()
+    for name in ("raw", "preprocessed", "results"):  # folders that nnU-Net asks for and this does not use
+        os.environ[f"nnUNet_{name}"] = str(out / "unused" / name)
     chosen = [case for case in CASES if not names or case.name in names]
     for case in chosen:
         with redirect_stdout(sys.stderr):

@@ -54,9 +54,14 @@ def _engine_of_one(
     from resvox.files import sha256_of
     from resvox.inference.engines import engine_of_file, make_engine
 
+    if options.exact:
+        from resvox.inference.engines.torch_engine import TorchEngine
+
+        module = _network(file, exact=True)
+        return TorchEngine(module, device=options.device, precision="float32", channels_last=False, notify=notify)
     if file.format in (OWN_FORMAT, NNUNET_FORMAT):
         return make_engine(
-            lambda: _network(file, exact=options.exact),
+            lambda: _network(file, exact=False),
             roi_size=file.card.input_size,
             in_channels=file.card.network_channels,
             engine=options.engine,

@@ -39,6 +39,8 @@ class TorchEngine:
             ``"float32"`` (true float32: no TF32 either), ``"bfloat16"``, ``"float16"``. The output is always
             float32.
         roi_size: the window of all calls; the module itself is then not changed.
+        channels_last: the layout of windows and weights, which is faster; its results differ from those of PyTorch's
+            own layout in the last bits.
         notify: called with a line of text when the engine continues with smaller batches because memory ran
             out; a ``RuntimeWarning`` by default.
 
@@ -54,10 +56,12 @@ class TorchEngine:
         device: str | torch.device = "auto",
         precision: str = "auto",
         roi_size: Sequence[int] | None = None,
+        channels_last: bool = True,
         notify: Callable[[str], object] | None = None,
     ) -> None:
         self.device = choose_device(device, module)
         self.precision = _choose_precision(precision, self.device)
+        self.channels_last = channels_last
         self.batch_limit: int | None = None  # windows per forward pass, known only after memory has run out
         self._notify = notify or warn
         self._cast: torch.dtype | None = None  # of the windows, if the weights have it too
@@ -66,7 +70,7 @@ class TorchEngine:
             self.module = module.to(self.device)
         else:
             self.module = self._made_for(module, tuple(roi_size))
-        if not module.training:
+        if channels_last and not module.training:
             _lay_channels_last(self.module)
 
     @property
@@ -144,7 +148,7 @@ class TorchEngine:
         try:
             moved = batch.to(self.device, self._cast)
             layout = CHANNELS_LAST.get(batch.ndim)
-            if layout is not None:
+            if layout is not None and self.channels_last:
                 moved = moved.contiguous(memory_format=layout)
             logits = _first_output(self._graph(self.module, moved) if self._graph else self.module(moved))
             return np.ascontiguousarray(logits.to(device="cpu", dtype=torch.float32).numpy())

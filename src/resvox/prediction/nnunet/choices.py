@@ -50,7 +50,7 @@ def chosen_preprocessing(file: ModelFile, options: PredictOptions) -> Preprocess
 
 
 def engine_options(options: PredictOptions) -> PredictOptions:
-    """The same options with the engine that has nnU-Net's own bits on a CPU, where these are asked for.
+    """The same options on the CPU, where nnU-Net computes in float32, if its own bits are asked for.
 
     Raises:
         InferenceError: another engine, or a way to labels that nnU-Net does not have.
@@ -58,9 +58,9 @@ def engine_options(options: PredictOptions) -> PredictOptions:
     if not options.exact:
         return options
     for name in ("engine", "precision", "resample", "skip_empty"):
-        if name in options.changed() and getattr(options, name) not in ("torch-plain", "float32"):
+        if name in options.changed() and getattr(options, name) != "float32":
             raise InferenceError(
                 f"{name}={getattr(options, name)!r} with exact", expected="nnU-Net's own", fix=f"leave --{name} out"
             )
     device = "cpu" if options.device == AUTO else options.device
-    return replace(options, engine="torch-plain", precision="float32", device=device)
+    return replace(options, device=device)
