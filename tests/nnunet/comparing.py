@@ -53,14 +53,16 @@ def compare(case, folder, *, model=None, exact=True, **options):
             )  # fmt: skip
         labels, likely = made.label_map.array, made.probabilities.array
         wanted["labels"] = wanted["labels"].reshape(labels.shape)  # a picture has no first axis here
+        # of readers that turn the axes nnU-Net gives probabilities in the order of the network
+        theirs = likely if "Reorient" in case.reader else wanted["probabilities"].reshape(likely.shape)
         other = labels != wanted["labels"]
         found.append(
             Compared(
                 data=difference(prepared.array, wanted["data"]),
                 logits=difference(logits, wanted["logits"]),
                 labels=int(other.sum()),
-                probabilities=difference(likely, wanted["probabilities"].reshape(likely.shape)),
-                margin=margin(wanted["probabilities"].reshape(likely.shape)[:, other], segmenter.card),
+                probabilities=difference(likely, theirs),
+                margin=margin(theirs[:, other], segmenter.card),
             )
         )
     return found

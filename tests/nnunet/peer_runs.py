@@ -150,6 +150,8 @@ def reference(case, folder, scans, out, first):
         path.parent.mkdir(parents=True, exist_ok=True)
         reader.write_seg(labels, str(path), properties)
         written.append(str(path))
+        if "Reorient" in case.reader:  # the file has the axes of the scan, the array those of the network
+            labels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
         found |= {
             f"data{number}": data, f"logits{number}": logits.numpy(), f"labels{number}": labels,
             f"probabilities{number}": likely.astype(np.float32),

@@ -62,8 +62,8 @@ def model_files(model: Paths, *, folds: tuple[str, ...] | None = None, checkpoin
 
     Args:
         model: a ``model.safetensors``, the folder of a run that holds one, an exported network with its ``.json``
-            beside it, a folder of such folders (``fold_0``, ``fold_1``, ...), a model folder of nnU-Net v2 or its zip, an
-            address on a hub (``hf://owner/name``), or a sequence of any of these.
+            beside it, a folder of such folders (``fold_0``, ``fold_1``, ...), a model folder of nnU-Net v2 or its zip,
+            an address on a hub (``hf://owner/name``), or a sequence of any of these.
         folds: of an nnU-Net folder, see `PredictOptions`.
         checkpoint: of an nnU-Net folder.
 

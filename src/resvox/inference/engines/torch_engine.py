@@ -150,6 +150,8 @@ class TorchEngine:
             layout = CHANNELS_LAST.get(batch.ndim)
             if layout is not None and self.channels_last:
                 moved = moved.contiguous(memory_format=layout)
+            if not self.channels_last:
+                moved = moved.clone()  # aligned as PyTorch allocates: results of matrix products depend on it
             logits = _first_output(self._graph(self.module, moved) if self._graph else self.module(moved))
             return np.ascontiguousarray(logits.to(device="cpu", dtype=torch.float32).numpy())
         except RuntimeError as error:

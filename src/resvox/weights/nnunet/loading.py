@@ -90,8 +90,13 @@ def load_fold(
     if framework == "torch":
         model.eval()
         if exact:
-            from resvox.torch.layers import use_torch_instance_norms
-
-            use_torch_instance_norms(model)
+            use_operations_of_nnunet(model)
     remember(model, report.to_dict())
     return model
+
+
+def use_operations_of_nnunet(model: Any) -> None:
+    """Compute the instance norms of a network in PyTorch by the operation that nnU-Net uses, in place."""
+    from resvox.torch.layers import use_torch_instance_norms
+
+    use_torch_instance_norms(model)
