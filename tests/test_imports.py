@@ -42,8 +42,8 @@ MAY_CALL = {
     "evaluation": {"errors", "files", "volumes", "datasets"},
     "training": {"errors", "files", "locks", "machine", "blueprint", "cards", "catalog", "factory", "weights",
                  "volumes", "datasets", "preprocessing", "inference", "evaluation"},
-    "prediction": {"errors", "_version", "files", "machine", "locks", "hub", "blueprint", "cards", "weights", "volumes",
-                   "datasets", "preprocessing", "inference", "training", "delivery", "viewer"},
+    "prediction": {"errors", "_version", "files", "machine", "locks", "regions", "hub", "blueprint", "cards", "weights",
+                   "volumes", "datasets", "preprocessing", "inference", "training", "delivery", "viewer"},
     "delivery": {"errors", "_version", "files", "volumes", "datasets", "viewer"},
     "viewer": {"errors", "_version", "files", "volumes", "preprocessing"},
     "server": {"errors", "_version", "files", "volumes", "prediction"},
@@ -57,7 +57,9 @@ MAY_CALL = {
 SHOWN_BY = {"volumes": {"viewer"}}
 DOTTED = re.compile(r"resvox(\.[a-z_0-9]+)+")
 STANDARD = set(sys.stdlib_module_names) | {"resvox"}
-MAY_IMPORT_TORCH = ("torch/", "training/", "evaluation/", "inference/engines/")
+MAY_IMPORT_TORCH = (
+    "torch/", "training/", "evaluation/", "inference/engines/", "preprocessing/nnunet/torch_resampling.py"
+)  # fmt: skip
 TORCH = {"torch", "torchvision", "monai", "lightning_fabric", "lightning"}
 KERAS = {"keras", "tensorflow", "jax"}
 

@@ -26,7 +26,7 @@ ISOTROPIC = Scan(shape=(15, 20, 26), spacing=(1.5, 1.1, 1.1))
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One comparison."""
+    """A model with its scans that is compared."""
 
     name: str
     kind: str = "ResidualEncoderUNet"
@@ -88,7 +88,7 @@ class Case:
         }
 
     def configuration(self, spacing):
-        """One configuration."""
+        """The content of a configuration in plans.json."""
         made = {
             "data_identifier": "toy",
             "preprocessor_name": "DefaultPreprocessor",

@@ -26,7 +26,7 @@ class Cascade:
     model: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as a file holds them."""
         return {"labels": list(self.labels), "model": self.model}
 
 

@@ -36,7 +36,7 @@ class PredictOptions:
             manifests. A predictor that is called from Python needs none.
         out: the folder for the results.
         mirror: average over mirrored copies (the axes that training mirrored); 2 to 8 times the work. None takes the
-            model's own habit: models of nnU-Net mirror, others do not.
+            model's own default: models of nnU-Net mirror, others do not.
         overlap: fraction of a window that its neighbour shares; None takes the model's own.
         engine: "auto" takes the fastest one whose outputs agree with those of float32, see
             `resvox.inference.make_engine`; or the name of an engine.

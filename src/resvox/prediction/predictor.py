@@ -177,7 +177,7 @@ def by_slices(
 
 
 def mirror_axes_of(windows: Windows, options: PredictOptions) -> tuple[int, ...]:
-    """The axes that are mirrored: those of the model, where the call or the model's habit is to mirror."""
+    """The axes that are mirrored: those of the model, where the call or the model's default is to mirror."""
     mirror = windows.mirror if options.mirror is None else options.mirror
     return windows.mirror_axes if mirror else ()
 

@@ -58,7 +58,7 @@ class Resampling:
         return separate_axis(current, new, force=self.force_separate_z, threshold=self.threshold)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The settings as a file holds them."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @classmethod
@@ -86,7 +86,7 @@ def separate_axis(
             largest is more than ``threshold`` times its smallest, else the same for the new spacing.
         threshold: see ``force``.
 
-    Two or three axes that share the largest spacing are none.
+    Where two or three axes share the largest spacing the result is None.
     """
     if force is False:
         return None
