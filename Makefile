@@ -8,7 +8,7 @@ NIIVUE := src/resvox/viewer/assets/niivue.umd.js
 SOURCES := src tests benchmarks tools drop-in/src
 
 .DEFAULT_GOAL := help
-.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-serve test-fast test-oldest check laws fuzz format bench docs test-packages clean
+.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-nnunet test-serve test-fast test-oldest check laws fuzz format bench docs test-packages clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,10 +51,10 @@ demo-unseen: $(VENV)/unseen-installed  ## the same, scored on a case that traini
 	$(BIN)/resvox demo --unseen -o demo-unseen
 
 test: check $(VENV)/browser-installed  ## everything CI runs: format, lint, types, tests
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve and not nnunet'
 
 test-fast: $(VENV)/test-installed $(VENV)/browser-installed $(NIIVUE)  ## the tests alone, stopping at the first failure
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve and not nnunet'
 
 # NumPy 1.26 has no wheels for Python 3.13, so this takes Python 3.10 where there is one.
 OLDEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
@@ -70,11 +70,26 @@ $(OLDEST)/installed: pyproject.toml oldest.txt drop-in/pyproject.toml tests/data
 	touch $@
 
 test-oldest: $(OLDEST)/installed $(VENV)/browser-installed $(NIIVUE)  ## the tests of `make test` with the oldest supported versions of all but torch
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve and not nnunet'
 
 test-browser: $(VENV)/test-installed $(VENV)/browser-installed  ## the interactive page, driven by Playwright in Chromium
 	$(PIP) install -q -c constraints.txt playwright
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
+
+# nnU-Net in an environment of its own, which takes torch and all else that it can from the one of the tests.
+NNUNET := .venv-nnunet
+NNUNET_PACKAGES := nnunetv2==2.8.1 dynamic-network-architectures==0.4.4 acvl-utils==0.2.6 batchgenerators==0.25.5 batchgeneratorsv2==0.3.6
+NNUNET_NEEDS := scikit-image einops blosc2 pandas connected-components-3d fft-conv-pytorch seaborn graphviz yacs lazy-loader imageio msgpack py-cpuinfo httpx httpcore
+
+$(NNUNET)/installed: $(VENV)/test-installed
+	$(PYTHON) -m venv --clear $(NNUNET)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$($(NNUNET)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth
+	$(NNUNET)/bin/python -m pip --disable-pip-version-check install -q --no-deps $(NNUNET_PACKAGES) $(NNUNET_NEEDS)
+	touch $@
+
+test-nnunet: $(NNUNET)/installed  ## models of nnU-Net: our results beside those of nnU-Net itself
+	$(NNUNET)/bin/python -W ignore tests/nnunet/peer_runs.py nnunet-toys
+	RESVOX_NNUNET_TOYS=nnunet-toys $(BIN)/python -m pytest -q -m nnunet tests/nnunet
 
 test-dicom: $(VENV)/test-installed  ## DICOM output read by other programs: dcmqi, dciodvfy, plastimatch
 	command -v dciodvfy plastimatch >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends dicom3tools plastimatch)
