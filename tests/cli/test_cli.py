@@ -199,7 +199,7 @@ def test_prediction_options_reach_the_workflow(call, monkeypatch):
     asked = ("model", "engine", "processes", "memory_gb", "skip_empty", "resample", "series", "overlap", "mirror")
     assert {name: seen[name] for name in asked} == {
         "model": [Path("fold_0"), Path("fold_1")], "engine": "torch-plain", "processes": 3, "memory_gb": 0.5,
-        "skip_empty": True, "resample": "labels", "series": "7", "overlap": 0.25, "mirror": False,
+        "skip_empty": True, "resample": "labels", "series": "7", "overlap": 0.25, "mirror": None,
     }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def test_a_gaussian_is_symmetric_highest_in_the_middle_and_never_zero():
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(InferenceError, match=r"^mode='banana'; expected 'constant' or 'gaussian'$"):
+    with pytest.raises(InferenceError, match=r"^mode='banana'; expected 'constant' or 'gaussian' or 'half-gaussian'$"):
         importance_map((4, 4), mode="banana")
 
 

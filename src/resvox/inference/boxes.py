@@ -72,7 +72,7 @@ class BoxWalk:
     """
 
     def __init__(self, prepared: Prepared, *, threads: int) -> None:
-        if not can_restore(prepared):
+        if not (can_restore(prepared) and is_linear(prepared)):
             raise InferenceError(
                 "preprocessing whose steps are not known here",
                 expected="reorient, crop, respace and pad, each at most once and in this order, linear on the way back",
@@ -171,10 +171,14 @@ class BoxWalk:
 
 
 def can_restore(prepared: Prepared) -> bool:
-    """Whether the steps are reorient, crop, respace, pad, each at most once, in this order, and linear."""
+    """Whether the steps are reorient, crop, respace, pad, each at most once, in this order."""
     kinds = [type(step) for step in prepared.steps]
-    is_linear = all(step.places() is not None for step in prepared.steps if isinstance(step, Resize))
-    return is_linear and kinds == [kind for kind in STEPS if kind in kinds]
+    return kinds == [kind for kind in STEPS if kind in kinds]
+
+
+def is_linear(prepared: Prepared) -> bool:
+    """Whether logits go back to the scan's grid by linear interpolation or by their nearest voxels."""
+    return all(step.places() is not None for step in prepared.steps if isinstance(step, Resize))
 
 
 def _geometry(prepared: Prepared) -> tuple[tuple[slice, ...], tuple[AxisWeights, ...]]:

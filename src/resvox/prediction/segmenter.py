@@ -244,11 +244,12 @@ class Segmenter:
         self, prepared: Prepared, slices: Iterator[FinishedSlice], *, probabilities: bool
     ) -> tuple[Volume, Volume | None, Volume | None, float]:
         """Label map, probabilities and masks on the scan's grid, and the seconds that bringing them there took."""
-        from resvox.inference import RegionRestorer, Restorer, can_restore
+        from resvox.inference import RegionRestorer, Restorer
+        from resvox.inference.boxes import is_linear
         from resvox.machine import usable_threads
 
         threads, by_nnunet = usable_threads(), isinstance(self.preprocessing, NnunetPreprocessing)
-        if by_nnunet and not can_restore(prepared):
+        if not is_linear(prepared):
             logits, start = whole_logits(prepared, slices), time.perf_counter()
             made = finish(prepared, logits, self.card, probabilities=probabilities, masks=self.options.region_masks)
             return *made, time.perf_counter() - start
