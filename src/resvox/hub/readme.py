@@ -12,7 +12,29 @@ from resvox.hub.address import HubAddress
 
 LIMITS = """Not a medical device: not for diagnosis. The model was scored on the data named above alone; on other
 scanners, protocols and patients it may fail. Check it on your own data first."""
-PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskTexts:
+    """Words of a model card that depend on the task.
+
+    Args:
+        pipeline: the hub's name of the task; None where it has none.
+        labels: the title of the table of labels.
+        number: what a label's number is called.
+        size: what the size of the input is called.
+    """
+
+    pipeline: str | None = None
+    labels: str = "Labels"
+    number: str = "value"
+    size: str = "window"
+
+
+TEXTS = {
+    "segmentation": TaskTexts(pipeline="image-segmentation"),
+    "classification": TaskTexts(pipeline="image-classification", labels="Classes", number="index", size="image"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +87,7 @@ def model_card(model: ModelDescription, address: HubAddress, *, licence: str, da
 
 def _front_matter(model: ModelDescription, licence: str) -> str:
     tags = ["resvox", "medical-imaging", model.task, f"{model.spatial_dims}d", model.network]
-    rows = {"license": licence, "library_name": "resvox", "pipeline_tag": PIPELINES.get(model.task), "tags": tags}
+    rows = {"license": licence, "library_name": "resvox", "pipeline_tag": _texts(model).pipeline, "tags": tags}
     # JSON is YAML, and quotes what has to be quoted
     lines = [f"{name}: {json.dumps(value)}" for name, value in rows.items() if value]
     return "\n".join(["---", *lines, "---"])
@@ -107,7 +129,7 @@ def _inputs(model: ModelDescription) -> str:
         ("channels", ", ".join(model.channel_names)),
         ("orientation", steps.get("orientation") or "as stored"),
         ("spacing", f"{_by(spacing)} mm" if spacing else "as stored"),
-        ("window" if model.task != "classification" else "image", f"{_by(model.input_size)} voxels"),
+        (_texts(model).size, f"{_by(model.input_size)} voxels"),
     ]
     return "## Input\n\nPreparation is part of the model file; `resvox predict` applies it.\n\n" + _table(
         ("", ""), rows

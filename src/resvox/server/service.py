@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SWEEP_S = 30.0  # between two searches for what has expired
 SHORTEST_SESSION_S = 60.0
+SERVED_TASKS = ("segmentation",)  # the others have no label map to show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,8 +324,9 @@ def served_models(settings: ServeSettings) -> dict[str, ServedModel]:
     models = {}
     for name, path in settings.named_models.items():
         card = model_files(path)[0].card
-        if card.task != "segmentation":
-            raise SettingsError(f"a model for {card.task}", expected="a model for segmentation", path=path)
+        if card.task not in SERVED_TASKS:
+            expected = f"a model for {' or '.join(SERVED_TASKS)}"
+            raise SettingsError(f"a model for {card.task}", expected=expected, path=path)
         models[name] = ServedModel(name=name, path=path, card=cast("SegmentationCard", card))
     return models
 
