@@ -3,7 +3,7 @@
 import pytest
 
 import resvox
-from resvox.blueprint.staged_topology import topology
+from resvox.blueprint.staged.topology import topology
 from resvox.errors import BlueprintError
 
 ONE, TWO, THREE = (1, 1, 1), (2, 2, 2), (3, 3, 3)

@@ -2,11 +2,11 @@
 
 from resvox.blueprint.blueprint import Blueprint
 from resvox.blueprint.choices import NormChoice, activation_of, output_activation_of, per_axis
-from resvox.blueprint.monai_unet import MonaiUNetRecipe, resolve_monai_unet
+from resvox.blueprint.monai.segresnet import SegResNetRecipe, resolve_segresnet, resolve_segresnet_ds
+from resvox.blueprint.monai.unet import MonaiUNetRecipe, resolve_monai_unet
 from resvox.blueprint.node import Node, Sequence, TensorSpec
 from resvox.blueprint.resnet import resolve_resnet
 from resvox.blueprint.resnet_recipe import ResNetRecipe
-from resvox.blueprint.segresnet import SegResNetRecipe, resolve_segresnet, resolve_segresnet_ds
 from resvox.blueprint.trace import Stage
 from resvox.blueprint.trans_unet import TransUNetRecipe, resolve_trans_unet
 from resvox.blueprint.unet import UNetRecipe, resolve_attention_unet, resolve_unet

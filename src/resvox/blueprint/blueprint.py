@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from resvox.blueprint import blocks, leaves, monai_networks, networks, node, staged_networks, transformers
+from resvox.blueprint import blocks, leaves, networks, node, transformers
 from resvox.blueprint.choices import plain
+from resvox.blueprint.monai import networks as monai_networks
 from resvox.blueprint.node import Node, TensorSpec
+from resvox.blueprint.staged import networks as staged_networks
 from resvox.blueprint.tasks import FEATURES, TASKS
 from resvox.blueprint.trace import Stage, trace
 from resvox.errors import BlueprintError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resvox.blueprint.leaves import Activation, Conv, GlobalAveragePool, Linear, MaxPool, Norm, Upsample
-from resvox.blueprint.monai_networks import MonaiUNet, OwnEncoder, SegResNet, SegResNetDS
+from resvox.blueprint.monai.networks import MonaiUNet, OwnEncoder, SegResNet, SegResNetDS
 from resvox.blueprint.node import Node, Sequence
-from resvox.blueprint.staged_networks import StagedEncoder, StagedUNet
+from resvox.blueprint.staged.networks import StagedEncoder, StagedUNet
 from resvox.blueprint.transformers import QueryDecoder, VisionTransformer
 
 

@@ -17,7 +17,7 @@ from resvox.blueprint import (
     resolve_segresnet_ds,
 )
 from resvox.blueprint.leaves import Activation
-from resvox.blueprint.monai_networks import PReLU
+from resvox.blueprint.monai.networks import PReLU
 from resvox.blueprint.networks import Segmenter
 from resvox.catalog.arguments import Interface
 from resvox.catalog.encoders import listed

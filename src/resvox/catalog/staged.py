@@ -8,9 +8,9 @@ from typing import Any
 
 from resvox.blueprint import NormChoice, activation_of, output_activation_of, per_axis
 from resvox.blueprint.leaves import Axes, is_number, is_whole, require
-from resvox.blueprint.staged_networks import StagedUNet
-from resvox.blueprint.staged_topology import topology
-from resvox.blueprint.staged_unet import MAX_STAGES, StagedRecipe, resolve_staged
+from resvox.blueprint.staged.networks import StagedUNet
+from resvox.blueprint.staged.topology import topology
+from resvox.blueprint.staged.unet import MAX_STAGES, StagedRecipe, resolve_staged
 from resvox.catalog.arguments import Interface
 from resvox.catalog.encoders import listed
 from resvox.errors import BlueprintError

@@ -113,13 +113,17 @@ def _labels(model: ModelDescription) -> str:
     if model.target_names:
         return f"## Values\n\nThe outputs are {_listed(model.target_names)}, in the units of the training data."
     rows = sorted(model.labels.items(), key=lambda item: item[1])
-    title, what = ("Classes", "index") if model.task == "classification" else ("Labels", "value")
-    parts = [f"## {title}", _table((what, "name"), ((value, name) for name, value in rows))]
+    texts = _texts(model)
+    parts = [f"## {texts.labels}", _table((texts.number, "name"), ((value, name) for name, value in rows))]
     if model.regions:
         parts.append("The network finds regions, each of which joins values; they may overlap.")
         joined = ((name, ", ".join(map(str, values))) for name, values in model.regions.items())
         parts.append(_table(("region", "values"), joined))
     return "\n\n".join(parts)
+
+
+def _texts(model: ModelDescription) -> TaskTexts:
+    return TEXTS.get(model.task, TaskTexts())
 
 
 def _inputs(model: ModelDescription) -> str:

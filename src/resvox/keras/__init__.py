@@ -20,10 +20,10 @@ from resvox.blueprint import networks as net
 from resvox.catalog.segmenters import SEGMENTERS
 from resvox.keras.dense import ResNet18_3D
 from resvox.keras.model import BlueprintModel
-from resvox.keras.monai_unet import MonaiUNet
+from resvox.keras.peer_networks.monai_unet import MonaiUNet
+from resvox.keras.peer_networks.segresnet import SegResNet, SegResNetDS
+from resvox.keras.peer_networks.staged_unet import PlainUNet, ResEncUNet, ResidualUNet
 from resvox.keras.resnet import ResNet, ResNetBackbone
-from resvox.keras.segresnet import SegResNet, SegResNetDS
-from resvox.keras.staged_unet import PlainUNet, ResEncUNet, ResidualUNet
 from resvox.keras.trans_unet import TransUNet
 from resvox.keras.unet import AttentionUNet, UNet
 from resvox.keras.unet_plus_plus import UNetPlusPlus

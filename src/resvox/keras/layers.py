@@ -10,7 +10,7 @@ import keras
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint.blocks import ZeroPadShortcut
-from resvox.blueprint.monai_networks import OutputPaddedConv, PReLU
+from resvox.blueprint.monai.networks import OutputPaddedConv, PReLU
 from resvox.blueprint.node import Node, Sequence, join
 from resvox.errors import BlueprintError
 from resvox.keras.initialize import bias_initializer, kernel_initializer

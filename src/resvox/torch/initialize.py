@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint import transformers as tf
-from resvox.blueprint.monai_networks import PReLU
+from resvox.blueprint.monai.networks import PReLU
 from resvox.blueprint.node import Node
 
 

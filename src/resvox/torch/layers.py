@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint.blocks import ZeroPadShortcut
-from resvox.blueprint.monai_networks import OutputPaddedConv, PReLU
+from resvox.blueprint.monai.networks import OutputPaddedConv, PReLU
 from resvox.blueprint.node import Node, Sequence
 from resvox.errors import BlueprintError
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint import transformers as tf
-from resvox.blueprint.monai_networks import OutputPaddedConv
+from resvox.blueprint.monai.networks import OutputPaddedConv
 from resvox.blueprint.node import Node
 from resvox.torch.layers import CONV, MAX_POOL, TRANSPOSED_CONV, DropPath
 

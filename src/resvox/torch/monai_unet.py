@@ -9,7 +9,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
-from resvox.blueprint import monai_networks as mn
+from resvox.blueprint.monai import networks as mn
 from resvox.torch.layers import cut_to, layer
 from resvox.torch.segmentation import SegmentationModel, segmenter_blueprint
 

@@ -1,4 +1,4 @@
-"""nnU-Net's networks. The twin of ``keras/staged_unet.py``."""
+"""nnU-Net's networks. The twin of ``keras/peer_networks/staged_unet.py``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch.fx
 from torch import Tensor, nn
 
 from resvox.blueprint import Blueprint
-from resvox.blueprint import staged_networks as sn
 from resvox.blueprint.node import Node, Sequence
+from resvox.blueprint.staged import networks as sn
 from resvox.torch.blocks import Stage, block
 from resvox.torch.layers import cut_to, layer
 from resvox.torch.resnet import as_blueprint, expect

@@ -9,7 +9,7 @@ from typing import Any
 from resvox.blueprint import Blueprint
 from resvox.blueprint.encoders import encoder_strides
 from resvox.blueprint.leaves import Norm
-from resvox.blueprint.staged_networks import StagedUNet
+from resvox.blueprint.staged.networks import StagedUNet
 from resvox.errors import WeightsError
 from resvox.weights.architecture import UnclearError, describe
 from resvox.weights.comparison import encoder_of

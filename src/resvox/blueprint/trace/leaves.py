@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from resvox.blueprint import leaves as lf
 from resvox.blueprint.leaves import Axes
-from resvox.blueprint.monai_networks import OutputPaddedConv
+from resvox.blueprint.monai.networks import OutputPaddedConv
 from resvox.blueprint.node import Node
 from resvox.blueprint.trace.dispatch import traces
 from resvox.blueprint.trace.recording import FeatureMap, Recorder

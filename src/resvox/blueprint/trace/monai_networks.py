@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resvox.blueprint import monai_networks as mn
 from resvox.blueprint import networks as net
+from resvox.blueprint.monai import networks as mn
 from resvox.blueprint.node import join
 from resvox.blueprint.trace.blocks import meet
 from resvox.blueprint.trace.dispatch import trace_children, trace_node, trace_optional, traces

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resvox.blueprint import staged_networks as sn
 from resvox.blueprint.node import Sequence, join
+from resvox.blueprint.staged import networks as sn
 from resvox.blueprint.trace.dispatch import trace_children, trace_node, traces
 from resvox.blueprint.trace.encoders import stage_group, stem_group
 from resvox.blueprint.trace.recording import FeatureMap, Recorder

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from resvox.blueprint import Blueprint
-from resvox.blueprint import monai_networks as mn
+from resvox.blueprint.monai import networks as mn
 from resvox.weights.architecture import Architecture
 from resvox.weights.importers.importer import Importer, Options, Shapes
 from resvox.weights.importers.table import Row, Table

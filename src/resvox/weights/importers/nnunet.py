@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from resvox.blueprint import Blueprint
-from resvox.blueprint.staged_networks import StagedUNet
+from resvox.blueprint.staged.networks import StagedUNet
 from resvox.weights.architecture import Architecture
 from resvox.weights.importers.importer import Importer, Options, Peer, Shapes
 from resvox.weights.importers.table import Row, Table

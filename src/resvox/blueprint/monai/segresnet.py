@@ -19,7 +19,7 @@ from resvox.blueprint.leaves import (
     is_whole,
     require,
 )
-from resvox.blueprint.monai_networks import (
+from resvox.blueprint.monai.networks import (
     OutputPaddedConv,
     SegResNet,
     SegResNetDecoder,

@@ -6,8 +6,8 @@ from collections.abc import Sequence as Several
 from typing import Any
 
 from resvox.blueprint import networks as net
-from resvox.blueprint import staged_networks as sn
 from resvox.blueprint.node import Node, Sequence
+from resvox.blueprint.staged import networks as sn
 from resvox.keras.blocks import block
 from resvox.keras.layers import LayerScope, Tensor, concatenate, cut_to, layer
 from resvox.keras.model import registered_model

@@ -10,7 +10,7 @@ from resvox.blueprint.leaves import Activation, AveragePool, Axes, Conv, Transpo
 from resvox.blueprint.networks import SupervisionHead
 from resvox.blueprint.node import Node, Sequence
 from resvox.blueprint.resnet_recipe import multiply
-from resvox.blueprint.staged_networks import (
+from resvox.blueprint.staged.networks import (
     PlainUNet,
     ResEncUNet,
     ResidualUNet,

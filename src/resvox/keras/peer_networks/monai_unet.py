@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resvox.blueprint import monai_networks as mn
+from resvox.blueprint.monai import networks as mn
 from resvox.keras.layers import LayerScope, Tensor, add, concatenate, cut_to, layer, through
 from resvox.keras.model import registered_model
 from resvox.keras.segmentation import SegmentationModel, supervised

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from resvox.blueprint import monai_networks as mn
 from resvox.blueprint import networks as net
+from resvox.blueprint.monai import networks as mn
 from resvox.keras.blocks import stage
 from resvox.keras.layers import LayerScope, Tensor, add, cut_to, layer, through
 from resvox.keras.model import registered_model

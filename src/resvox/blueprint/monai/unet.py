@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from resvox.blueprint.choices import NormChoice
 from resvox.blueprint.leaves import Activation, Axes, Conv, Dropout, is_number, is_whole, require
-from resvox.blueprint.monai_networks import (
+from resvox.blueprint.monai.networks import (
     ConvUnit,
     MonaiUNet,
     MonaiUNetDecoder,

@@ -1,0 +1,1 @@
+"""Networks of MONAI as data: SegResNet, SegResNetDS and UNet."""
