@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 import requests
-from server.toy import voxels, write_scan, zipped_series
+from server.toy import until, voxels, write_scan, zipped_series
 
 from resvox import workflow
 from resvox.server.folders import size_of
@@ -93,6 +93,16 @@ def test_a_zipped_series_has_a_segmentation_of_its_slices(served, models, tmp_pa
     other = pydicom.dcmread(tmp_path / "out" / "series_seg.dcm")
     assert seg.PixelData == other.PixelData
     assert seg.SeriesInstanceUID == other.SeriesInstanceUID
+
+
+@pytest.mark.parametrize("cut", [None, 100])
+def test_a_scan_is_removed_when_its_job_is_over(served, tmp_path, cut):
+    scan = write_scan(tmp_path / "a.nii.gz").read_bytes()[:cut]
+    job = finished(served, submit(served, [("a.nii.gz", scan)]))
+    folder = served.service.folders.job(job["id"])
+    until(lambda: not (folder / "upload").exists(), 10)
+    until(lambda: not (folder / "work").exists(), 10)
+    assert (folder / "result").exists() == (cut is None)
 
 
 def test_loose_files_of_a_series_are_one_scan(served, tmp_path):
