@@ -20,7 +20,7 @@ from resvox.blueprint.node import Node, TensorSpec
 from resvox.blueprint.staged import networks as staged_networks
 from resvox.blueprint.tasks import FEATURES, TASKS
 from resvox.blueprint.trace import Stage, trace
-from resvox.errors import BlueprintError
+from resvox.errors import BlueprintError, suggest
 
 FORMAT = 1
 MAX_DEPTH = 40  # of a tree read from a file; the deepest tree of the catalog has 11 levels
@@ -180,7 +180,11 @@ def _decode(value: Any, depth: int = 0) -> Any:
     name = value.get("kind!")
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise BlueprintError(f"a node of kind {name!r}", expected="one of " + ", ".join(sorted(_KINDS)))
+        raise BlueprintError(
+            f"a node of kind {name!r}",
+            expected=f"one of the {len(_KINDS)} kinds of this version, such as Conv or ResNet",
+            fix=suggest(str(name), _KINDS) or "read it with the resvox version that wrote it",
+        )
     arguments = {key: _decode(item, depth + 1) for key, item in value.items() if key != "kind!"}
     hints = _hints(kind)
     if set(arguments) != set(hints):
