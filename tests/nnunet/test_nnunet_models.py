@@ -114,6 +114,7 @@ def test_windows_are_at_equal_distances():
     assert window_starts((110,), (64,), (0.5,), placement="even") == [(0,), (23,), (46,)]
     assert window_starts((64,), (64,), (0.5,), placement="even") == [(0,)]
     assert window_starts((105,), (100,), (0.2,), placement="even") == [(0,), (5,)]
+    assert window_starts((4,), (1,), (0.5,), placement="even") == [(0,), (1,), (2,), (3,)]  # each slice once
     assert window_starts((180,), (100,), (0.2,), placement="even") == [(0,), (80,)]  # no window more by rounding
 
 

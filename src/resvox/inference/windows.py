@@ -84,5 +84,6 @@ def _axis_starts(size: int, roi: int, overlap: float) -> list[int]:
 
 def _even_starts(size: int, roi: int, overlap: float) -> list[int]:
     # round(): 1 - 0.2 is 0.8, but other overlaps leave the rounding of a float, which would add a window
-    steps = math.ceil((size - roi) / (roi * round(1 - overlap, 12)))
+    # at least a voxel: windows of one slice would otherwise be computed twice
+    steps = math.ceil((size - roi) / max(roi * round(1 - overlap, 12), 1))
     return [round((size - roi) / steps * index) for index in range(steps + 1)] if steps else [0]
