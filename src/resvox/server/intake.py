@@ -10,9 +10,8 @@ from typing import BinaryIO
 
 from resvox.server.folders import UPLOAD
 from resvox.server.refusals import RefusedError
-from resvox.volumes.formats import DICOM_ENDINGS, READ_ENDINGS, ending_of, format_of, paired_files
+from resvox.volumes.formats import DETACHED_ENDINGS, DICOM_ENDINGS, READ_ENDINGS, ending_of, format_of, paired_files
 
-DETACHED = (".nhdr", ".mhd")  # name other files for their voxels
 STEM = "scan"
 ZIP = ".zip"
 LONGEST_COPY = 1 << 20
@@ -80,7 +79,7 @@ def _ending(name: str) -> str:
     if base.lower().endswith(ZIP):
         return ZIP
     ending = ending_of("a" + base)  # a name that is all ending has one here
-    if ending in DETACHED:
+    if ending in DETACHED_ENDINGS:
         raise RefusedError(
             f"a {ending} header, whose voxels are in another file", expected="one file (.nrrd, .mha)", status=422
         )

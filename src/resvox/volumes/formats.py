@@ -22,6 +22,7 @@ class ImageFormat:
         endings: endings that are read, in lower case, the longest first where one ends with another.
         written: those of them that `write_volume` writes, as a single file each.
         data_endings: endings of voxel files that belong to a header file of the same name (``.hdr`` and ``.img``).
+        detached: endings of headers that name other files for their voxels.
         is_picture: pixels of a camera, a screen or a microscope; no position in the patient.
         holds_3d: whether a volume can be stored.
         holds_position: whether origin and direction are stored; if not, only the spacing is.
@@ -36,6 +37,7 @@ class ImageFormat:
     endings: tuple[str, ...]
     written: tuple[str, ...] = ()
     data_endings: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
     is_picture: bool = False
     holds_3d: bool = True
     holds_position: bool = True
@@ -54,8 +56,8 @@ FORMATS = (
         data_endings=(".img.gz", ".img"),
         largest_axis=INT16_MAX,
     ),
-    ImageFormat(name="NRRD", endings=(".nrrd", ".nhdr"), written=(".nrrd",)),
-    ImageFormat(name="MetaImage", endings=(".mha", ".mhd"), written=(".mha",)),
+    ImageFormat(name="NRRD", endings=(".nrrd", ".nhdr"), written=(".nrrd",), detached=(".nhdr",)),
+    ImageFormat(name="MetaImage", endings=(".mha", ".mhd"), written=(".mha",), detached=(".mhd",)),
     ImageFormat(
         name="PNG",
         endings=(".png",),
@@ -84,6 +86,7 @@ FORMATS = (
 
 READ_ENDINGS = tuple(ending for row in FORMATS if not row.has_own_names for ending in row.endings)
 WRITTEN_ENDINGS = tuple(ending for row in FORMATS for ending in row.written)
+DETACHED_ENDINGS = tuple(ending for row in FORMATS for ending in row.detached)
 DICOM_ENDINGS = tuple(ending for row in FORMATS if row.has_own_names for ending in row.endings)
 _ROWS = {ending: row for row in FORMATS for ending in (*row.endings, *row.data_endings)}
 _LONGEST_FIRST = tuple(sorted(_ROWS, key=len, reverse=True))

@@ -19,14 +19,14 @@ from starlette.concurrency import run_in_threadpool
 
 from resvox._version import __version__
 from resvox.server.guard import is_token
-from resvox.server.jobs import UID, Job, JobOptions
+from resvox.server.jobs import LABEL_FORMATS, UID, Job, JobOptions
 from resvox.server.refusals import RefusedError, not_found
 from resvox.server.routes.answers import refusals, service_of
 from resvox.server.service import Service
 from resvox.server.store import Session
 
 router = APIRouter(tags=["MONAI Label"])
-EXTENSIONS = {".nii.gz": "nii.gz", ".nii": "nii", ".nrrd": "nrrd", ".seg.nrrd": "seg.nrrd", ".mha": "mha"}
+EXTENSIONS = {f".{name}": name for name in LABEL_FORMATS}
 SESSION_ID = "^[0-9a-f]{32}$"
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 0.25
 
