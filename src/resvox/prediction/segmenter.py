@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import SegmentationCard
 from resvox.errors import InferenceError
+from resvox.prediction.label_maps import LabelMaps, Segmentation
 from resvox.prediction.model_engine import describe, engine_of, late_head
 from resvox.prediction.model_files import ModelFile, check_task, chosen_files, model_file
 from resvox.prediction.nnunet.choices import chosen_preprocessing, engine_options
@@ -18,19 +17,9 @@ from resvox.prediction.nnunet.files import first_stage_of
 from resvox.prediction.nnunet.stages import keep_largest, with_first_stage
 from resvox.prediction.nnunet.whole import Made, exact_logits, finish, outside_of, whole_logits
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
-from resvox.prediction.outputs import (
-    CaseFiles,
-    algorithm_of,
-    case_files,
-    check_dicom_input,
-    labels_of,
-    write_case,
-    write_masks,
-)
 from resvox.prediction.pipeline import timed_call
 from resvox.prediction.predictor import (
     Progress,
-    Written,
     check_mirroring,
     check_scan,
     mirror_axes_of,
@@ -41,40 +30,17 @@ from resvox.prediction.tasks import refuse_unused
 from resvox.preprocessing import NnunetPreprocessing
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from typing_extensions import Unpack
 
-    from resvox.cards import ModelCard
-    from resvox.delivery.naming import Algorithm, LabelSet
     from resvox.inference import FinishedSlice, WindowCount
     from resvox.inference.engines.agreement import Agreement
-    from resvox.locks import Claims
-    from resvox.prediction.cases import Case, Found
-    from resvox.prediction.log import RunLog
-    from resvox.prediction.results import Results
     from resvox.preprocessing import Prepared
     from resvox.volumes import Volume
 
 __all__ = ["Segmentation", "Segmenter", "model_file"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Segmentation:
-    """A label map on the grid of its scan, probabilities and masks of regions if wanted, and seconds per stage.
-
-    ``windows``: how many there were; ``skipped``: how many of these were passed over as empty.
-    """
-
-    label_map: Volume
-    probabilities: Volume | None
-    seconds: Mapping[str, float]
-    windows: int = 0
-    skipped: int = 0
-    region_masks: Volume | None = None
-
-
-class Segmenter:
+class Segmenter(LabelMaps):
     """A model for segmentation: preprocessing, windows, labels; a `Predictor`.
 
     Args:
@@ -133,11 +99,6 @@ class Segmenter:
         return LabelAgreement(region_labels(self.card.class_order))
 
     @property
-    def labels(self) -> dict[str, int]:
-        """Names and values of the labels, in the order of the network's classes; of regions, those that are written."""
-        return self.card.labels_by_class
-
-    @property
     def channels(self) -> int:
         """How many channels a scan has."""
         return self.card.in_channels
@@ -156,13 +117,6 @@ class Segmenter:
     def engine_words(self) -> str:
         """The engine in use, such as ``openvino, bfloat16, cpu``."""
         return describe(self.engine)
-
-    @property
-    def colours(self) -> dict[str, str]:
-        """A colour for every label; the model's own, or the default palette."""
-        from resvox.viewer import label_colours
-
-        return {**label_colours(self.labels), **(self.card.colours or {})}
 
     def segment(self, volume: Volume, *, probabilities: bool = False, progress: Progress | None = None) -> Segmentation:
         """The label map of a scan, (*spatial) with the model's label values, on exactly the scan's grid.
@@ -303,13 +257,6 @@ class Segmenter:
 
     # ------------------------------------------------------------------------------------------ in a batch
 
-    @staticmethod
-    def find(options: PredictOptions, card: ModelCard, log: RunLog) -> Found:
-        """Find the scans of inputs."""
-        from resvox.prediction.inputs import find_scans
-
-        return find_scans(options, card, log)
-
     def settings(self) -> dict[str, Any]:
         """What changes a label map."""
         return {
@@ -322,72 +269,10 @@ class Segmenter:
             **({} if self.options.orientation is None else {"orientation": self.options.orientation}),
         }
 
-    def results(self, log: RunLog, locks: Claims, cases: Sequence[Case], *, since: float) -> Results:
-        """Result files in the output folder."""
-        from resvox.prediction.results import FileResults
-
-        return FileResults(log, locks, cases, self.files_of, since=since, what="label map")
-
-    def files_of(self, case: Case) -> tuple[str, ...]:
-        """The names of a case's files; the label map is last, because its existence means that the case is done."""
-        names = self._outputs(case).names
-        likely = f"{case.id}{self.options.suffix}_probabilities.nii.gz"
-        return (likely, *names) if self.options.probabilities else names
-
-    def _outputs(self, case: Case) -> CaseFiles:
-        is_picture = case.is_picture and self.card.spatial_dims == 2
-        regions = self.card.regions.names if self.card.regions and self.options.region_masks else ()
-        name = f"{case.id}{self.options.suffix}"
-        return case_files(name, self.options, is_picture=is_picture, regions=regions)
-
-    def read(self, case: Case) -> Volume:
-        """Read the scan of a case."""
-        from resvox.prediction.inputs import read_scan
-
-        if self.options.dicom is not None:
-            check_dicom_input(case)
-        return read_scan(case)
-
     def compute(self, ready: Sequence[Prepared], *, progress: Progress | None = None) -> list[Segmentation]:
         """Compute the label maps of prepared scans."""
         wanted = self.options.probabilities
         return [self.segment_prepared(each, probabilities=wanted, progress=progress) for each in ready]
-
-    def write(self, case: Case, made: Segmentation) -> Written:
-        """The label map, after all that stands beside it."""
-        from resvox.volumes import write_volume
-
-        if made.probabilities is not None:
-            write_volume(made.probabilities, self.options.out / self.files_of(case)[0])
-        if made.region_masks is not None:
-            write_masks(made.region_masks, self._outputs(case).regions, self.options.out)
-        options = self.options
-        named = options.dicom or options.sidecar or options.format == "seg.nrrd"
-        path = write_case(
-            case,
-            made.label_map,
-            self._outputs(case),
-            options,
-            self._label_set if named else None,
-            self._algorithm if options.dicom else None,
-        )
-        return Written(path=path)
-
-    def with_outputs(self, out: Path, *, format: str, dicom: str | None) -> Segmenter:
-        """The same model and engine, writing other files into another folder."""
-        other = copy.copy(self)
-        other.options = replace(self.options, out=out, format=format, dicom=dicom)
-        return other
-
-    @cached_property
-    def _label_set(self) -> LabelSet:
-        """Codes and colours of the labels."""
-        return labels_of(self.card)
-
-    @cached_property
-    def _algorithm(self) -> Algorithm:
-        """The model as DICOM objects name it."""
-        return algorithm_of(self.path)
 
 
 @dataclass

@@ -1,0 +1,141 @@
+"""What predictors of label maps have in common: scans are found and read, and the files of a case are written."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resvox.prediction.outputs import (
+    CaseFiles,
+    algorithm_of,
+    case_files,
+    check_dicom_input,
+    labels_of,
+    write_case,
+    write_masks,
+)
+from resvox.prediction.predictor import Written
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from resvox.cards import ModelCard, SegmentationCard
+    from resvox.delivery.naming import Algorithm, LabelSet
+    from resvox.locks import Claims
+    from resvox.prediction.cases import Case, Found
+    from resvox.prediction.log import RunLog
+    from resvox.prediction.options import PredictOptions
+    from resvox.prediction.results import Results
+    from resvox.volumes import Volume
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """A label map on the grid of its scan, probabilities and masks of regions if wanted, and seconds per stage.
+
+    ``windows``: how many there were; ``skipped``: how many of these were passed over as empty.
+    """
+
+    label_map: Volume
+    probabilities: Volume | None
+    seconds: Mapping[str, float]
+    windows: int = 0
+    skipped: int = 0
+    region_masks: Volume | None = None
+
+
+class LabelMaps:
+    """The part of a `Predictor` that is the same for all models that give label maps.
+
+    A class made of it has ``options``, ``card`` and ``paths``, the model files.
+    """
+
+    options: PredictOptions
+    card: SegmentationCard
+    paths: tuple[Path, ...]
+    batch_size = 1
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Names and values of the labels, in the order of the network's classes; of regions, those that are written."""
+        return self.card.labels_by_class
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """A colour for every label; the model's own, or the default palette."""
+        from resvox.viewer import label_colours
+
+        return {**label_colours(self.labels), **(self.card.colours or {})}
+
+    @staticmethod
+    def find(options: PredictOptions, card: ModelCard, log: RunLog) -> Found:
+        """Find the scans of inputs."""
+        from resvox.prediction.inputs import find_scans
+
+        return find_scans(options, card, log)
+
+    def results(self, log: RunLog, locks: Claims, cases: Sequence[Case], *, since: float) -> Results:
+        """Result files in the output folder."""
+        from resvox.prediction.results import FileResults
+
+        return FileResults(log, locks, cases, self.files_of, since=since, what="label map")
+
+    def files_of(self, case: Case) -> tuple[str, ...]:
+        """The names of a case's files; the label map is last, because its existence means that the case is done."""
+        names = self._outputs(case).names
+        likely = f"{case.id}{self.options.suffix}_probabilities.nii.gz"
+        return (likely, *names) if self.options.probabilities else names
+
+    def _outputs(self, case: Case) -> CaseFiles:
+        is_picture = case.is_picture and self.card.spatial_dims == 2
+        regions = self.card.regions.names if self.card.regions and self.options.region_masks else ()
+        name = f"{case.id}{self.options.suffix}"
+        return case_files(name, self.options, is_picture=is_picture, regions=regions)
+
+    def read(self, case: Case) -> Volume:
+        """Read the scan of a case."""
+        from resvox.prediction.inputs import read_scan
+
+        if self.options.dicom is not None:
+            check_dicom_input(case)
+        return read_scan(case)
+
+    def write(self, case: Case, made: Segmentation) -> Written:
+        """The label map, after all that stands beside it."""
+        from resvox.volumes import write_volume
+
+        if made.probabilities is not None:
+            write_volume(made.probabilities, self.options.out / self.files_of(case)[0])
+        if made.region_masks is not None:
+            write_masks(made.region_masks, self._outputs(case).regions, self.options.out)
+        options = self.options
+        named = options.dicom or options.sidecar or options.format == "seg.nrrd"
+        path = write_case(
+            case,
+            made.label_map,
+            self._outputs(case),
+            options,
+            self._label_set if named else None,
+            self._algorithm if options.dicom else None,
+        )
+        return Written(path=path)
+
+    def with_outputs(self, out: Path, *, format: str, dicom: str | None) -> Self:
+        """The same model and engine, writing other files into another folder."""
+        other = copy.copy(self)
+        other.options = replace(self.options, out=out, format=format, dicom=dicom)
+        return other
+
+    @cached_property
+    def _label_set(self) -> LabelSet:
+        """Codes and colours of the labels."""
+        return labels_of(self.card)
+
+    @cached_property
+    def _algorithm(self) -> Algorithm:
+        """The model as DICOM objects name it."""
+        return algorithm_of(self.paths[0])
