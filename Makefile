@@ -79,7 +79,9 @@ test-browser: $(VENV)/test-installed $(VENV)/browser-installed  ## the interacti
 # nnU-Net in an environment of its own, which takes torch and all else that it can from the one of the tests.
 NNUNET := .venv-nnunet
 NNUNET_PACKAGES := nnunetv2==2.8.1 dynamic-network-architectures==0.4.4 acvl-utils==0.2.6 batchgenerators==0.25.5 batchgeneratorsv2==0.3.6
-NNUNET_NEEDS := scikit-image einops blosc2 pandas connected-components-3d fft-conv-pytorch seaborn graphviz yacs lazy-loader imageio msgpack py-cpuinfo httpx httpcore
+NNUNET_NEEDS := scikit-image==0.26.0 einops==0.8.2 blosc2==4.14.1 numexpr==2.14.2 ndindex==1.10.1 msgpack==1.2.4 py-cpuinfo==9.0.0 \
+  httpx==0.28.1 httpcore==1.0.9 pandas connected-components-3d==4.1.1 fft-conv-pytorch==1.2.0 seaborn==0.13.2 graphviz==0.21 yacs==0.1.8 \
+  lazy-loader==0.6 imageio==2.38.1
 
 $(NNUNET)/installed: $(VENV)/test-installed
 	$(PYTHON) -m venv --clear $(NNUNET)
@@ -153,7 +155,7 @@ format: $(VENV)/test-installed  ## write the format and the fixes of the linter
 	$(BIN)/ruff format -q $(SOURCES)
 	$(BIN)/ruff check -q --fix $(SOURCES)
 
-bench: $(VENV)/test-installed  ## the benchmarks against the peers; writes benchmarks/*.md
+bench: $(VENV)/test-installed $(NNUNET)/installed  ## the benchmarks against the peers; writes benchmarks/*.md
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove what the targets made

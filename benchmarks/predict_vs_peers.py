@@ -26,6 +26,7 @@ import tempfile
 import numpy as np
 from prediction.case import prepare, result, roi, scans
 from prediction.contenders import CHILDREN
+from prediction.measure import processor
 
 PATHS = ("monai", "monai-amp", "resvox-plain", "resvox-float32", "resvox-bfloat16", "resvox")
 OLD_PATHS = ("resvox-old-plain", "resvox-old-float32", "resvox-old")  # only with --old
@@ -170,14 +171,6 @@ def old_and_new(best: dict[str, dict]) -> list[str]:  # type: ignore[type-arg]
 def extra_packages() -> list[str]:
     found = {each.metadata["Name"].lower() for each in importlib.metadata.distributions() if each.metadata["Name"]}
     return [name for name in ("openvino", "onnxruntime") if name in found]
-
-
-def processor() -> str:
-    text = pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").exists() else ""
-    names = [line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")]
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    has = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags.split()]
-    return f"{names[0] if names else platform.processor()} ({', '.join(has)})"
 
 
 if __name__ == "__main__":

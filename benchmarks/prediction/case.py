@@ -33,29 +33,41 @@ def result(options: argparse.Namespace, path: str) -> pathlib.Path:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    import slicerio
-
-    from resvox.volumes import Grid, Volume, read_volume, resample, write_volume
-
-    source = read_volume(slicerio.get_testdata_file("CTChest4.nrrd"))
-    middle = source.grid.world_mm((np.array(source.grid.shape) - 1) / 2)
     for number, path in enumerate(scans(options)):
-        if path.exists():
-            continue
-        shape = np.array((40, 64, 64) if options.folder else (75, 128, 128) if options.small else (300, 512, 512))
+        shape = (40, 64, 64) if options.folder else (75, 128, 128) if options.small else (300, 512, 512)
         spacing = np.array((2.4, 1.5, 1.5) if options.folder else SPACING_MM) * (4 if options.small else 1)
-        direction = source.grid.direction
-        shift = np.random.default_rng(number).uniform(-40, 40, 3) if options.folder else 0
-        origin = middle + shift - direction @ ((shape - 1) / 2 * spacing)
-        grid = Grid(tuple(shape), spacing_mm=tuple(spacing), origin_mm=tuple(origin), direction=direction)
-        sampled = resample(source, grid, fill=None).array
-        noise = np.random.default_rng(number).normal(0, 12, sampled.shape).astype(np.float32)
-        write_volume(Volume.on_grid(np.rint(sampled + noise).astype(np.int16), grid), path)
+        shift = np.random.default_rng(number).uniform(-40, 40, 3) if options.folder else np.zeros(3)
+        write_ct(path, shape, tuple(spacing), seed=number, shift_mm=shift)
     trained = options.work / f"model3-{ROI}.safetensors"
     if not trained.exists():
         train(trained, options.steps)
     if not model_path(options).exists():
         widen(trained, model_path(options), options)
+
+
+def write_ct(
+    path: pathlib.Path,
+    shape: tuple[int, ...],
+    spacing_mm: tuple[float, ...],
+    *,
+    seed: int = 0,
+    shift_mm: np.ndarray | float = 0.0,
+) -> None:
+    """The chest CT that comes with slicerio, on another grid and with noise; kept where the file is there."""
+    import slicerio
+
+    from resvox.volumes import Grid, Volume, read_volume, resample, write_volume
+
+    if path.exists():
+        return
+    source = read_volume(slicerio.get_testdata_file("CTChest4.nrrd"))
+    middle = source.grid.world_mm((np.array(source.grid.shape) - 1) / 2)
+    direction = source.grid.direction
+    origin = middle + shift_mm - direction @ ((np.array(shape) - 1) / 2 * np.array(spacing_mm))
+    grid = Grid(shape, spacing_mm=spacing_mm, origin_mm=tuple(origin), direction=direction)
+    sampled = resample(source, grid, fill=None).array
+    noise = np.random.default_rng(seed).normal(0, 12, sampled.shape).astype(np.float32)
+    write_volume(Volume.on_grid(np.rint(sampled + noise).astype(np.int16), grid), path)
 
 
 def metadata(options: argparse.Namespace) -> dict[str, object]:

@@ -3,41 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import resource
 import time
-from collections.abc import Callable
 
 import numpy as np
 from prediction.case import WINDOW, metadata, model_path, result, roi, scans
-
-
-def memory_gb() -> float:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
-
-
-def cpu_seconds() -> float:
-    """Processor seconds of all threads of this process, which depend little on other work on the machine."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-class Watch:
-    """Seconds per stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def __call__(self, stage: str, work: Callable[[], object]) -> object:
-        start = time.perf_counter()
-        made = work()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-        return made
+from prediction.measure import Watch, cpu_seconds, memory_gb, peak_gb
 
 
 def run_monai(options: argparse.Namespace) -> dict[str, object]:
