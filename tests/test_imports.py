@@ -47,7 +47,7 @@ MAY_CALL = {
     "delivery": {"errors", "_version", "files", "volumes", "datasets", "viewer"},
     "viewer": {"errors", "_version", "files", "volumes", "preprocessing"},
     "server": {"errors", "_version", "files", "volumes", "prediction"},
-    "workflow": {"errors", "_version", "files", "hub", "weights", "volumes", "datasets", "inference", "evaluation",
+    "workflow": {"errors", "_version", "files", "hub", "cards", "weights", "volumes", "datasets", "inference", "evaluation",
                  "training", "prediction", "delivery", "viewer", "server"},
     "cli": {"errors", "_version", "catalog", "inference", "prediction", "walk", "workflow"},
     "__main__": {"cli"},

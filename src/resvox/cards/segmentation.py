@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from resvox.cards.base import ModelCard, Windows
 from resvox.cards.fields import Fields
+from resvox.cards.postprocessing import FIELD as POSTPROCESSING
+from resvox.cards.postprocessing import LabelRule, rules_of
 from resvox.errors import ResvoxError, WeightsError
 from resvox.regions import Regions
 
@@ -46,6 +48,8 @@ class SegmentationCard(ModelCard):
             structures for DICOM; None where the file holds none, and names are looked up in a table.
         cascade: the first stage whose label map the network also sees; None without.
         largest: groups of labels of which only the largest component is kept, where that is asked for.
+        postprocessing: rules that cross-validation has chosen, which a prediction applies unless it is asked not to;
+            None where there are none.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -59,6 +63,7 @@ class SegmentationCard(ModelCard):
     codes: Mapping[str, Mapping[str, Any]] | None = None
     cascade: Cascade | None = None
     largest: tuple[tuple[int, ...], ...] | None = None
+    postprocessing: tuple[LabelRule, ...] | None = None
 
     @property
     def network_channels(self) -> int:
@@ -100,6 +105,11 @@ class SegmentationCard(ModelCard):
             **({} if self.codes is None else {"codes": {name: dict(code) for name, code in self.codes.items()}}),
             **({} if self.cascade is None else {"cascade": self.cascade.to_dict()}),
             **({} if self.largest is None else {"largest": [list(each) for each in self.largest]}),
+            **(
+                {}
+                if self.postprocessing is None
+                else {POSTPROCESSING: [each.to_dict() for each in self.postprocessing]}
+            ),
             "inference": self.inference.to_dict(),
         }
 
@@ -124,6 +134,7 @@ class SegmentationCard(ModelCard):
             codes=None if values.get("codes") is None else dict(fields.object("codes")),
             cascade=_cascade(fields),
             largest=_groups(fields),
+            postprocessing=rules_of(fields),
         )
 
 

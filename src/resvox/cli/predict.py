@@ -159,8 +159,12 @@ def predict(
         typer.Option(help="Axes of the training images, such as SPL: scans are turned to it.", rich_help_panel=NNUNET),
     ] = DEFAULTS.orientation,
     postprocess: Annotated[
-        bool,
-        typer.Option("--postprocess", help="Apply the model's postprocessing.json.", rich_help_panel=NNUNET),
+        bool | None,
+        typer.Option(
+            "--postprocess/--no-postprocess",
+            help="Apply the post-processing that cross-validation chose (default: not that of nnU-Net's models).",
+            rich_help_panel=OUTPUT,
+        ),
     ] = DEFAULTS.postprocess,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show the seconds of each stage.", rich_help_panel=OUTPUT)

@@ -25,6 +25,7 @@ from resvox.workflow import TrainOptions, TrainPrecision
 
 DEFAULTS = TrainOptions()
 DEVICE = Device(DEFAULTS.device)
+FOLDS = "Cross-validation"
 
 
 @verb(
@@ -36,6 +37,8 @@ DEVICE = Device(DEFAULTS.device)
         "resvox train Dataset001_Liver -o runs/liver --plan-only",
         "resvox train Dataset001_Liver -o runs/liver --plan runs/liver/plan.yaml",
         "resvox train Dataset001_Liver -o runs/liver --resume",
+        "resvox train Dataset001_Liver -o runs/liver --folds 5",
+        "resvox train Dataset001_Liver -o runs/liver --folds 5 --fold $SLURM_ARRAY_TASK_ID",
         "resvox train digits.npz -o runs/digits --task classification",
         "resvox train Dataset002_Dose -o runs/dose --task regression --model resnet18_3d",
     )
@@ -115,6 +118,17 @@ def train(
             "--finish", help="Train no further: write the model of a stopped run's best weights.", rich_help_panel=RUN
         ),
     ] = DEFAULTS.finish,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Cross-validation with so many folds, RUN/fold_0 and on.", rich_help_panel=FOLDS),
+    ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, help="Train this fold alone, counted from 0: one per job.", rich_help_panel=FOLDS),
+    ] = None,
+    folds_at_once: Annotated[
+        int, typer.Option(min=1, help="Folds that train at a time, one per GPU.", rich_help_panel=FOLDS)
+    ] = DEFAULTS.folds_at_once,
     device: DeviceOption = DEVICE,
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)
@@ -152,6 +166,9 @@ def train(
         resume=resume,
         overwrite=overwrite,
         finish=finish,
+        folds=folds,
+        fold=fold,
+        folds_at_once=folds_at_once,
         device=device.value,
         processes=processes,
         precision=precision.value if precision else None,

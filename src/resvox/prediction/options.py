@@ -62,7 +62,8 @@ class PredictOptions:
         exact: with a model of nnU-Net: its own arithmetic, to the bit. Slower, and all logits are in memory.
         orientation: with a model of nnU-Net: the directions of the axes of the images that it was trained with, such as
             "SPL"; scans are turned to it and results are turned back. None keeps the axes of the file, as nnU-Net.
-        postprocess: with a model of nnU-Net: apply the ``postprocessing.json`` of its cross-validation.
+        postprocess: apply the post-processing that cross-validation has chosen: that in a model file of resvox, or the
+            ``postprocessing.json`` of nnU-Net. None takes the model's own default: models of nnU-Net do not.
         split: of manifests and ``.npz`` files the cases of "train", "validation" or "test", or "all"; None takes the
             test cases where there are some, else all.
 
@@ -96,7 +97,7 @@ class PredictOptions:
     checkpoint: str = CHECKPOINT
     exact: bool = False
     orientation: str | None = None
-    postprocess: bool = False
+    postprocess: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", Path(self.out))
@@ -170,7 +171,7 @@ class Choices(TypedDict, total=False):
     checkpoint: str
     exact: bool
     orientation: str | None
-    postprocess: bool
+    postprocess: bool | None
 
 
 DEFAULTS = PredictOptions.defaults()

@@ -14,10 +14,11 @@ from resvox.prediction.model_engine import describe, engine_of, late_head
 from resvox.prediction.model_files import ModelFile, check_task, chosen_files, model_file
 from resvox.prediction.nnunet.choices import chosen_preprocessing, engine_options
 from resvox.prediction.nnunet.files import first_stage_of
-from resvox.prediction.nnunet.stages import keep_largest, with_first_stage
+from resvox.prediction.nnunet.stages import with_first_stage
 from resvox.prediction.nnunet.whole import Made, exact_logits, finish, outside_of, whole_logits
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
 from resvox.prediction.pipeline import timed_call
+from resvox.prediction.postprocessing.of_model import is_postprocessed, postprocessed
 from resvox.prediction.predictor import (
     Progress,
     check_mirroring,
@@ -182,8 +183,7 @@ class Segmenter(LabelMaps):
 
     def _segmentation(self, made: Made, network: float, start: float, count: WindowCount) -> Segmentation:
         label_map, likely, masks = made
-        if self.options.postprocess and self.card.largest:
-            label_map = label_map.with_array(keep_largest(label_map.array, self.card.largest))
+        label_map = postprocessed(label_map, self.card, self.options)
         seconds = {"network": round(network, 4), "restore": round(time.perf_counter() - start - network, 4)}
         return Segmentation(
             label_map=label_map,
@@ -265,7 +265,7 @@ class Segmenter(LabelMaps):
             "resample": self.options.resample,
             "skip_empty": self.options.skip_empty,
             **({"exact": True} if self.options.exact else {}),
-            **({"postprocess": True} if self.options.postprocess else {}),
+            **({"postprocess": True} if is_postprocessed(self.card, self.options) else {}),
             **({} if self.options.orientation is None else {"orientation": self.options.orientation}),
         }
 

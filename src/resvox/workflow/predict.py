@@ -41,7 +41,7 @@ def predict(
     checkpoint: str = DEFAULTS.checkpoint,
     exact: bool = DEFAULTS.exact,
     orientation: str | None = DEFAULTS.orientation,
-    postprocess: bool = DEFAULTS.postprocess,
+    postprocess: bool | None = DEFAULTS.postprocess,
     on_start: Callable[[int], object] | None = None,
     on_windows: Callable[[str, int, int], object] | None = None,
     on_case: Callable[[CaseOutcome], object] | None = None,

@@ -17,6 +17,7 @@ from resvox.training.tasks import DEFAULT_TASK, TASKS, check_task, fields_for, p
 if TYPE_CHECKING:
     from resvox.training import FitResult
     from resvox.training.plans.base import TrainingPlan
+    from resvox.workflow.folds.run import FoldsResult
 
 PLAN_FILE = "plan.yaml"
 DEFAULTS = TrainOptions()
@@ -24,11 +25,15 @@ DEFAULTS = TrainOptions()
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """The plan that was used, its file, and the result of the training (None where only a plan was asked for)."""
+    """The plan that was used, its file, and the result of the training.
+
+    ``fit`` is None where only a plan was asked for, and for a cross-validation, whose result is ``folds``.
+    """
 
     plan: TrainingPlan
     plan_path: Path
     fit: FitResult | None
+    folds: FoldsResult | None = None
 
 
 def train(
@@ -52,6 +57,9 @@ def train(
     resume: bool = DEFAULTS.resume,
     overwrite: bool = DEFAULTS.overwrite,
     finish: bool = DEFAULTS.finish,
+    folds: int | None = DEFAULTS.folds,
+    fold: int | None = DEFAULTS.fold,
+    folds_at_once: int = DEFAULTS.folds_at_once,
     device: str = DEFAULTS.device,
     processes: int = DEFAULTS.processes,
     precision: str | None = DEFAULTS.precision,
@@ -68,8 +76,8 @@ def train(
             split); for the other tasks see `read_classification` and `read_regression`.
         out: the folder of the run: plan.yaml, metrics.csv, checkpoints, model.safetensors.
         task, model, encoder, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer, frozen_stages,
-            layer_decay, plan, plan_only, resume, overwrite, finish, device, processes, precision, seed, workers,
-            progress: see `TrainOptions`.
+            layer_decay, plan, plan_only, resume, overwrite, finish, folds, fold, folds_at_once, device, processes,
+            precision, seed, workers, progress: see `TrainOptions`.
         options: all of these at once, instead of keywords.
         on_plan: called with the dataset and the plan before training.
 
@@ -94,6 +102,9 @@ def train(
         resume=resume,
         overwrite=overwrite,
         finish=finish,
+        folds=folds,
+        fold=fold,
+        folds_at_once=folds_at_once,
         device=device,
         processes=processes,
         precision=precision,
@@ -115,6 +126,7 @@ def _train(
         check_cuda()  # before minutes of reading
     if options.weights is not None:
         options = replace(options, weights=pinned(options.weights))  # the plan names the commit that was used
+    options = _with_folds(options, out)
     written = _written_plan(options, out)
     task = check_task(options.task or (written.task if written is not None else DEFAULT_TASK))
     described = read_for(task, dataset)
@@ -129,6 +141,8 @@ def _train(
     if options.plan_only:
         path = _write_plan(settled, out, overwrite=options.overwrite)
         return TrainResult(plan=settled, plan_path=path, fit=None)
+    if options.folds is not None:
+        return _train_folds(described, settled, out, options)
     # Not before it is needed: a wrong path should not wait for torch.
     from resvox.training import fit
     from resvox.viewer import label_colours
@@ -149,13 +163,48 @@ def _train(
     return TrainResult(plan=settled, plan_path=out / PLAN_FILE, fit=result)
 
 
+def _with_folds(options: TrainOptions, out: Path) -> TrainOptions:
+    """The options with the number of folds of the run that is in the folder.
+
+    Raises:
+        PlanError: a fold without folds, or one training in the folder of a cross-validation.
+    """
+    from resvox.workflow.folds.run import saved_folds
+
+    saved = saved_folds(out)
+    if options.folds is None and options.fold is None and saved is not None and not (options.resume or options.finish):
+        raise PlanError(
+            f"the folder holds a cross-validation with {saved} folds",
+            expected="a new or empty folder",
+            fix=f"--folds {saved} --resume to go on with it, or another folder",
+            path=out,
+        )
+    options = replace(options, folds=options.folds or saved)
+    if options.folds is None and (options.fold is not None or options.folds_at_once > 1):
+        raise PlanError(
+            "one of several folds, without their number", expected="--folds N", fix="--folds 5 for five folds"
+        )
+    return options
+
+
+def _train_folds(described: Any, settled: TrainingPlan, out: Path, options: TrainOptions) -> TrainResult:
+    from resvox.training.logs import ProgressDisplay
+    from resvox.workflow.folds.run import cross_validate
+
+    display = ProgressDisplay(shown=False, steps=settled.steps)
+    display.shown = options.progress
+    result = cross_validate(described, settled, out, options, say=display.say)
+    return TrainResult(plan=settled, plan_path=out / PLAN_FILE, fit=None, folds=result)
+
+
 def _written_plan(options: TrainOptions, out: Path) -> TrainingPlan | None:
     """The plan that was given, or the one of the run that is resumed; None where one is to be made."""
     from resvox.training.plans.base import TrainingPlan
     from resvox.training.plans.reading import load_plan
 
     plan = options.plan
-    if plan is None and (options.resume or options.finish) and (out / PLAN_FILE).is_file():
+    goes_on = options.resume or options.finish or options.fold is not None
+    if plan is None and goes_on and not options.overwrite and (out / PLAN_FILE).is_file():
         plan = out / PLAN_FILE
     return plan if plan is None or isinstance(plan, TrainingPlan) else load_plan(Path(plan).expanduser())
 

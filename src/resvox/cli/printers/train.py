@@ -12,6 +12,7 @@ from resvox.cli.printers.console import is_first_process, line, out
 
 if TYPE_CHECKING:
     from resvox.training.plans.base import TrainingPlan
+    from resvox.workflow.folds.run import FoldsResult
     from resvox.workflow.train import TrainResult
 
 
@@ -69,6 +70,9 @@ def show_trained(result: TrainResult, dataset: Path) -> None:
     """Where the model is, and what to do with it."""
     if not is_first_process():
         return
+    if result.folds is not None:
+        _show_folds(result.folds, dataset)
+        return
     if result.fit is None:
         folder = result.plan_path.parent
         line(f"Wrote {result.plan_path}. Edit it, then: resvox train {dataset} -o {folder} --plan {result.plan_path}")
@@ -78,3 +82,21 @@ def show_trained(result: TrainResult, dataset: Path) -> None:
     name = "mean Dice" if result.fit.title == "Dice" else result.fit.title
     line(f"Best {name} {shown} after {result.fit.seconds:.0f} s", style="bold")
     line(f"Wrote {result.fit.model_path}. Now: resvox predict {result.fit.run_folder} INPUT... -o OUT")
+
+
+def _show_folds(result: FoldsResult, dataset: Path) -> None:
+    """Scores out of fold, what they chose, and what to do next."""
+    if result.left:
+        done, left = ", ".join(map(str, result.validated)) or "none", ", ".join(map(str, result.left))
+        line(f"Folds finished: {done}; left: {left}. Now: resvox train {dataset} -o {result.folder} --resume")
+        return
+    shown = {fold: value for fold, value in (result.by_fold or result.validated).items() if value is not None}
+    listed = ", ".join(f"fold {fold} {value:.3f}" for fold, value in shown.items())
+    mean = f"{sum(shown.values()) / len(shown):.3f}" if shown else "-"
+    line(f"Mean {result.title} out of fold {mean} ({listed})", style="bold")
+    if result.scores is not None and result.choice is not None:
+        out.print(result.scores.table(title="Out of fold, on the grids of the scans"))
+        chosen = [f"{each.words} of {', '.join(map(str, each.values))}" for each in result.choice.rules]
+        line(f"Post-processing that helped out of fold: {'; '.join(chosen) or 'none'}")
+        line(f"Wrote {result.folder / 'cross_validation.json'} and .csv")
+    line(f"The mean of all folds predicts: resvox predict {result.folder} INPUT... -o OUT")

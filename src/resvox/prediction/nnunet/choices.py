@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from resvox.preprocessing import Preprocessing
 
 OF_FOLDERS = ("folds", "checkpoint")
-OF_MODELS = ("exact", "orientation", "postprocess")
+OF_MODELS = ("exact", "orientation")
 
 
 def chosen_preprocessing(file: ModelFile, options: PredictOptions) -> Preprocessing | NnunetPreprocessing:
@@ -37,10 +37,10 @@ def chosen_preprocessing(file: ModelFile, options: PredictOptions) -> Preprocess
             fix=f"leave --{wrong[0].replace('_', '-')} out",
             path=file.path,
         )
-    if options.postprocess and not getattr(file.card, "largest", None):
+    if options.postprocess and not any(getattr(file.card, name, None) for name in ("largest", "postprocessing")):
         raise InferenceError(
-            "postprocess, with a model that has no postprocessing.json",
-            expected="crossval_results_folds_.../postprocessing.json in the model folder",
+            "postprocess=True, with a model that has no post-processing",
+            expected="one of resvox train --folds, or crossval_results_folds_.../postprocessing.json of nnU-Net",
             fix="leave --postprocess out",
             path=file.path,
         )

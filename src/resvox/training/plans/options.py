@@ -41,6 +41,10 @@ class TrainOptions:
         resume: continue from the last checkpoint of the run.
         overwrite: start again where a run is.
         finish: train no further: write the model of the best weights of a stopped run.
+        folds: cross-validation: train this many networks, each without the cases of its fold, in ``out/fold_0`` and so
+            on; predict and score every case out of fold. None takes that of the run that is resumed, else trains one.
+        fold: train this fold alone, such as one per job of a cluster; the last one does what remains.
+        folds_at_once: how many folds train at a time, each in a process of its own.
         device: "auto", "cpu" or "cuda".
         processes: how many train together (GPUs, or CPU processes).
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
@@ -69,6 +73,9 @@ class TrainOptions:
     resume: bool = False
     overwrite: bool = False
     finish: bool = False
+    folds: int | None = None
+    fold: int | None = None
+    folds_at_once: int = 1
     device: str = "auto"
     processes: int = 1
     precision: str | None = None
@@ -82,8 +89,8 @@ class TrainOptions:
             object.__setattr__(self, name, None if value is None else tuple(value))
         if self.weights is not None:
             object.__setattr__(self, "weights", os.path.expanduser(self.weights))
-        for name, least in (("processes", 1), ("workers", 0)):
-            if getattr(self, name) < least:
+        for name, least in (("processes", 1), ("workers", 0), ("folds_at_once", 1), ("folds", 2), ("fold", 0)):
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise PlanError(f"{name}={getattr(self, name)}", expected=f"at least {least}")
 
     def plan_fields(self) -> dict[str, Any]:
