@@ -10,6 +10,7 @@ import torch
 
 from resvox.errors import PlanError
 from resvox.training import Plan
+from resvox.training.averaging import WeightAverage
 from resvox.training.losses import ClassificationLoss, RegressionLoss, SegmentationLoss, deep_supervision_weights
 from resvox.training.schedule import learning_rate, make_optimizer
 
@@ -122,3 +123,64 @@ def test_classes_are_weighed_by_their_weights():
     # two halves of a batch, as two processes see them, come to the same
     halves = (loss(logits[:2], target[:2]) + loss(logits[2:], target[2:])) / 2
     assert halves == pytest.approx(float(weighed), rel=1e-5)
+
+
+def test_the_coarsest_of_several_levels_can_be_dropped():
+    assert deep_supervision_weights(3, drops_coarsest=True) == pytest.approx([2 / 3, 1 / 3, 0])
+    assert deep_supervision_weights(1, drops_coarsest=True) == [1]
+    torch.manual_seed(0)
+    label = torch.randint(0, 3, (2, 8, 8))
+    fine, middle = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 4, 4)
+    coarse = torch.full((2, 3, 2, 2), float("inf"), requires_grad=True)
+    loss = SegmentationLoss("dice_ce", drops_coarsest=True)
+    total = loss([fine, middle, coarse], label)
+    kept = SegmentationLoss("dice_ce")
+    sized = label[:, 1::2, 1::2]
+    assert total.item() == pytest.approx((2 * kept(fine, label) + kept(middle, sized)).item() / 3, rel=1e-5)
+    total.backward()
+    assert coarse.grad is not None  # processes that train together wait for it
+    assert not coarse.grad.any()
+    target = torch.randn(2, 1, 8, 8)
+    values = [torch.randn(2, 1, 8, 8), torch.randn(2, 1, 4, 4)]
+    alone = RegressionLoss("l1")(values[0], target)
+    assert torch.equal(RegressionLoss("l1", drops_coarsest=True)(values, target), alone)
+
+
+def test_dice_of_each_patch_and_smoothed_labels_by_formula():
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 3, 4, 5, 6), torch.randint(0, 3, (2, 4, 5, 6))
+    chance = logits.softmax(1)
+    dice = 0.0
+    for patch in (0, 1):
+        for index in (1, 2):
+            p, g = chance[patch, index], (label[patch] == index).float()
+            dice += (1 - (2 * (p * g).sum() + 1e-5) / (p.sum() + g.sum() + 1e-5)) / 4
+    logs = torch.log(chance)
+    smoothed = -(0.9 * logs.gather(1, label[:, None])[:, 0] + 0.1 * logs.mean(1)).mean()
+    loss = SegmentationLoss("dice_ce", batch_dice=False, label_smoothing=0.1)
+    assert loss(logits, label).item() == pytest.approx(float(dice + smoothed), rel=1e-5)
+    assert SegmentationLoss("ce", label_smoothing=0.1)(logits, label).item() == pytest.approx(float(smoothed), rel=1e-5)
+
+
+def test_the_average_of_weights_by_formula():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    average = WeightAverage(module, 0.6)
+    expected = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    for step in range(8):
+        with torch.no_grad():
+            for tensor in module.state_dict().values():
+                tensor.add_(1)
+        average.update(module, step)
+        decay = min(0.6, (1 + step) / (10 + step))
+        for name, tensor in module.state_dict().items():
+            whole = name.endswith("num_batches_tracked")
+            expected[name] = tensor.clone() if whole else decay * expected[name] + (1 - decay) * tensor
+    own = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with average.applied(module):
+        for name, tensor in module.state_dict().items():
+            torch.testing.assert_close(tensor, expected[name])
+            assert name.endswith("tracked") or not torch.equal(tensor, own[name])
+    assert all(torch.equal(tensor, own[name]) for name, tensor in module.state_dict().items())
+    again = WeightAverage(module, 0.6)
+    again.load(average.values)
+    assert all(torch.equal(again.values[name], average.values[name]) for name in own)

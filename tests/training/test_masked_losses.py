@@ -149,3 +149,27 @@ def test_half_precision_does_not_overflow():
 def test_an_unknown_loss_is_refused():
     with pytest.raises(PlanError, match="loss='focal'; expected dice_ce or ce"):
         RegionLoss("focal", MEMBERS)
+
+
+def test_labels_and_regions_are_smoothed_and_dice_is_taken_of_each_patch():
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 4, 5, 5), torch.randint(0, 4, (2, 5, 5))
+    settings_of = {"batch_dice": False, "label_smoothing": 0.2}
+    assert close(
+        MaskedLabelLoss("dice_ce", **settings_of)(logits, label),
+        SegmentationLoss("dice_ce", **settings_of)(logits, label),
+    )
+    ignored = label.masked_fill(torch.rand(2, 5, 5) < 0.3, IGNORED)
+    one = MaskedLabelLoss("ce", label_smoothing=0.2)
+    valid = ignored != IGNORED
+    expected = F.cross_entropy(logits.movedim(1, -1)[valid], ignored[valid], label_smoothing=0.2)
+    assert close(one(logits, ignored), expected)
+    truth = torch.tensor(MEMBERS, dtype=torch.float32)[label].movedim(-1, 1)
+    smoothed = F.binary_cross_entropy_with_logits(logits[:, :3], truth * 0.8 + 0.1)
+    assert close(RegionLoss("ce", MEMBERS, label_smoothing=0.2)(logits[:, :3], label), smoothed)
+    by_patch = [RegionLoss("dice_ce", MEMBERS)(logits[[at], :3], label[[at]]) for at in (0, 1)]
+    assert close(RegionLoss("dice_ce", MEMBERS, batch_dice=False)(logits[:, :3], label), sum(by_patch) / 2)
+    with pytest.raises(
+        PlanError, match=r"label_smoothing=0.2 with cases that are labelled in part.*set label_smoothing to 0"
+    ):
+        one(logits, label, torch.ones(2, 3, dtype=torch.bool))

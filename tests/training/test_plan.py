@@ -107,6 +107,12 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
         ({"spatial_dims": 4}, ["spatial_dims=4"]),
         ({"max_minutes": 0}, ["max_minutes=0"]),
         ({"deep_supervision": 1}, ["deep_supervision=1", "true or false"]),
+        ({"ema_decay": 1}, ["ema_decay=1.0", "a fraction from 0 to 1"]),
+        ({"augmentation": "nnUNet"}, ["augmentation='nnUNet'", "did you mean 'nnunet'?"]),
+        ({"foreground_order": "first"}, ["foreground_order='first'", "one of spread, last"]),
+        ({"foreground_by": "labels"}, ["foreground_by='labels'", "did you mean 'label'?"]),
+        ({"label_smoothing": 1.0}, ["label_smoothing=1.0", "a fraction from 0 to 1"]),
+        ({"channel_dropout": 0.1}, ["channel_dropout=0.1 with in_channels=1", "set channel_dropout to 0"]),
         ({"task": "classification"}, ["task='classification' in a plan for segmentation"]),
     ],
 )

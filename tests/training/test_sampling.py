@@ -16,6 +16,7 @@ from resvox.training.batches import StepBatches, batch_loader
 from resvox.training.patches import cut_patch
 from resvox.training.segmentation.cache import prepare_cases
 from resvox.training.segmentation.samples import PatchSampler
+from resvox.volumes import read_label_map
 
 SMALL = {
     "strides": (1, 1, 1, 1, 1),
@@ -40,7 +41,7 @@ def same(one, other):
     return torch.equal(one.image, other.image) and torch.equal(one.target, other.target)
 
 
-@pytest.mark.parametrize("augmentation", ["none", "light", "default"])
+@pytest.mark.parametrize("augmentation", ["none", "light", "default", "nnunet"])
 def test_a_sample_depends_on_seed_and_number_alone(sampler_of, augmentation):
     options = {"augmentation": augmentation, "mirror_axes": (0, 1, 2), "spacing_mm": None}
     one, other = sampler_of(**options), sampler_of(**options)
@@ -136,3 +137,37 @@ def test_workers_change_nothing(sampler_of):
     for one, other in zip(alone, helped, strict=True):
         assert same(one, other)
         assert (one.cases, one.numbers) == (other.cases, other.numbers)
+
+
+def test_the_last_of_each_batch_are_foreground_as_many_as_in_nnunet(sampler_of):
+    for batch, fraction, count in [(2, 0.33, 1), (3, 0.33, 1), (4, 0.33, 1), (5, 0.33, 2), (12, 0.33, 4), (2, 0, 0)]:
+        sampler = sampler_of(batch_size=batch, foreground_fraction=fraction, foreground_order="last")
+        for step in range(3):
+            found = [sampler.is_foreground(step * batch + position) for position in range(batch)]
+            assert found == [False] * (batch - count) + [True] * count
+
+
+def test_labels_take_turns_where_few_cases_have_one(sampler_of, folder_of, image_writer, tmp_path):
+    plan = Plan(**SMALL, foreground_fraction=0.5, foreground_by="label", seed=3)
+    folder = folder_of("rare", ids=tuple("abcdefgh"))
+    for name in "bcdefgh":  # only a has label 2
+        path = folder / "labelsTr" / f"{name}.nii.gz"
+        label = read_label_map(path).array
+        image_writer(path, np.where(label == 2, 0, label).astype(np.uint8), (2.0, 1.0, 1.0))
+    dataset = read_dataset(folder)
+    cases = prepare_cases(dataset.cases, dataset, plan.preprocessing(), tmp_path / "cache")
+    sampler = PatchSampler(cases, plan)
+    foreground = [number for number in range(64) if sampler.is_foreground(number)]
+    assert len(foreground) == 32
+    turns = [sampler._turn(number)[0] for number in foreground]
+    assert Counter(turns) == {1: 16, 2: 16}
+    samples = [sampler[number] for number in foreground]
+    assert all((sample.target == turn).any() for sample, turn in zip(samples, turns, strict=True))
+    chosen = Counter(sample.case for sample, turn in zip(samples, turns, strict=True) if turn == 2)
+    assert set(chosen) == {"a"}
+    of_the_common = Counter(sample.case for sample, turn in zip(samples, turns, strict=True) if turn == 1)
+    assert set(of_the_common.values()) == {2}  # eight cases have it, each in its turn
+    others = [sampler.case(number).id for number in range(64) if not sampler.is_foreground(number)]
+    assert len(set(others)) == 8
+    by_case = PatchSampler(cases, plan.with_changes(foreground_by="case"))
+    assert sum(bool((by_case[number].target == 2).any()) for number in foreground) < 8

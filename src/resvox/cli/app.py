@@ -72,7 +72,7 @@ def choices(names: Sequence[str]) -> str:
     return f"[{'|'.join(names)}]"
 
 
-MODEL, DATA, RUN, OUTPUT = "Network", "What it sees", "The run", "Output"
+MODEL, DATA, LEARNING, RUN, OUTPUT = "Network", "What it sees", "How it learns", "The run", "Output"
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute.", rich_help_panel=RUN)]
 

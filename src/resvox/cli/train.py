@@ -10,6 +10,7 @@ import typer
 from resvox.catalog import TASKS
 from resvox.cli.app import (
     DATA,
+    LEARNING,
     MODEL,
     RUN,
     Debug,
@@ -21,7 +22,7 @@ from resvox.cli.app import (
     one_of,
     verb,
 )
-from resvox.workflow import TrainOptions, TrainPrecision
+from resvox.workflow import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, TrainOptions, TrainPrecision
 
 DEFAULTS = TrainOptions()
 DEVICE = Device(DEFAULTS.device)
@@ -34,6 +35,7 @@ FOLDS = "Cross-validation"
         "resvox train scans.csv -o runs/liver --encoder resnet34 --minutes 120",
         "resvox train Dataset001_Liver -o runs/liver --weights resnet50.pth --frozen-stages 2",
         "resvox train Dataset001_Liver -o runs/liver --weights hf://owner/liver-ct",
+        "resvox train Dataset001_Liver -o runs/liver --optimizer sgd --deep-supervision --ema 0.999",
         "resvox train Dataset001_Liver -o runs/liver --plan-only",
         "resvox train Dataset001_Liver -o runs/liver --plan runs/liver/plan.yaml",
         "resvox train Dataset001_Liver -o runs/liver --resume",
@@ -96,6 +98,74 @@ def train(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Patches or images per step.", rich_help_panel=DATA)
     ] = None,
+    augmentation: Annotated[
+        str | None,
+        typer.Option(
+            parser=one_of(AUGMENTATIONS),
+            metavar=choices(AUGMENTATIONS),
+            help="How much samples are changed (default: default).",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    oversample: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of patches centred on a label (default: 0.5).", rich_help_panel=DATA
+        ),
+    ] = None,
+    channel_dropout: Annotated[
+        float | None, typer.Option(min=0.0, max=0.99, help="Chance that a channel is set to 0.", rich_help_panel=DATA)
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            parser=one_of(OPTIMIZERS),
+            metavar=choices(OPTIMIZERS),
+            help="The optimizer (default: adamw).",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            parser=one_of(SCHEDULES),
+            metavar=choices(SCHEDULES),
+            help="How the learning rate falls (default: poly).",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    deep_supervision: Annotated[
+        bool | None,
+        typer.Option(
+            "--deep-supervision/--no-deep-supervision", help="Learn from coarser levels too.", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=0.99999, help="Average the weights with this decay, such as 0.999.", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    batch_dice: Annotated[
+        bool | None,
+        typer.Option(
+            "--batch-dice/--no-batch-dice", help="Dice of the batch, or of each patch.", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=0.99, help="Certainty spread over all labels or classes.", rich_help_panel=LEARNING),
+    ] = None,
+    class_weights: Annotated[
+        bool | None,
+        typer.Option(
+            "--class-weights/--no-class-weights", help="Classes: weigh rare ones more.", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    balanced: Annotated[
+        bool | None,
+        typer.Option("--balanced/--no-balanced", help="Classes: show each equally often.", rich_help_panel=LEARNING),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.", rich_help_panel=RUN)] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after so many minutes.", rich_help_panel=RUN)
@@ -156,6 +226,17 @@ def train(
         weights_peer=weights_peer,
         frozen_stages=frozen_stages,
         layer_decay=layer_decay,
+        optimizer=optimizer,
+        schedule=schedule,
+        deep_supervision=deep_supervision,
+        ema=ema,
+        augmentation=augmentation,
+        oversample=oversample,
+        batch_dice=batch_dice,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        balanced=balanced,
+        channel_dropout=channel_dropout,
         steps=steps,
         minutes=minutes,
         patch_size=patch_size,

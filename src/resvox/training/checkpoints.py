@@ -49,8 +49,12 @@ def save_checkpoint(
     optimizer: Mapping[str, Any] | None = None,
     precision: Mapping[str, Any] | None = None,
     cases: Members | None = None,
+    average: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a checkpoint that `torch.load(weights_only=True)` reads; the best one needs no optimizer.
+
+    Args:
+        average: the moving average of the weights, where there is one.
 
     Raises:
         ResvoxError: the disk is full or the folder cannot be written; what was there before is whole.
@@ -64,6 +68,8 @@ def save_checkpoint(
         "precision": dict(precision or {}),
         "cases": {part: dict(members) for part, members in (cases or {}).items()},
     }
+    if average is not None:
+        content["average"] = dict(average)
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.values()) * (1 if optimizer is None else 3)
     with _naming_the_checkpoint(path, size), replacing(path) as temporary:
         torch.save(content, temporary)

@@ -19,6 +19,7 @@ from resvox import errors
 from resvox.catalog import get_blueprint
 from resvox.errors import PlanError, ResvoxError, RunStoppedError
 from resvox.factory import create_model
+from resvox.training.averaging import WeightAverage
 from resvox.training.bfloat16 import check_bfloat16
 from resvox.training.checkpoints import Members, Progress, fitting, is_readable, load_checkpoint
 from resvox.training.finetuning import begin_from_weights, freeze
@@ -289,9 +290,14 @@ def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay)
         with fitting(job.run.last):
             wrapped.load_state_dict(content["optimizer"])
             fabric.strategy.precision.load_state_dict(content["precision"])
+    average = WeightAverage(module, job.plan.ema_decay) if job.plan.ema_decay else None
+    if average is not None and content:
+        with fitting(job.run.last):
+            average.load(content.get("average") or content["model"])  # best.pt holds the average as its weights
     state = State(
-        fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress, stop=guard, loaded=loaded
-    )
+        fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress, stop=guard, average=average,
+        loaded=loaded,
+    )  # fmt: skip
     return state, content.get("cases") or {}
 
 
@@ -322,6 +328,8 @@ def _export(state: State, job: Job, display: ProgressDisplay) -> None:
             state.module.load_state_dict(content["model"])
         best = content["progress"]
     else:
+        if state.average is not None:
+            state.module.load_state_dict(state.average.values)
         display.say(f"warning: no validation gave a score; the model holds the weights of step {best.step}")
     training = {
         "dataset": job.dataset.name,

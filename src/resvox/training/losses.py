@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.losses import DiceCELoss
@@ -20,25 +21,38 @@ class SegmentationLoss(nn.Module):
 
     A list of logits, finest first, is deep supervision: output k weighs 1/2**k, the weights add up to 1, and
     the labels are brought to each size by nearest neighbour (Isensee et al. 2021).
+
+    Args:
+        kind: ``"dice_ce"`` or ``"ce"``.
+        batch_dice: False takes the Dice of each patch and then the mean over them.
+        label_smoothing: of the cross-entropy (Szegedy et al. 2016).
+        drops_coarsest: see `deep_supervision_weights`.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(
+        self, kind: str, *, batch_dice: bool = True, label_smoothing: float = 0.0, drops_coarsest: bool = False
+    ) -> None:
         super().__init__()
         if kind not in ("dice_ce", "ce"):
             raise PlanError(f"loss={kind!r}", expected="dice_ce or ce")
+        self.drops_coarsest = drops_coarsest
+        smoothing: dict[str, Any] = {"label_smoothing": label_smoothing} if label_smoothing else {}
         self.single = (
-            DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+            DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=batch_dice, **smoothing)
             if kind == "dice_ce"
-            else _CrossEntropy()
+            else _CrossEntropy(label_smoothing)
         )
 
     def forward(self, output: torch.Tensor | Sequence[torch.Tensor], label: torch.Tensor) -> torch.Tensor:
         """The weighted sum of the losses of all outputs."""
         outputs = [output] if isinstance(output, torch.Tensor) else list(output)
-        weights = deep_supervision_weights(len(outputs))
+        weights = deep_supervision_weights(len(outputs), drops_coarsest=self.drops_coarsest)
         target = label.unsqueeze(1)
         total = torch.zeros((), device=label.device)
         for weight, logits in zip(weights, outputs, strict=True):
+            if not weight:
+                total = total + nothing_of(logits)
+                continue
             sized = target
             if logits.shape[2:] != target.shape[2:]:
                 sized = F.interpolate(target.float(), size=logits.shape[2:], mode="nearest-exact").long()
@@ -47,10 +61,21 @@ class SegmentationLoss(nn.Module):
         return total
 
 
-def deep_supervision_weights(count: int) -> list[float]:
-    """1, 1/2, 1/4, ... over their sum: what each of ``count`` outputs counts, finest first (Isensee et al. 2021)."""
+def deep_supervision_weights(count: int, *, drops_coarsest: bool = False) -> list[float]:
+    """1, 1/2, 1/4, ... over their sum: what each of ``count`` outputs counts, finest first (Isensee et al. 2021).
+
+    Args:
+        drops_coarsest: the last of several outputs counts nothing, as in nnU-Net.
+    """
     weights = [0.5**k for k in range(count)]
+    if drops_coarsest and count > 1:
+        weights[-1] = 0.0
     return [weight / sum(weights) for weight in weights]
+
+
+def nothing_of(output: torch.Tensor) -> torch.Tensor:
+    """0, with gradients of 0: processes that train together wait for a gradient of every weight."""
+    return output.flatten()[:0].float().sum()
 
 
 class RegressionLoss(nn.Module):
@@ -61,8 +86,9 @@ class RegressionLoss(nn.Module):
     linear interpolation.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, drops_coarsest: bool = False) -> None:
         super().__init__()
+        self.drops_coarsest = drops_coarsest
         kinds = {"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.SmoothL1Loss}
         if kind not in kinds:
             raise PlanError(f"loss={kind!r}", expected=" or ".join(kinds))
@@ -73,7 +99,11 @@ class RegressionLoss(nn.Module):
         outputs = [output] if isinstance(output, torch.Tensor) else list(output)
         linear = "trilinear" if target.ndim == 5 else "bilinear"
         total = torch.zeros((), device=target.device)
-        for weight, values in zip(deep_supervision_weights(len(outputs)), outputs, strict=True):
+        weights = deep_supervision_weights(len(outputs), drops_coarsest=self.drops_coarsest)
+        for weight, values in zip(weights, outputs, strict=True):
+            if not weight:
+                total = total + nothing_of(values)
+                continue
             sized = target
             if values.shape[2:] != target.shape[2:]:
                 sized = F.interpolate(target, size=values.shape[2:], mode=linear, align_corners=False)
@@ -102,5 +132,9 @@ class ClassificationLoss(nn.Module):
 
 
 class _CrossEntropy(nn.Module):
+    def __init__(self, label_smoothing: float) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(logits, target[:, 0])
+        return F.cross_entropy(logits, target[:, 0], label_smoothing=self.label_smoothing)

@@ -173,6 +173,8 @@ def _one_step(
     if plan.gradient_clip:
         fabric.clip_gradients(state.model, state.optimizer, max_norm=plan.gradient_clip, error_if_nonfinite=False)
     state.optimizer.step()
+    if state.average is not None:
+        state.average.update(state.module, step)
     mean = loss.detach()
     if fabric.world_size > 1:
         mean = fabric.all_reduce(mean, reduce_op="mean")
@@ -191,6 +193,11 @@ def _refuse_nan(loss: torch.Tensor, step: int, batch: Batch) -> None:
 
 def _validate(state: State, job: Job, cases: Cases) -> dict[str, Any]:
     """The score columns of a row, none where a signal cut the validation short; the best weights so far are kept."""
+    with state.answering():
+        return _validate_answers(state, job, cases)
+
+
+def _validate_answers(state: State, job: Job, cases: Cases) -> dict[str, Any]:
     progress = state.progress
     try:
         found = job.task.validate(cases, job, state)
@@ -215,6 +222,7 @@ def _save_last(state: State, job: Job, members: Members) -> None:
             optimizer=state.optimizer.state_dict(),
             precision=state.fabric.strategy.precision.state_dict(),
             cases=members,
+            average=None if state.average is None else state.average.values,
         )
 
 

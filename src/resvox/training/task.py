@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from resvox.cards import ModelCard
 from resvox.errors import PlanError
+from resvox.training.averaging import WeightAverage
 from resvox.training.batches import Sample
 from resvox.training.checkpoints import Progress
 from resvox.training.plans.precision import Precision
@@ -96,7 +98,14 @@ class State:
     optimizer: Any
     progress: Progress
     stop: StopGuard
+    average: WeightAverage | None = None  # of the weights, where the plan asks for one
     loaded: str = ""  # which weights it began from, in words
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """The network with the weights that are validated and saved: the average of them where there is one."""
+        with nullcontext() if self.average is None else self.average.applied(self.module):
+            yield
 
     def check_stop(self) -> None:
         """Called by a validation between two cases, so that a signal need not wait for all of them.

@@ -56,6 +56,12 @@ class TaskRow:
     has_label_map: bool = False
 
 
+ONE_LEVEL = Refusal(expected="a task whose networks have a decoder", fix="leave --deep-supervision out")
+NO_LABEL_MAP = Refusal(expected="label maps", fix="leave --batch-dice out")
+NO_CLASSES = Refusal(
+    expected="a classification", fix="leave --class-weights and --balanced out; --oversample is for label maps"
+)
+
 TASKS: dict[str, TaskRow] = {
     "segmentation": TaskRow(
         reader="resvox.datasets.read_dataset",
@@ -65,6 +71,7 @@ TASKS: dict[str, TaskRow] = {
         runner="resvox.training.segmentation.task.Segmentation",
         weights_fields="resvox.training.segmentation.planning.weights_fields",
         models=("segmentation",),
+        refused={"class_balance": NO_CLASSES},
         has_label_map=True,
     ),
     "classification": TaskRow(
@@ -76,7 +83,12 @@ TASKS: dict[str, TaskRow] = {
         weights_fields="resvox.training.classification.planning.weights_fields",
         models=("classification",),
         renamed={"patch_size": "image_size"},
-        refused={"encoder": Refusal(expected="the network itself as model", fix="--model {value}")},
+        refused={
+            "encoder": Refusal(expected="the network itself as model", fix="--model {value}"),
+            "deep_supervision": ONE_LEVEL,
+            "batch_dice": NO_LABEL_MAP,
+            "foreground_fraction": Refusal(expected="whole images", fix="--balanced shows every class equally often"),
+        },
     ),
     "regression": TaskRow(
         reader="resvox.datasets.read_regression",
@@ -87,7 +99,13 @@ TASKS: dict[str, TaskRow] = {
         weights_fields=None,
         # A U-Net with one output per value is as good for dense regression as for segmentation.
         models=("regression", "segmentation"),
-        refused={"weights": Refusal(expected="a segmentation or a classification", fix="leave --weights out")},
+        refused={
+            "weights": Refusal(expected="a segmentation or a classification", fix="leave --weights out"),
+            "class_balance": NO_CLASSES,
+            "batch_dice": NO_LABEL_MAP,
+            "label_smoothing": Refusal(expected="labels or classes", fix="leave --label-smoothing out"),
+            "foreground_fraction": Refusal(expected="label maps", fix="leave --oversample out"),
+        },
     ),
 }
 DEFAULT_TASK = next(iter(TASKS))  # of a plan that names none, as those written before there were several

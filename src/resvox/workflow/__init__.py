@@ -4,6 +4,7 @@ Importing this is cheap: what a verb needs is loaded when it is called.
 """
 
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
+from resvox.training.plans.fields import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 from resvox.training.plans.options import TrainOptions
 from resvox.training.plans.precision import Precision as TrainPrecision
 from resvox.workflow.convert import ConvertResult, convert
@@ -19,6 +20,9 @@ from resvox.workflow.train import train
 from resvox.workflow.view import ViewResult, view
 
 __all__ = [
+    "AUGMENTATIONS",
+    "OPTIMIZERS",
+    "SCHEDULES",
     "CaseOutcome",
     "ConvertLabelsResult",
     "ConvertResult",

@@ -52,6 +52,17 @@ def train(
     weights_peer: str | None = DEFAULTS.weights_peer,
     frozen_stages: int | None = DEFAULTS.frozen_stages,
     layer_decay: float | None = DEFAULTS.layer_decay,
+    optimizer: str | None = DEFAULTS.optimizer,
+    schedule: str | None = DEFAULTS.schedule,
+    deep_supervision: bool | None = DEFAULTS.deep_supervision,
+    ema: float | None = DEFAULTS.ema,
+    augmentation: str | None = DEFAULTS.augmentation,
+    oversample: float | None = DEFAULTS.oversample,
+    batch_dice: bool | None = DEFAULTS.batch_dice,
+    label_smoothing: float | None = DEFAULTS.label_smoothing,
+    class_weights: bool | None = DEFAULTS.class_weights,
+    balanced: bool | None = DEFAULTS.balanced,
+    channel_dropout: float | None = DEFAULTS.channel_dropout,
     plan: str | os.PathLike[str] | TrainingPlan | None = DEFAULTS.plan,
     plan_only: bool = DEFAULTS.plan_only,
     resume: bool = DEFAULTS.resume,
@@ -76,8 +87,9 @@ def train(
             split); for the other tasks see `read_classification` and `read_regression`.
         out: the folder of the run: plan.yaml, metrics.csv, checkpoints, model.safetensors.
         task, model, encoder, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer, frozen_stages,
-            layer_decay, plan, plan_only, resume, overwrite, finish, folds, fold, folds_at_once, device, processes,
-            precision, seed, workers, progress: see `TrainOptions`.
+            layer_decay, optimizer, schedule, deep_supervision, ema, augmentation, oversample, batch_dice,
+            label_smoothing, class_weights, balanced, channel_dropout, plan, plan_only, resume, overwrite, finish,
+            folds, fold, folds_at_once, device, processes, precision, seed, workers, progress: see `TrainOptions`.
         options: all of these at once, instead of keywords.
         on_plan: called with the dataset and the plan before training.
 
@@ -97,6 +109,17 @@ def train(
         weights_peer=weights_peer,
         frozen_stages=frozen_stages,
         layer_decay=layer_decay,
+        optimizer=optimizer,
+        schedule=schedule,
+        deep_supervision=deep_supervision,
+        ema=ema,
+        augmentation=augmentation,
+        oversample=oversample,
+        batch_dice=batch_dice,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        balanced=balanced,
+        channel_dropout=channel_dropout,
         plan=plan,
         plan_only=plan_only,
         resume=resume,

@@ -34,8 +34,9 @@ class ImageSamples(torch.utils.data.Dataset[Sample]):
         step, position = divmod(number, plan.batch_size)
         rng = generator(plan.seed, Purpose.SAMPLE, step, position)
         case = self.case(number)
-        image = torch.from_numpy(_widened(case.image, self.augmentation.source_size(rng)))
-        image, _ = self.augmentation(image, None, rng)
+        geometry = self.augmentation.draw(rng)
+        image = torch.from_numpy(_widened(case.image, geometry.size))
+        image, _ = self.augmentation(image, None, rng, geometry)
         return Sample(image=image, target=torch.tensor(case.label), case=case.id, number=number)
 
     def case(self, number: int) -> PreparedImage:

@@ -68,8 +68,13 @@ class TrainingPlan(ABC):
     normalization: tuple[Mapping[str, Any], ...] = plan_field(
         ({"kind": "zscore"},), "one a channel: {kind: window, ...} or {kind: zscore, ...}", "preprocessing"
     )
-    augmentation: str = plan_field("default", "none, light or default", "preprocessing")
+    augmentation: str = plan_field(
+        "default", "none, light, default, or nnunet: the strengths of nnU-Net", "preprocessing"
+    )
     mirror_axes: tuple[int, ...] = plan_field((), "array axes that augmentation may mirror", "preprocessing")
+    channel_dropout: float = plan_field(
+        0.0, "chance that a channel of a sample is set to 0, so that scans may lack it later", "preprocessing"
+    )
     # learning
     optimizer: str = plan_field("adamw", "adamw or sgd")
     learning_rate: float = plan_field(1e-3, "the highest, reached after the warm-up")
@@ -82,6 +87,9 @@ class TrainingPlan(ABC):
     max_minutes: float | None = plan_field(None, "stop earlier, after this many minutes of training; null: no limit")
     frozen_stages: int = plan_field(0, "of stem and four residual stages that learn nothing: 0 to 5")
     layer_decay: float = plan_field(1.0, "each stage learns so many times as fast as the one behind it; 1: all alike")
+    ema_decay: float = plan_field(
+        0.0, "of the moving average of the weights, which is validated and saved; 0: the weights themselves"
+    )
     # monitoring
     validation_interval: int = plan_field(250, "steps between validations", "monitoring")
     validation_fraction: float = plan_field(
@@ -242,8 +250,25 @@ def _check_numbers(plan: TrainingPlan) -> None:
         "warmup_steps": 0, "seed": 0, "weight_decay": 0, "gradient_clip": 0,
     }  # fmt: skip
     check_least(plan, least)
-    for name in ("validation_fraction", "momentum"):
+    for name in ("validation_fraction", "momentum", "ema_decay", "channel_dropout"):
         check_fraction(plan, name)
+    _check_rates(plan)
+    if plan.warmup_steps >= plan.steps:
+        raise PlanError(
+            f"warmup_steps={plan.warmup_steps} with steps={plan.steps}",
+            expected="a warm-up shorter than the training",
+            fix=f"set warmup_steps to {plan.steps // 20}",
+        )
+    if plan.channel_dropout and plan.in_channels == 1:
+        raise PlanError(
+            f"channel_dropout={plan.channel_dropout} with in_channels=1",
+            expected="several channels, of which some stay",
+            fix="set channel_dropout to 0",
+        )
+
+
+def _check_rates(plan: TrainingPlan) -> None:
+    """The learning rate, and what it is multiplied by."""
     if plan.learning_rate <= 0 or (plan.max_minutes is not None and plan.max_minutes <= 0):
         raise PlanError(f"learning_rate={plan.learning_rate}, max_minutes={plan.max_minutes}", expected="more than 0")
     if not 0 < plan.layer_decay <= 1:
@@ -253,12 +278,6 @@ def _check_numbers(plan: TrainingPlan) -> None:
             f"frozen_stages={plan.frozen_stages}, weights={plan.weights!r}",
             expected=f"0 to {LEVELS}, and weights to keep",
             fix="set weights to a file, or frozen_stages to 0",
-        )
-    if plan.warmup_steps >= plan.steps:
-        raise PlanError(
-            f"warmup_steps={plan.warmup_steps} with steps={plan.steps}",
-            expected="a warm-up shorter than the training",
-            fix=f"set warmup_steps to {plan.steps // 20}",
         )
 
 

@@ -14,12 +14,15 @@ from resvox.training.plans.precision import Precision
 
 PARTS = ("task", "data", "network", "preprocessing", "learning", "monitoring")  # the order of the YAML
 FLOATS = ("spacing_mm", "target_mean", "target_std")  # fields of several numbers that need not be whole
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("poly", "cosine", "constant")
+AUGMENTATIONS = ("none", "light", "default", "nnunet")
 CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("batch", "instance", "group"),
     "crop": ("none", "nonzero"),
-    "optimizer": ("adamw", "sgd"),
-    "decay": ("poly", "cosine", "constant"),
-    "augmentation": ("none", "light", "default"),
+    "optimizer": OPTIMIZERS,
+    "decay": SCHEDULES,
+    "augmentation": AUGMENTATIONS,
     "weights_first_conv": ("sum", "repeat", "first"),
     "weights_inflate": ("centre", "average"),
     "precision": tuple(each.value for each in Precision),

@@ -16,7 +16,9 @@ PLAN_FIELDS = {
     "model": "model", "encoder": "encoder", "steps": "steps", "minutes": "max_minutes", "patch_size": "patch_size",
     "spacing_mm": "spacing_mm", "batch_size": "batch_size", "precision": "precision", "seed": "seed",
     "weights": "weights", "weights_peer": "weights_peer", "frozen_stages": "frozen_stages",
-    "layer_decay": "layer_decay",
+    "layer_decay": "layer_decay", "optimizer": "optimizer", "schedule": "decay", "deep_supervision": "deep_supervision",
+    "ema": "ema_decay", "augmentation": "augmentation", "oversample": "foreground_fraction", "batch_dice": "batch_dice",
+    "label_smoothing": "label_smoothing", "channel_dropout": "channel_dropout",
 }  # fmt: skip
 
 
@@ -36,6 +38,17 @@ class TrainOptions:
         weights_peer: whose weights they are, where their names do not say.
         frozen_stages: how many of stem and four residual stages learn nothing.
         layer_decay: how much slower each stage learns than the one behind it.
+        optimizer: "adamw" or "sgd", with Nesterov momentum; a plan made for it has its learning rate.
+        schedule: how the learning rate falls: "poly" (power 0.9), "cosine" or "constant".
+        deep_supervision: learn from coarser levels too, where the model can.
+        ema: decay of a moving average of the weights, which is validated and saved; 0 for none.
+        augmentation: "none", "light", "default" or "nnunet".
+        oversample: share of the patches that are centred on a labelled voxel.
+        batch_dice: Dice of the batch as a whole, or (False) the mean over its patches.
+        label_smoothing: share of the certainty that is spread over all labels or classes.
+        class_weights: of a classification: weigh cases by how rare their class is; False does not, however rare.
+        balanced: of a classification: show every class equally often.
+        channel_dropout: chance that a channel of a sample is set to 0.
         plan: a plan or its YAML file, instead of one made from the data; other options change it.
         plan_only: write ``out/plan.yaml`` for editing and stop there.
         resume: continue from the last checkpoint of the run.
@@ -68,6 +81,17 @@ class TrainOptions:
     weights_peer: str | None = None
     frozen_stages: int | None = None
     layer_decay: float | None = None
+    optimizer: str | None = None
+    schedule: str | None = None
+    deep_supervision: bool | None = None
+    ema: float | None = None
+    augmentation: str | None = None
+    oversample: float | None = None
+    batch_dice: bool | None = None
+    label_smoothing: float | None = None
+    class_weights: bool | None = None
+    balanced: bool | None = None
+    channel_dropout: float | None = None
     plan: str | os.PathLike[str] | TrainingPlan | None = None
     plan_only: bool = False
     resume: bool = False
@@ -96,4 +120,18 @@ class TrainOptions:
     def plan_fields(self) -> dict[str, Any]:
         """The options that were given and are fields of a plan, under the plan's names."""
         given = {field: getattr(self, name) for name, field in PLAN_FIELDS.items()}
+        given["class_balance"] = self._class_balance()
         return {field: value for field, value in given.items() if value is not None}
+
+    def _class_balance(self) -> str | None:
+        if self.class_weights and self.balanced:
+            raise PlanError(
+                "class_weights and balanced at once",
+                expected="one of them",
+                fix="leave --class-weights or --balanced out",
+            )
+        if self.class_weights:
+            return "weights"
+        if self.balanced:
+            return "sampling"
+        return None if self.class_weights is None and self.balanced is None else "none"

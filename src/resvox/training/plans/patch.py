@@ -26,6 +26,9 @@ class PatchPlan(TrainingPlan):
     deep_supervision: bool = plan_field(
         False, "learn from coarser levels too, each half as much as the finer one, where the model can", "network"
     )
+    drops_coarsest_level: bool = plan_field(
+        False, "with deep supervision: the coarsest level learns nothing of its own, as in nnU-Net", "network"
+    )
     patch_size: tuple[int, ...] = plan_field(
         (64, 64, 64), "voxels of a training patch and of the inference window", "preprocessing"
     )

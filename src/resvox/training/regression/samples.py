@@ -33,9 +33,9 @@ class ValuePatches(torch.utils.data.Dataset[Sample]):
         epoch, place = divmod(number, len(self.cases))
         case = self.cases[epoch_order(plan.seed, epoch, len(self.cases))[place]]
         centre = any_centre(case.image.shape[1:], plan.patch_size, rng)
-        size = self.augmentation.source_size(rng)
-        image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, size))
+        geometry = self.augmentation.draw(rng)
+        image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, geometry.size))
         # Normalised before it is cut, so that what lies beyond the scan is the mean and not the value 0.
-        values = cut_patch((case.target - self.mean) / self.std, centre, plan.patch_size, size)
-        image, target = self.augmentation(image, torch.from_numpy(values), rng)
+        values = cut_patch((case.target - self.mean) / self.std, centre, plan.patch_size, geometry.size)
+        image, target = self.augmentation(image, torch.from_numpy(values), rng, geometry)
         return Sample(image=image, target=target, case=case.id, number=number)

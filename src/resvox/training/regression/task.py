@@ -60,7 +60,7 @@ class Regression(Task):
 
     def loss(self, cases: Cases, job: Job) -> nn.Module:
         """The loss of the plan."""
-        return RegressionLoss(job.plan.loss)
+        return RegressionLoss(job.plan.loss, drops_coarsest=job.plan.drops_coarsest_level)
 
     def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
         """Whole volumes, window by window, on the prepared grid; the cases are shared among the processes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.losses import DiceLoss
@@ -15,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resvox.errors import PlanError
-from resvox.training.losses import deep_supervision_weights
+from resvox.training.losses import deep_supervision_weights, nothing_of
 
 IGNORED = -1
 KINDS = ("dice_ce", "ce")
@@ -26,15 +27,19 @@ class MaskedLoss(nn.Module, ABC):
 
     ``dice_ce`` is the sum of soft Dice, summed over the batch before the ratio, and cross-entropy; ``ce`` is
     cross-entropy alone. A list of logits, finest first, is deep supervision as in
-    `resvox.training.losses.SegmentationLoss`. Abstract.
+    `resvox.training.losses.SegmentationLoss`, as are the other arguments. Abstract.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(
+        self, kind: str, *, batch_dice: bool = True, label_smoothing: float = 0.0, drops_coarsest: bool = False
+    ) -> None:
         super().__init__()
         if kind not in KINDS:
             raise PlanError(f"loss={kind!r}", expected=" or ".join(KINDS))
         self.has_dice = kind == "dice_ce"
-        self.dice = DiceLoss(batch=True)  # of probabilities: what is unknown is taken out of them before
+        self.dice = DiceLoss(batch=batch_dice)  # of probabilities: what is unknown is taken out of them before
+        self.label_smoothing = label_smoothing
+        self.drops_coarsest = drops_coarsest
 
     def forward(
         self,
@@ -50,7 +55,11 @@ class MaskedLoss(nn.Module, ABC):
         """
         outputs = [output] if isinstance(output, torch.Tensor) else list(output)
         total = torch.zeros((), device=label.device)
-        for weight, logits in zip(deep_supervision_weights(len(outputs)), outputs, strict=True):
+        weights = deep_supervision_weights(len(outputs), drops_coarsest=self.drops_coarsest)
+        for weight, logits in zip(weights, outputs, strict=True):
+            if not weight:
+                total = total + nothing_of(logits)
+                continue
             sized = label
             if logits.shape[2:] != label.shape[1:]:
                 sized = F.interpolate(label.unsqueeze(1).float(), size=logits.shape[2:], mode="nearest-exact")
@@ -75,9 +84,18 @@ class MaskedLabelLoss(MaskedLoss):
         """The loss of one output of labels."""
         if known is not None:
             logits = with_unknown_in_background(logits, known)
+            if self.label_smoothing:
+                raise PlanError(
+                    f"label_smoothing={self.label_smoothing} with cases that are labelled in part",
+                    expected="0: certainty cannot be spread over labels that are not known",
+                    fix="set label_smoothing to 0",
+                )
         valid = (label != IGNORED).unsqueeze(1)
         count = valid.sum().clamp(min=1)
-        loss = F.cross_entropy(logits, label, ignore_index=IGNORED, reduction="sum") / count
+        loss = F.cross_entropy(
+            logits, label, ignore_index=IGNORED, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        loss = loss / count
         if self.has_dice:
             chances, truth = logits.softmax(1), one_hot(label, logits.shape[1])
             loss = loss + self.dice(chances[:, 1:] * valid, truth[:, 1:] * valid)
@@ -93,8 +111,8 @@ class RegionLoss(MaskedLoss):
 
     members: torch.Tensor
 
-    def __init__(self, kind: str, members: Sequence[Sequence[bool]]) -> None:
-        super().__init__(kind)
+    def __init__(self, kind: str, members: Sequence[Sequence[bool]], **settings: Any) -> None:
+        super().__init__(kind, **settings)
         self.register_buffer("members", torch.tensor(members, dtype=torch.float32), persistent=False)
 
     def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
@@ -104,7 +122,8 @@ class RegionLoss(MaskedLoss):
         if known is not None:
             weight = weight & known.reshape(*known.shape, *[1] * (logits.ndim - 2))
         weight = weight.to(logits.dtype)
-        entropy = F.binary_cross_entropy_with_logits(logits, truth, weight=weight, reduction="sum")
+        wanted = truth * (1 - self.label_smoothing) + 0.5 * self.label_smoothing if self.label_smoothing else truth
+        entropy = F.binary_cross_entropy_with_logits(logits, wanted, weight=weight, reduction="sum")
         loss = entropy / weight.sum().clamp(min=1)
         if self.has_dice:
             loss = loss + self.dice(logits.sigmoid() * weight, truth * weight)

@@ -22,7 +22,12 @@ class Plan(PatchPlan):
     """
 
     TASK: ClassVar[str] = "segmentation"
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"loss": ("dice_ce", "ce"), "outputs": ("labels", "regions")}
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "loss": ("dice_ce", "ce"),
+        "outputs": ("labels", "regions"),
+        "foreground_order": ("spread", "last"),
+        "foreground_by": ("case", "label"),
+    }
 
     task: str = plan_field("segmentation", "what is learned", "task")
     num_classes: int = plan_field(2, "outputs: labels, background included, or regions", "data")
@@ -31,12 +36,26 @@ class Plan(PatchPlan):
     )
     model: str = plan_field("unet", "a segmentation model of `resvox models`", "network")
     foreground_fraction: float = plan_field(0.5, "of the patches are centred on a voxel of a label", "preprocessing")
+    foreground_order: str = plan_field(
+        "spread",
+        "which those are: spread over all steps, or the last of each batch, rounded, as in nnU-Net",
+        "preprocessing",
+    )
+    foreground_by: str = plan_field(
+        "case",
+        "case: cases take turns, and a label of the case is drawn; label: labels take turns, so that a label that "
+        "few cases have is seen as often as the others",
+        "preprocessing",
+    )
     loss: str = plan_field("dice_ce", "dice_ce or ce")
+    batch_dice: bool = plan_field(True, "Dice of the batch as a whole; false: the mean of the Dice of each patch")
+    label_smoothing: float = plan_field(0.0, "of the cross-entropy: share of the certainty spread over all labels")
 
     def check_own(self) -> None:
         """As `PatchPlan`, and at least two labels or one region."""
         check_least(self, {"num_classes": 2 if self.outputs == "labels" else 1, "encoder_depth": 1})
         check_fraction(self, "foreground_fraction", may_be_one=True)
+        check_fraction(self, "label_smoothing")
         super().check_own()
 
     def model_options(self) -> dict[str, Any]:

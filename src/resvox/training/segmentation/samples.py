@@ -25,6 +25,10 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
     with the same chance, then one of its voxels, so a rare label is seen as often as a large one. A patch of a case
     with ignored voxels is always centred on an annotated one.
 
+    ``foreground_by: label`` lets the labels take turns instead, and within each the cases that have it: a label of few
+    cases is then seen as often as one that all have. ``foreground_order: last`` centres the last samples of each batch
+    on labelled voxels, as many as nnU-Net: the batch less the rounded share of the others.
+
     Args:
         ignored: the class index of voxels that were not annotated; their target is `IGNORED`. None where there are
             none.
@@ -39,17 +43,22 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
         self.plan = plan
         self.ignored, self.targets = ignored, targets
         self.augmentation = Augmentation(plan, plan.patch_size)
+        targets_found = sorted({target for case in self.cases for target in case.targets})
+        self.with_target = {
+            target: [place for place, case in enumerate(self.cases) if target in case.targets]
+            for target in targets_found
+        }
 
     def __getitem__(self, number: int) -> Sample:
         plan = self.plan
         step, position = divmod(number, plan.batch_size)
         rng = generator(plan.seed, Purpose.SAMPLE, step, position)
-        case = self.case(number)
-        centre = self._centre(case, rng, self.is_foreground(number))
-        size = self.augmentation.source_size(rng)
-        image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, size))
-        label = torch.from_numpy(cut_patch(case.label[np.newaxis], centre, plan.patch_size, size))
-        image, label = self.augmentation(image, label, rng)
+        case, index = self.case(number), self._turn(number)
+        centre = self._centre(case, rng, self.is_foreground(number), None if index is None else index[0])
+        geometry = self.augmentation.draw(rng)
+        image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, geometry.size))
+        label = torch.from_numpy(cut_patch(case.label[np.newaxis], centre, plan.patch_size, geometry.size))
+        image, label = self.augmentation(image, label, rng, geometry)
         target = label[0].long()
         if self.ignored is not None:
             target = target.masked_fill(target == self.ignored, IGNORED)
@@ -62,18 +71,42 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
 
     def case(self, number: int) -> PreparedCase:
         """The case that sample ``number`` is cut from."""
+        turn = self._turn(number)
+        if turn is not None:
+            return self.cases[turn[1]]
         epoch, place = divmod(number, len(self.cases))
         return self.cases[epoch_order(self.plan.seed, epoch, len(self.cases))[place]]
 
     def is_foreground(self, number: int) -> bool:
         """Whether sample ``number`` is centred on a labelled voxel: spread evenly, so the share is exact."""
-        fraction = self.plan.foreground_fraction
-        return math.floor((number + 1) * fraction) > math.floor(number * fraction)
+        return self._foreground_before(number + 1) > self._foreground_before(number)
 
-    def _centre(self, case: PreparedCase, rng: np.random.Generator, foreground: bool) -> tuple[int, ...]:
+    def _foreground_before(self, number: int) -> int:
+        """How many of the samples before ``number`` are centred on a labelled voxel."""
+        fraction, batch = self.plan.foreground_fraction, self.plan.batch_size
+        if self.plan.foreground_order == "spread":
+            return math.floor(number * fraction)
+        others = round(batch * (1 - fraction))
+        step, position = divmod(number, batch)
+        return step * (batch - others) + max(0, position - others)
+
+    def _turn(self, number: int) -> tuple[int, int] | None:
+        """The target whose turn it is and the case to cut from; None where the cases take turns."""
+        if self.plan.foreground_by == "case" or not self.with_target or not self.is_foreground(number):
+            return None
+        seed, targets = self.plan.seed, list(self.with_target)
+        turn, place = divmod(self._foreground_before(number), len(targets))
+        target = targets[epoch_order(seed, turn, len(targets), 1)[place]]
+        cases = self.with_target[target]
+        epoch, place = divmod(turn, len(cases))
+        return target, cases[epoch_order(seed, epoch, len(cases), target + 1)[place]]
+
+    def _centre(
+        self, case: PreparedCase, rng: np.random.Generator, foreground: bool, target: int | None = None
+    ) -> tuple[int, ...]:
         targets = case.targets
         if (foreground and targets) or 0 in case.voxels_of:
-            index = targets[int(rng.integers(len(targets)))] if foreground and targets else 0
+            index = target or (targets[int(rng.integers(len(targets)))] if foreground and targets else 0)
             voxels = case.voxels(index)
             flat = int(voxels[int(rng.integers(len(voxels)))])
             return tuple(int(place) for place in np.unravel_index(flat, case.shape))

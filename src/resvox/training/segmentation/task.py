@@ -79,12 +79,17 @@ class Segmentation(Task):
 
     def loss(self, cases: Cases, job: Job) -> nn.Module:
         """The loss of the plan: of regions, or of labels; masked where something is not known of the voxels."""
-        dataset: Dataset = job.dataset
+        dataset, plan = job.dataset, job.plan
+        settings = {
+            "batch_dice": plan.batch_dice,
+            "label_smoothing": plan.label_smoothing,
+            "drops_coarsest": plan.drops_coarsest_level,
+        }
         if dataset.regions is not None:
-            return RegionLoss(job.plan.loss, members_of(dataset))
+            return RegionLoss(plan.loss, members_of(dataset), **settings)
         if dataset.ignore is not None or dataset.is_partly_labelled:
-            return MaskedLabelLoss(job.plan.loss)
-        return SegmentationLoss(job.plan.loss)
+            return MaskedLabelLoss(plan.loss, **settings)
+        return SegmentationLoss(plan.loss, **settings)
 
     def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
         """Whole volumes, window by window."""
