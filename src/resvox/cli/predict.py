@@ -25,11 +25,13 @@ from resvox.cli.app import (
 from resvox.errors import InferenceError
 from resvox.inference.engines.table import engine_names
 from resvox.prediction.options import DEFAULTS, DICOM_KINDS, FORMATS, RESAMPLING, PredictOptions
+from resvox.prediction.totalsegmentator.choices import TotalChoices
 
 Engine = Enum("Engine", {name.replace("-", "_"): name for name in engine_names()}, type=str)  # type: ignore[misc]
 Resample = Enum("Resample", {name: name for name in RESAMPLING}, type=str)  # type: ignore[misc]
 ENGINE, RESAMPLE = Engine(DEFAULTS.engine), Resample(DEFAULTS.resample)
 NNUNET = "Models of nnU-Net"
+TOTAL = "Tasks of TotalSegmentator"
 DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision)
 
 
@@ -42,6 +44,8 @@ DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision
         "resvox predict hf://owner/liver-ct scans/ -o out",
         "resvox predict nnUNet_results/Dataset002_Heart/nnUNetTrainer__nnUNetPlans__3d_fullres scans/ -o out",
         "resvox predict heart.zip scans/ -o out --folds 0 --no-mirroring --exact",
+        "resvox predict total scans/ -o out --fast",
+        "resvox predict total scans/ -o out --roi-subset liver,spleen --weights-folder weights/",
         "resvox predict runs/liver dicom_series/ -o out --dicom seg --report",
         "resvox predict runs/digits digits.npz -o out",
         "torchrun --nproc-per-node 2 -m resvox predict model.safetensors scans/ -o out",
@@ -52,7 +56,8 @@ def predict(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A model.safetensors, a run or a folder of them, an export, nnU-Net's folder or zip, hf://owner/name.",
+            help="A model.safetensors, a run or a folder of them, an export, nnU-Net's folder or zip, hf://owner/name, "
+            "or a TotalSegmentator task, such as total.",
         ),
     ],
     inputs: Annotated[
@@ -166,6 +171,23 @@ def predict(
             rich_help_panel=OUTPUT,
         ),
     ] = DEFAULTS.postprocess,
+    weights_folder: Annotated[
+        Path | None,
+        typer.Option(help="With its Dataset... folders (default: its own, or TOTALSEG_...).", rich_help_panel=TOTAL),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="The models of 3 mm.", rich_help_panel=TOTAL)] = False,
+    fastest: Annotated[bool, typer.Option("--fastest", help="The models of 6 mm.", rich_help_panel=TOTAL)] = False,
+    roi_subset: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these labels: names with commas; may be repeated.", rich_help_panel=TOTAL),
+    ] = None,
+    robust_crop: Annotated[
+        bool,
+        typer.Option("--robust-crop", help="Find the region to look at with 3 mm.", rich_help_panel=TOTAL),
+    ] = DEFAULTS.total.robust_crop,
+    resampling_order: Annotated[
+        int, typer.Option(help="1, or 3 as before its version 2.16.", rich_help_panel=TOTAL)
+    ] = DEFAULTS.total.resampling_order,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show the seconds of each stage.", rich_help_panel=OUTPUT)
     ] = False,
@@ -207,6 +229,13 @@ def predict(
         exact=exact,
         orientation=orientation,
         postprocess=postprocess,
+        total=TotalChoices(
+            weights_folder=weights_folder,
+            run=_run(fast, fastest),
+            roi_subset=_names(roi_subset),
+            robust_crop=robust_crop,
+            resampling_order=resampling_order,
+        ),
     )
     with output.PredictDisplay(debug=debug) as display:
         result = workflow.predict(
@@ -219,6 +248,19 @@ def predict(
     output.show_predicted(result, profile=profile)
     if not result.ok:
         raise typer.Exit(1)
+
+
+def _run(fast: bool, fastest: bool) -> str:
+    if fast and fastest:
+        raise InferenceError("--fast and --fastest", expected="one of them")
+    return "fast" if fast else "fastest" if fastest else DEFAULTS.total.run
+
+
+def _names(lists: list[str] | None) -> tuple[str, ...] | None:
+    """Names of labels, separated by commas in each of several options."""
+    if lists is None:
+        return None
+    return tuple(dict.fromkeys(name.strip() for each in lists for name in each.split(",") if name.strip()))
 
 
 def _overlap(overlap: float | None, step_size: float | None) -> float | None:

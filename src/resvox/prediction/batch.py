@@ -25,8 +25,8 @@ QUIET_SECONDS = 5.0  # of waiting, before it is mentioned
 
 def predict_cases(options: PredictOptions, callbacks: Callbacks, work: Work) -> PredictResult:
     """Predict in this process what others that share the folder have not done yet."""
-    task = chosen_files(options)[0].card.task
-    predictor = row_of(task).predictor_class()(options, notify=callbacks.note)
+    file = chosen_files(options)[0]
+    predictor = row_of(file.card.task).predictor_class(file.format)(options, notify=callbacks.note)
     callbacks.start(len(work.cases))
     options.out.mkdir(parents=True, exist_ok=True)
     with Claims(options.out) as locks:

@@ -11,7 +11,7 @@ from resvox.errors import DatasetError, InferenceError, WeightsError
 from resvox.locks import Claims
 from resvox.prediction.cases import Case, Found, Work
 from resvox.prediction.log import RunLog
-from resvox.prediction.model_files import chosen_files, looks_like_model
+from resvox.prediction.model_files import chosen_files, is_total_task, looks_like_model
 from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.tasks import refuse_unused, row_of
 
@@ -31,9 +31,10 @@ def find_work(options: PredictOptions, callbacks: Callbacks) -> Work:
     """
     _check_out(options.out)
     _check_order(options)
-    card = chosen_files(options)[0].card
-    refuse_unused(options, card.task)
-    found = row_of(card.task).predictor_class().find(options, card, RunLog(options.out))
+    file = chosen_files(options)[0]
+    card = file.card
+    refuse_unused(options, card.task, file.format)
+    found = row_of(card.task).predictor_class(file.format).find(options, card, RunLog(options.out))
     for text in found.notes:
         callbacks.note(text)
     if not options.overwrite:
@@ -58,6 +59,8 @@ def _check_order(options: PredictOptions) -> None:
     """Refuse a model and scans that were given in the wrong order."""
     from resvox.volumes.formats import ending_of
 
+    if is_total_task(options.model):
+        return
     for model in map(Path, options.models):
         is_scan = ending_of(model) != "" or (model.is_dir() and not looks_like_model(model))
         models = [path for path in map(Path, options.input_paths) if looks_like_model(path)]

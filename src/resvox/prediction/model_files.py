@@ -81,8 +81,20 @@ def model_files(model: Paths, *, folds: tuple[str, ...] | None = None, checkpoin
 
 
 def chosen_files(options: PredictOptions) -> list[ModelFile]:
-    """The networks of a prediction."""
+    """The networks of a prediction; of a task of TotalSegmentator a file that stands for it."""
+    if is_total_task(options.model):
+        from resvox.prediction.totalsegmentator.predictor import total_file
+
+        return [total_file(options)]
     return model_files(options.model, folds=options.folds, checkpoint=options.checkpoint)
+
+
+def is_total_task(model: Paths) -> bool:
+    """Whether a model is the name of a task of TotalSegmentator, and no model of that name is there."""
+    from resvox.prediction.totalsegmentator.table import task_names
+
+    named = as_paths(model)
+    return len(named) == 1 and str(named[0]) in task_names() and not looks_like_model(Path(named[0]))
 
 
 def _files_of(path: Path, folds: tuple[str, ...] | None, checkpoint: str) -> list[ModelFile]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, Union
 
 from resvox.errors import InferenceError
 from resvox.inference.engines.table import AUTO, PRECISIONS, engine_names
+from resvox.prediction.totalsegmentator.choices import USUAL, TotalChoices
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -31,7 +32,7 @@ class PredictOptions:
 
     Args:
         model: a ``model.safetensors``, the folder of a training run, an exported network, a folder of folds, or
-            several of these, whose outputs are averaged.
+            several of these, whose outputs are averaged; or the name of a task of TotalSegmentator, such as "total".
         inputs: image files, folders of them, folders of DICOM series; for a classifier also ``.npz`` files and CSV
             manifests. A predictor that is called from Python needs none.
         out: the folder for the results.
@@ -64,6 +65,7 @@ class PredictOptions:
             "SPL"; scans are turned to it and results are turned back. None keeps the axes of the file, as nnU-Net.
         postprocess: apply the post-processing that cross-validation has chosen: that in a model file of resvox, or the
             ``postprocessing.json`` of nnU-Net. None takes the model's own default: models of nnU-Net do not.
+        total: of a task of TotalSegmentator: weights, resolution, labels.
         split: of manifests and ``.npz`` files the cases of "train", "validation" or "test", or "all"; None takes the
             test cases where there are some, else all.
 
@@ -98,6 +100,7 @@ class PredictOptions:
     exact: bool = False
     orientation: str | None = None
     postprocess: bool | None = None
+    total: TotalChoices = USUAL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", Path(self.out))

@@ -10,6 +10,7 @@ from pathlib import Path
 from resvox.errors import InferenceError
 from resvox.prediction.options import DEFAULTS, Callbacks, Paths, PredictOptions
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
+from resvox.prediction.totalsegmentator.choices import TotalChoices
 
 
 def predict(
@@ -42,6 +43,7 @@ def predict(
     exact: bool = DEFAULTS.exact,
     orientation: str | None = DEFAULTS.orientation,
     postprocess: bool | None = DEFAULTS.postprocess,
+    total: TotalChoices = DEFAULTS.total,
     on_start: Callable[[int], object] | None = None,
     on_windows: Callable[[str, int, int], object] | None = None,
     on_case: Callable[[CaseOutcome], object] | None = None,
@@ -77,7 +79,7 @@ def predict(
         device=device, precision=precision, resample=resample, skip_empty=skip_empty, memory_gb=memory_gb,
         series=series, processes=processes, probabilities=probabilities, region_masks=region_masks, format=format,
         dicom=dicom, sidecar=sidecar, report=report, overwrite=overwrite, suffix=suffix, split=split, folds=folds,
-        checkpoint=checkpoint, exact=exact, orientation=orientation, postprocess=postprocess,
+        checkpoint=checkpoint, exact=exact, orientation=orientation, postprocess=postprocess, total=total,
     )  # fmt: skip
     if options is None:
         if None in named.values():
