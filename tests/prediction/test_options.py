@@ -12,6 +12,7 @@ import pytest
 from resvox.errors import InferenceError
 from resvox.prediction.options import DEFAULTS, Callbacks, PredictOptions
 from resvox.prediction.tasks import ALWAYS_USED, TASKS
+from resvox.prediction.totalsegmentator.choices import TotalChoices
 from resvox.workflow import predict
 
 OWN = ("model", "inputs", "out")
@@ -23,6 +24,8 @@ def test_the_function_and_the_command_line_have_the_defaults_of_the_options():
     keywords = {name: each.default for name, each in inspect.signature(predict).parameters.items()}
     words = {name: each.default for name, each in inspect.signature(command.predict).parameters.items()}
     words["format"] = words.pop("label_format")
+    total = {name: words.pop(name) for name in ("weights_folder", "roi_subset", "robust_crop", "resampling_order")}
+    words["total"] = TotalChoices(run=command._run(words.pop("fast"), words.pop("fastest")), **total)
     for each in fields(PredictOptions):
         if each.name not in OWN:
             assert keywords[each.name] == getattr(DEFAULTS, each.name), each.name
@@ -83,10 +86,11 @@ def test_options_or_keywords_but_not_too_little(make_model, write_scan, tmp_path
 
 def test_every_task_names_options_that_exist():
     known = {each.name for each in fields(PredictOptions)} - set(OWN)
-    for row in TASKS.values():
+    rows = [*TASKS.values(), *(each for row in TASKS.values() for each in row.formats.values())]
+    for row in rows:
         assert row.uses <= known
         assert not row.uses & ALWAYS_USED
-    assert known <= ALWAYS_USED.union(*(row.uses for row in TASKS.values()))
+    assert known <= ALWAYS_USED.union(*(row.uses for row in rows))
 
 
 def test_a_note_that_nobody_takes_is_a_warning():
