@@ -178,6 +178,7 @@ class _Builder:
                 folds=folds,
                 overlap=overlap,
                 mirror=False,
+                postprocess=False,
                 total=USUAL,
                 dicom=None,
                 format="nii.gz",
@@ -222,6 +223,7 @@ def total_file(options: PredictOptions) -> ModelFile:
         regions=None,
         ignore=None,
         largest=None,
+        postprocessing=None,
         training={"library": "TotalSegmentator", "task": task.name, "run": choices.run},
     )
     return replace(first, format=TOTALSEGMENTATOR, card=card, metadata=card.to_dict())
