@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from nnunet.half_bounds import explained
 
 from resvox.inference import WindowCount
 from resvox.prediction.nnunet.whole import exact_logits
 from resvox.prediction.segmenter import Segmenter
 from resvox.volumes import find_cases, read_case
-
-TIE = 0.01  # nnU-Net's sums are float16: between logits that differ by less, its rounding decides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class Compared:
     margin: float  # largest distance of the two best logits, or of a region's logit from 0, where labels differ
 
 
-def compare(case, folder, *, model=None, exact=True, **options):
+def compare(case, folder, *, model=None, exact=True, reference="reference", **options):
     """One `Compared` per scan of a toy case.
 
     Args:
@@ -33,11 +32,11 @@ def compare(case, folder, *, model=None, exact=True, **options):
         folder: what `peer_runs` wrote for it.
         model: what predicts: by default the case's (last) model folder.
         exact: with nnU-Net's own bits.
+        reference: the file of nnU-Net's results: "reference", or "reference32" with its sums in float32.
         options: further options of `Segmenter`.
     """
-    reference = np.load(folder / "reference.npz")
-    settings = {"mirror": None if case.mirroring else False, "overlap": None if case.step == 0.5 else 1 - case.step}
-    settings |= {"folds": tuple(map(str, case.folds))} if model is None else {}
+    stored = np.load(folder / f"{reference}.npz")
+    settings = settings_of(case, model=model)
     settings |= {"exact": True} if exact else {"engine": "torch-plain", "precision": "float32"}
     segmenter = Segmenter(model or model_folder(case, folder), **settings | options)
     found = []
@@ -45,7 +44,7 @@ def compare(case, folder, *, model=None, exact=True, **options):
         volume = read_case(each)
         prepared = segmenter.prepare(volume)
         made = segmenter.segment_prepared(prepared, probabilities=True)
-        wanted = {name: reference[f"{name}{number}"] for name in ("data", "logits", "labels", "probabilities")}
+        wanted = {name: stored[f"{name}{number}"] for name in ("data", "logits", "labels", "probabilities")}
         logits = wanted["logits"]
         if exact:
             logits = exact_logits(
@@ -68,6 +67,12 @@ def compare(case, folder, *, model=None, exact=True, **options):
     return found
 
 
+def settings_of(case, *, model=None):
+    """The options of `Segmenter` with which nnU-Net's predictor was run."""
+    settings = {"mirror": None if case.mirroring else False, "overlap": None if case.step == 0.5 else 1 - case.step}
+    return settings | ({"folds": tuple(map(str, case.folds))} if model is None else {})
+
+
 def margin(likely, card):
     """The largest difference in logits between what nnU-Net chose and the next, for its probabilities (classes, n)."""
     if likely.size == 0:
@@ -85,24 +90,34 @@ def difference(ours, theirs):
     return float(np.abs(np.asarray(ours, np.float64) - theirs).max())
 
 
+def explain(case, folder):
+    """One `Explained` per scan of a toy case: our default results beside nnU-Net's."""
+    stored = np.load(folder / "reference.npz")
+    settings = settings_of(case)
+    for number, each in enumerate(find_cases(folder / "scans", channels=case.channels)):
+        given = (stored[f"{name}{number}"] for name in ("labels", "logits"))
+        yield explained(model_folder(case, folder), read_case(each), *given, **settings)
+
+
 def model_folder(case, folder):
     name = case.models()[-1][0]
     return folder / "models" / "Dataset001_Toy" / f"{case.trainer}__nnUNetPlans__{name}"
 
 
 def main():
-    """Print the comparison of all cases, in both modes: ``python tests/nnunet/comparing.py TOYS [CASE...]``."""
+    """Print the comparison of all cases, in both modes: ``cd tests; python -m nnunet.comparing TOYS [CASE...]``."""
     import sys
     from pathlib import Path
 
-    from peer_cases import CASES
+    from nnunet.peer_cases import CASES
 
     root, names = Path(sys.argv[1]), sys.argv[2:]
     for case in CASES:
         if (names and case.name not in names) or not (root / case.name / "reference.npz").exists():
             continue
-        for exact in (True, False):
-            print(case.name, "exact  " if exact else "default", *compare(case, root / case.name, exact=exact), sep="  ")
+        print(case.name, "exact  ", *compare(case, root / case.name), sep="  ")
+        print(case.name, "default", *explain(case, root / case.name), sep="  ")
+        print(case.name, "sums32 ", *compare(case, root / case.name, exact=False, reference="reference32"), sep="  ")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Runs where ``nnunetv2`` is installed (`make test-nnunet`): ``python tests/nnunet/peer_runs.py OUT [CASE...]`` writes per
 case ``OUT/CASE/models/DatasetXXX/Trainer__Plans__configuration`` (a cascade has two), ``OUT/CASE/scans`` and
-``OUT/CASE/reference.npz`` with nnU-Net's prepared array, logits, label map and probabilities of each scan.
+``OUT/CASE/reference.npz`` with nnU-Net's prepared array, logits, label map and probabilities of each scan, and
+``OUT/CASE/reference32.npz`` with what it makes where its two arrays of sums are float32 instead of float16.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,12 @@ def make(case, out):
     torch.manual_seed(case.seed)
     (out / "scans").mkdir(parents=True, exist_ok=True)
     scans = write_scans(case, out / "scans")
-    first = None
+    first = first32 = None
     for name, plans in case.models():
         folder = write_model(case, name, plans, out / "models")
-        first = reference(case, folder, scans, out, first)
+        first = reference(case, folder, scans, out, first, name="reference")
+        with float32_sums():
+            first32 = reference(case, folder, scans, out, first32, name="reference32")
 
 
 def write_model(case, name, plans, root):
@@ -126,7 +129,25 @@ def field(rng, shape, scheme):
     return np.round(array).astype(np.int16) if scheme.startswith("CT") else array
 
 
-def reference(case, folder, scans, out, first):
+@contextmanager
+def float32_sums():
+    """nnU-Net's predictor with float32 in place of `torch.half`, which it names for its two arrays of sums alone."""
+    import nnunetv2.inference.predict_from_raw_data as module
+
+    class Torch:
+        half = torch.float32
+
+        def __getattr__(self, name):
+            return getattr(torch, name)
+
+    module.torch = Torch()
+    try:
+        yield
+    finally:
+        module.torch = torch
+
+
+def reference(case, folder, scans, out, first, *, name):
     """nnU-Net's results; ``first``: the label map files of a cascade's first stage."""
     from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -146,7 +167,7 @@ def reference(case, folder, scans, out, first):
         labels, likely = convert_predicted_logits_to_segmentation_with_correct_shape(
             logits, predictor.plans_manager, predictor.configuration_manager, predictor.label_manager, properties, True
         )
-        path = out / "labels" / folder.name / f"case{number}{case.dataset['file_ending']}"
+        path = out / f"labels-{name}" / folder.name / f"case{number}{case.dataset['file_ending']}"
         path.parent.mkdir(parents=True, exist_ok=True)
         reader.write_seg(labels, str(path), properties)
         written.append(str(path))
@@ -156,7 +177,7 @@ def reference(case, folder, scans, out, first):
             f"data{number}": data, f"logits{number}": logits.numpy(), f"labels{number}": labels,
             f"probabilities{number}": likely.astype(np.float32),
         }  # fmt: skip
-    np.savez_compressed(out / "reference.npz", **found)
+    np.savez_compressed(out / f"{name}.npz", **found)
     return written
 
 
