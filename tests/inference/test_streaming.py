@@ -97,16 +97,16 @@ def test_no_more_slices_are_held_than_a_window_is_deep():
 
     held = []
 
-    class Watched(streaming._SliceSums):
+    class Watched(streaming.SliceSums):
         def add(self, start, logits):
             super().add(start, logits)
             held.append(len(self.sums))
 
-    original, streaming._SliceSums = streaming._SliceSums, Watched
+    original, streaming.SliceSums = streaming.SliceSums, Watched
     try:
         list(stream_sliding_window(np.zeros((1, 40, 8, 8), np.float32), classifier(3), roi_size=8, overlap=0.5))
     finally:
-        streaming._SliceSums = original
+        streaming.SliceSums = original
     assert max(held) == 8
 
 

@@ -16,33 +16,29 @@ from functools import partial
 import numpy as np
 
 from resvox.errors import InferenceError
+from resvox.inference.covering import covering_windows
 from resvox.inference.mirroring import Predictor
+from resvox.inference.repeated_windows import constant_windows_once
+from resvox.inference.slice_sums import FinishedSlice, Share, SliceSums
 from resvox.inference.sliding_window import WindowedScan
+from resvox.inference.two_pass import TwoPasses, TwoPassTile
 
 BYTES = 4  # per float32
 
 
-@dataclass(frozen=True, kw_only=True)
-class FinishedSlice:
-    """Blended logits of one slice that no later window changes.
-
-    ``index``: position along the first spatial axis. ``start``: first row of the tile along the second axis (0 for
-    2D). ``logits``: (classes, *rest), float32, where rest are the remaining spatial axes, cut to the tile along the
-    second axis.
-    """
-
-    index: int
-    start: int
-    logits: np.ndarray
-
-
 @dataclass(kw_only=True)
 class WindowCount:
-    """Counts: windows, computed windows (those on a border of tiles count twice), skipped empty windows, tiles."""
+    """Counts of windows; those on a border of tiles count twice, except in ``windows``.
+
+    ``computed``: by the predictor. ``empty``: skipped as empty. ``repeated``: without contrast, of a value that was
+    computed before. ``left_out``: left out by the second of two passes. ``tiles``: how many tiles there are.
+    """
 
     windows: int = 0
     computed: int = 0
     empty: int = 0
+    repeated: int = 0
+    left_out: int = 0
     tiles: int = 1
 
 
@@ -60,6 +56,8 @@ def stream_sliding_window(
     mirror_axes: Sequence[int] = (),
     placement: str = "stepped",
     skip_empty: float | None = None,
+    constant_once: bool = False,
+    passes: TwoPasses | None = None,
     memory_gb: float | None = None,
     threads: int = 1,
     ahead: bool = False,
@@ -72,6 +70,9 @@ def stream_sliding_window(
     Args:
         skip_empty: skip empty windows: those whose values are all within this fraction of the volume's range above its
             lowest value (air), or are constant. Voxels that no other window covers get class 0.
+        constant_once: compute windows without contrast once for each value; the numbers are the same.
+        passes: compute windows that cover the scan first, and the others as far as they could change a label, see
+            :mod:`resvox.inference.two_pass`. None computes all.
         memory_gb: limit for the sums of unfinished slices. Where they would need more, the volume is processed in
             tiles along the second axis, one after the other; windows on a border of tiles are computed for each.
             Tiles overlap by one row, so that linear interpolation has both its neighbours. None sets no limit.
@@ -107,13 +108,19 @@ def stream_sliding_window(
     count.windows = len(scan.starts)
     starts = _filled_windows(scan, skip_empty)
     count.empty = len(scan.starts) - len(starts)
+    if constant_once:
+        scan.predict = constant_windows_once(scan.predict, partial(_count_repeated, count))
     with ThreadPoolExecutor(threads) as pool:
         share = partial(_share, pool, threads)
         report = progress or (lambda done, total: None)
-        yield from _Stream(scan, starts, memory_gb, share, report, count, ahead=ahead, independent=independent).slices()
+        stream = _Stream(
+            scan, starts, memory_gb, share, report, count, ahead=ahead, independent=independent, passes=passes
+        )
+        yield from stream.slices()
 
 
-Share = Callable[[Callable[[int], None], int], None]
+def _count_repeated(count: WindowCount) -> None:
+    count.repeated += 1
 
 
 def _share(pool: ThreadPoolExecutor, threads: int, work: Callable[[int], None], number: int) -> None:
@@ -159,11 +166,13 @@ class _Stream:
         *,
         ahead: bool,
         independent: bool,
+        passes: TwoPasses | None,
     ) -> None:
-        self.independent = independent
+        self.independent, self.passes = independent, passes
         self.scan, self.starts, self.share, self.report, self.count = scan, starts, share, report, count
         self.memory_gb, self.ahead = memory_gb, ahead
         self.total = len(starts)
+        self.covering = covering_windows(scan.starts, scan.roi) if passes else set()
 
     def slices(self) -> Iterator[FinishedSlice]:
         """All slices of all tiles, without padding."""
@@ -190,7 +199,8 @@ class _Stream:
         inner = size[1] - before - after
         if len(size) < 3 or self.memory_gb is None:
             return [(0, inner)]
-        row = classes * scan.roi[0] * size[2] * BYTES  # bytes of a row in all slices that a window covers
+        # bytes of a row in all slices that a window covers
+        row = classes * scan.roi[0] * size[2] * BYTES * self._copies()
         rows = max(int(self.memory_gb * 1e9 // row), 2)
         # a tile of `rows` rows adds rows - 1 new ones, as one is shared with its neighbour; the number is rounded up
         number = -(-max(inner - 1, 1) // (rows - 1))
@@ -204,109 +214,54 @@ class _Stream:
         low, high = (edge + scan.pads[1][0] for edge in tile)
         return [start for start in self.starts if start[1] < high and start[1] + scan.roi[1] > low]
 
+    def _copies(self) -> float:
+        """How many times a window's depth of the scan is held: sums, outputs of the first pass, sums of trials."""
+        if self.passes is None:
+            return 1
+        rows, columns = ({start[axis] for start in self.covering} for axis in (0, 2))
+        every = {start[0] for start in self.scan.starts}
+        depth = max(sum(begin <= row < begin + self.scan.roi[0] for row in rows) for begin in every)
+        width = len(columns) * self.scan.roi[2] / self.scan.padded.shape[3]
+        return 1 + len(self.passes.measured) + depth * width
+
     def _tile(
         self, tile: tuple[int, int], windows: list[tuple[int, ...]], classes: int, first: list[np.ndarray]
     ) -> Iterator[FinishedSlice]:
         scan = self.scan
-        sums = _SliceSums(scan, tile, classes, self.share, independent=self.independent)
+
+        def new_sums() -> SliceSums:
+            return SliceSums(scan, tile, classes, self.share, independent=self.independent)
+
         # The output that gave the number of classes is used, not computed again, and released before the next one.
-        if first and windows[:1] == self.starts[:1]:
-            sums.add(windows[0], first.pop()[0])
-            windows = windows[1:]
-            self._report(1)
-        first.clear()
-        for batch, logits in scan.outputs(windows, ahead=self.ahead):
-            for start, window in zip(batch, logits, strict=True):
-                yield from sums.finished_before(start[0])
-                sums.add(start, window)
-            self._report(len(batch))
+        if self.passes is not None:
+            covering = self.covering | ({windows[0]} if first else set())
+            outputs = partial(self._outputs, first=first)
+            two = TwoPassTile(
+                self.passes, windows, covering, outputs=outputs, new_sums=new_sums, skipped=self._leave_out
+            )
+            yield from two.slices()
+            return
+        sums = new_sums()
+        for start, window in zip(windows, self._outputs(windows, first=first), strict=True):
+            yield from sums.finished_before(start[0])
+            sums.add(start, sums.rows(start, window))
         yield from sums.finished_before(scan.padded.shape[1])
+
+    def _outputs(self, windows: Sequence[tuple[int, ...]], *, first: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """The output (classes, *roi) of each window, valid until the next one is requested."""
+        if first and windows[:1] == self.starts[:1]:
+            self._report(1)
+            yield first.pop()[0]
+            windows = windows[1:]
+        first.clear()
+        for batch, logits in self.scan.outputs(windows, ahead=self.ahead):
+            self._report(len(batch))
+            yield from logits
+
+    def _leave_out(self, windows: int) -> None:
+        self.count.left_out += windows
+        self.report(self.count.computed + self.count.left_out, self.total)
 
     def _report(self, windows: int) -> None:
         self.count.computed += windows
-        self.report(self.count.computed, self.total)
-
-
-class _SliceSums:
-    """Sums of unfinished slices, each an array (classes, *rest of the tile) of its own."""
-
-    def __init__(
-        self, scan: WindowedScan, tile: tuple[int, int], classes: int, share: Share, *, independent: bool
-    ) -> None:
-        self.independent = independent
-        self.scan, self.classes, self.share = scan, classes, share
-        self.start = tile[0]
-        # In padded voxels: the tile along the second axis, everything along the third.
-        pads = scan.pads
-        if len(scan.roi) < 3:
-            self.low, self.high = 0, scan.padded.shape[2]
-        else:
-            self.low, self.high = tile[0] + pads[1][0], tile[1] + pads[1][0]
-        self.rest = (self.high - self.low, *scan.padded.shape[3:])
-        self.sums: dict[int, np.ndarray] = {}
-        self.weights: dict[int, np.ndarray] = {}
-        self.next = 0
-
-    def add(self, start: tuple[int, ...], logits: np.ndarray) -> None:
-        """Add a window (classes, *roi) with its weights; slices are allocated when they are first used."""
-        if logits.shape[0] != self.classes:
-            raise InferenceError(
-                f"a window with {logits.shape[0]} classes after windows with {self.classes}",
-                expected="the same number of classes for every window",
-            )
-        # rows of the window that are in the tile, and their place in the arrays of the tile
-        low = max(self.low - start[1], 0)
-        high = min(self.high - start[1], self.scan.roi[1])
-        place: tuple[slice, ...] = (slice(start[1] + low - self.low, start[1] + high - self.low),)
-        if len(start) == 3:
-            place += (slice(start[2], start[2] + self.scan.roi[2]),)
-        for offset in range(self.scan.roi[0]):
-            if start[0] + offset not in self.sums:
-                self.sums[start[0] + offset] = np.zeros((self.classes, *self.rest), np.float32)
-                self.weights[start[0] + offset] = np.zeros(self.rest, np.float32)
-
-        def add_slice(offset: int) -> None:
-            weights = self.scan.weights[offset, low:high]
-            self.sums[start[0] + offset][(slice(None), *place)] += logits[:, offset, low:high] * weights
-            self.weights[start[0] + offset][place] += weights
-
-        self.share(add_slice, self.scan.roi[0])
-
-    def finished_before(self, stop: int) -> Iterator[FinishedSlice]:
-        """Yield and release the slices before ``stop`` along the padded first axis: means, without padding."""
-        before, after = self.scan.pads[0]
-        end = self.scan.padded.shape[1] - after
-        while self.next < stop:
-            index, self.next = self.next, self.next + 1
-            sums, weights = self.sums.pop(index, None), self.weights.pop(index, None)
-            if before <= index < end:
-                logits = self._blank() if sums is None or weights is None else self._mean(sums, weights)
-                yield FinishedSlice(index=index - before, start=self.start, logits=self._cropped(logits))
-
-    def _blank(self) -> np.ndarray:
-        """A slice that no window covers: background."""
-        return self._background(np.zeros((self.classes, *self.rest), np.float32), np.ones(self.rest, np.bool_))
-
-    def _mean(self, sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        unseen = weights == 0
-        if unseen.any():  # some windows were skipped
-            sums = self._background(sums, unseen)
-            weights = np.where(unseen, np.float32(1), weights)
-        sums /= weights
-        return sums
-
-    def _background(self, sums: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """Set class 0 where no window was added; a single class and regions get logits below their threshold."""
-        if self.independent or len(sums) == 1:
-            np.copyto(sums, np.float32(-1), where=where)
-        else:
-            np.copyto(sums[0], np.float32(1), where=where)
-        return sums
-
-    def _cropped(self, logits: np.ndarray) -> np.ndarray:
-        pads, sides = self.scan.pads[1:], logits.shape[1:]
-        if len(pads) == 2:  # arrays of a tile have no padding along the second axis
-            (before, after), side = pads[1], sides[1]
-            return logits[:, :, before : side - after]
-        (before, after), side = pads[0], sides[0]
-        return logits[:, before : side - after]
+        self.report(self.count.computed + self.count.left_out, self.total)
