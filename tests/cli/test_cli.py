@@ -200,11 +200,24 @@ def test_prediction_options_reach_the_workflow(call, monkeypatch):
     call(
         "predict", "fold_0", "a.nii.gz", "-o", "out", "--also", "fold_1", "--engine", "torch-plain", "--processes", "3",
         "--memory-gb", "0.5", "--skip-empty", "--resample", "labels", "--series", "7", "--overlap", "0.25",
+        "--speed", "balanced",
     )  # fmt: skip
-    asked = ("model", "engine", "processes", "memory_gb", "skip_empty", "resample", "series", "overlap", "mirror")
+    asked = (
+        "model",
+        "engine",
+        "processes",
+        "memory_gb",
+        "skip_empty",
+        "resample",
+        "series",
+        "overlap",
+        "mirror",
+        "speed",
+    )
     assert {name: seen[name] for name in asked} == {
         "model": [Path("fold_0"), Path("fold_1")], "engine": "torch-plain", "processes": 3, "memory_gb": 0.5,
         "skip_empty": True, "resample": "labels", "series": "7", "overlap": 0.25, "mirror": None,
+        "speed": "balanced",
     }  # fmt: skip
 
 

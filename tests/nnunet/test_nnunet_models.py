@@ -54,6 +54,24 @@ def test_default_labels_differ_only_where_float16_decides(case):
         assert found.differing <= found.possible <= 0.05 * found.voxels
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("speed", ["balanced", "fast"])
+def test_a_speed_is_used_as_far_as_it_may_change_labels(case, speed, tmp_path, monkeypatch):
+    monkeypatch.setenv("RESVOX_CACHE", str(tmp_path))
+    volume = read_case(find_cases(REFERENCES / case / "scans", channels=1)[0])
+    full = Segmenter(model_of(case), engine="torch-plain").segment(volume)
+    segmenter = Segmenter(model_of(case), engine="torch-plain", speed=speed, mirror=True)
+    first, second = segmenter.segment(volume), segmenter.segment(volume)
+    assert np.array_equal(first.label_map.array, full.label_map.array)
+    record = second.log["speed"]
+    assert record["computed"] <= record["measured"]["windows"] == first.log["speed"]["computed"]
+    # Measured on the network's grid, and compared here on the scan's, whose voxels are other ones: these scans have a few
+    # thousand voxels each.
+    other_grid = 0.01
+    changed = float(np.mean(second.label_map.array != full.label_map.array))
+    assert changed <= (0.0 if record["used"] == "full" else record["measured"]["labels_changed"] + other_grid)
+
+
 def test_mirroring_is_the_default_and_changes_results():
     assert Segmenter(model_of("slices")).mirror_axes == (0, 1)
     without = Segmenter(model_of("slices"), mirror=False, engine="torch-plain")
@@ -114,6 +132,8 @@ def test_folds_and_checkpoints_are_named(tmp_path):
 def test_options_that_do_not_suit_are_refused():
     with pytest.raises(InferenceError, match="engine='openvino' with exact"):
         Segmenter(model_of("slices"), exact=True, engine="openvino")
+    with pytest.raises(InferenceError, match="speed='balanced' with exact"):
+        Segmenter(model_of("slices"), exact=True, speed="balanced")
     with pytest.raises(InferenceError, match=r"postprocess.*postprocessing\.json"):
         Segmenter(model_of("slices"), postprocess=True)
 

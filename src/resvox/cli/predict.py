@@ -24,11 +24,13 @@ from resvox.cli.app import (
 )
 from resvox.errors import InferenceError
 from resvox.inference.engines.table import engine_names
-from resvox.prediction.options import DEFAULTS, DICOM_KINDS, FORMATS, RESAMPLING, PredictOptions
+from resvox.prediction.options import DEFAULTS, DICOM_KINDS, FORMATS, RESAMPLING, SPEEDS, PredictOptions
 from resvox.prediction.totalsegmentator.choices import TotalChoices
 
 Engine = Enum("Engine", {name.replace("-", "_"): name for name in engine_names()}, type=str)  # type: ignore[misc]
 Resample = Enum("Resample", {name: name for name in RESAMPLING}, type=str)  # type: ignore[misc]
+Speed = Enum("Speed", {name: name for name in SPEEDS}, type=str)  # type: ignore[misc]
+SPEED = Speed(DEFAULTS.speed)
 ENGINE, RESAMPLE = Engine(DEFAULTS.engine), Resample(DEFAULTS.resample)
 NNUNET = "Models of nnU-Net"
 TOTAL = "Tasks of TotalSegmentator"
@@ -47,6 +49,7 @@ DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision
         "resvox predict total scans/ -o out --fast",
         "resvox predict total scans/ -o out --roi-subset liver,spleen --weights-folder weights/",
         "resvox predict runs/liver dicom_series/ -o out --dicom seg --report",
+        "resvox predict runs/liver scans/ -o out --speed balanced",
         "resvox predict runs/digits digits.npz -o out",
         "torchrun --nproc-per-node 2 -m resvox predict model.safetensors scans/ -o out",
     )
@@ -83,6 +86,9 @@ def predict(
     engine: Annotated[Engine, typer.Option(help="What computes.", rich_help_panel=RUN)] = ENGINE,
     device: DeviceOption = DEVICE,
     precision: Annotated[PredictPrecision, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = PRECISION,
+    speed: Annotated[
+        Speed, typer.Option(help="Fewer windows, as far as the labels of the first scan allow it.", rich_help_panel=RUN)
+    ] = SPEED,
     processes: Annotated[
         int, typer.Option(min=1, help="That share the scans; with several GPUs one on each.", rich_help_panel=RUN)
     ] = DEFAULTS.processes,
@@ -211,6 +217,7 @@ def predict(
         device=device.value,
         precision=precision.value,
         resample=resample.value,
+        speed=speed.value,
         skip_empty=skip_empty,
         memory_gb=memory_gb,
         series=series,

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from resvox.inference.comparison import Difference, LabelComparison
     from resvox.inference.engines import Engine
     from resvox.inference.engines.choosing import make_engine
     from resvox.inference.engines.torch_engine import TorchEngine
@@ -23,30 +24,39 @@ if TYPE_CHECKING:
     from resvox.inference.restoring import Restorer, can_restore, restore_labels_first
     from resvox.inference.restoring_regions import RegionRestorer
     from resvox.inference.restoring_values import ValueRestorer
+    from resvox.inference.slice_sums import FinishedSlice
     from resvox.inference.sliding_window import sliding_window_inference
-    from resvox.inference.streaming import FinishedSlice, WindowCount, stream_sliding_window
+    from resvox.inference.streaming import WindowCount, stream_sliding_window
+    from resvox.inference.two_pass import Measured, TwoPasses, class_margins, region_margins
 
 __all__ = [
+    "Difference",
     "Engine",
     "EnsembleEngine",
     "FinishedSlice",
+    "LabelComparison",
     "LinearHead",
+    "Measured",
     "RegionRestorer",
     "Restorer",
     "TorchEngine",
+    "TwoPasses",
     "ValueRestorer",
     "WindowCount",
     "can_restore",
+    "class_margins",
     "labels_from_logits",
     "labels_from_regions",
     "make_engine",
     "probabilities_from_logits",
+    "region_margins",
     "region_probabilities_from_logits",
     "restore_labels_first",
     "sliding_window_inference",
     "stream_sliding_window",
 ]
 _MODULES = {
+    "comparison": ("Difference", "LabelComparison"),
     "engines.protocol": ("Engine",),
     "engines.choosing": ("make_engine",),
     "engines.torch_engine": ("TorchEngine",),
@@ -62,7 +72,9 @@ _MODULES = {
     "restoring_regions": ("RegionRestorer",),
     "restoring_values": ("ValueRestorer",),
     "sliding_window": ("sliding_window_inference",),
-    "streaming": ("FinishedSlice", "WindowCount", "stream_sliding_window"),
+    "slice_sums": ("FinishedSlice",),
+    "streaming": ("WindowCount", "stream_sliding_window"),
+    "two_pass": ("Measured", "TwoPasses", "class_margins", "region_margins"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

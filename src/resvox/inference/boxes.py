@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from resvox.errors import InferenceError
-from resvox.inference.streaming import FinishedSlice
+from resvox.inference.slice_sums import FinishedSlice
 from resvox.preprocessing import Crop, Pad, Prepared, Reorient, Respace
 from resvox.preprocessing.nnunet import AddAxis, Resize, Transpose
 

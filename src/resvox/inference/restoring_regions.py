@@ -14,7 +14,7 @@ from resvox.errors import InferenceError
 from resvox.inference.boxes import Array, BoxWalk, Span, Targets
 from resvox.inference.reduction import region_probabilities_from_logits
 from resvox.inference.restoring import MARGIN
-from resvox.inference.streaming import FinishedSlice
+from resvox.inference.slice_sums import FinishedSlice
 from resvox.preprocessing import Prepared
 from resvox.volumes import Volume
 

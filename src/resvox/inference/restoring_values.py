@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from resvox.inference.boxes import Array, BoxWalk, Span, Targets
-from resvox.inference.streaming import FinishedSlice
+from resvox.inference.slice_sums import FinishedSlice
 from resvox.preprocessing import Prepared
 from resvox.volumes import Volume
 

@@ -221,7 +221,7 @@ class _Stream:
         rows, columns = ({start[axis] for start in self.covering} for axis in (0, 2))
         every = {start[0] for start in self.scan.starts}
         depth = max(sum(begin <= row < begin + self.scan.roi[0] for row in rows) for begin in every)
-        width = len(columns) * self.scan.roi[2] / self.scan.padded.shape[3]
+        width: float = len(columns) * self.scan.roi[2] / self.scan.padded.shape[3]
         return 1 + len(self.passes.measured) + depth * width
 
     def _tile(

@@ -181,11 +181,13 @@ class TwoPassTile:
 def class_margins(logits: np.ndarray) -> np.ndarray:
     """(*rest): the largest minus the second largest of logits (classes, *rest); of a single one its size."""
     if len(logits) == 1:
-        return np.abs(logits[0])
+        size: np.ndarray = np.abs(logits[0])
+        return size
     best = logits.max(axis=0)
-    others = np.where(logits == best, -np.inf, logits).max(axis=0)
+    others: np.ndarray = np.where(logits == best, -np.inf, logits).max(axis=0)
     equal = np.count_nonzero(logits == best, axis=0) > 1
-    return np.where(equal, np.float32(0), best - others)
+    margins: np.ndarray = np.where(equal, np.float32(0), best - others)
+    return margins
 
 
 def region_margins(logits: np.ndarray) -> np.ndarray:

@@ -216,6 +216,7 @@ class _Batch:
                 windows=made.windows,
                 skipped=made.skipped,
                 answer=written.answer,
+                fields=written.fields,
             )
             job.settle(case, outcome, written.fields)
         return job.ordered()

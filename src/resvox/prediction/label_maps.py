@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resvox.prediction.outputs import (
     CaseFiles,
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 class Segmentation:
     """A label map on the grid of its scan, probabilities and masks of regions if wanted, and seconds per stage.
 
-    ``windows``: how many there were; ``skipped``: how many of these were passed over as empty.
+    ``windows``: how many there were; ``skipped``: how many of these were passed over as empty. ``log``: what the line
+    of the scan in predict.jsonl has about its speed.
     """
 
     label_map: Volume
@@ -46,6 +47,7 @@ class Segmentation:
     windows: int = 0
     skipped: int = 0
     region_masks: Volume | None = None
+    log: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LabelMaps:
@@ -80,9 +82,13 @@ class LabelMaps:
 
     def results(self, log: RunLog, locks: Claims, cases: Sequence[Case], *, since: float) -> Results:
         """Result files in the output folder."""
+        self.begin(len(cases))
         from resvox.prediction.results import FileResults
 
         return FileResults(log, locks, cases, self.files_of, since=since, what="label map")
+
+    def begin(self, cases: int) -> None:
+        """Called before a batch, with the number of its cases."""
 
     def files_of(self, case: Case) -> tuple[str, ...]:
         """The names of a case's files; the label map is last, because its existence means that the case is done."""
@@ -122,7 +128,7 @@ class LabelMaps:
             self._label_set if named else None,
             self._algorithm if options.dicom else None,
         )
-        return Written(path=path)
+        return Written(path=path, fields=made.log)
 
     def with_outputs(self, out: Path, *, format: str, dicom: str | None) -> Self:
         """The same model and engine, writing other files into another folder."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Paths = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
 RESAMPLING = ("logits", "labels")
+SPEEDS = ("full", "balanced", "fast")
 SPLITS = ("train", "validation", "test", "all")
 CHECKPOINT = "checkpoint_final.pth"
 FORMATS = ("nii.gz", "nii", "seg.nrrd", "nrrd", "mha", "none")  # "none": the DICOM object alone
@@ -45,6 +46,8 @@ class PredictOptions:
         precision: "auto", "float32", "bfloat16" or "float16".
         resample: "logits" brings the network's outputs to the scan's grid before the largest is taken, which is
             accurate; "labels" brings its label map there, which is a little faster.
+        speed: "full" computes all windows; "balanced" those that could change a label, and "fast" about a third, as
+            far as the labels of the first scan allow it, see `resvox.prediction.speed`.
         skip_empty: do not compute windows that hold air alone.
         memory_gb: what unfinished slices may take; beyond it a scan is done in tiles.
         series: of a DICOM folder that holds several: its UID or its number.
@@ -82,6 +85,7 @@ class PredictOptions:
     device: str = AUTO
     precision: str = AUTO
     resample: str = "logits"
+    speed: str = "full"
     skip_empty: bool = False
     memory_gb: float = 2.5
     series: str | None = None
@@ -107,6 +111,7 @@ class PredictOptions:
         self._check_choice("engine", engine_names())
         self._check_choice("precision", PRECISIONS)
         self._check_choice("resample", RESAMPLING)
+        self._check_choice("speed", SPEEDS)
         self._check_outputs()
         if self.split is not None:
             self._check_choice("split", SPLITS)
@@ -166,6 +171,7 @@ class Choices(TypedDict, total=False):
     device: str
     precision: str
     resample: str
+    speed: str
     skip_empty: bool
     memory_gb: float
     probabilities: bool

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from resvox.errors import ResvoxError
 
@@ -27,6 +29,7 @@ class CaseOutcome:
     windows: int = 0
     skipped: int = 0
     answer: str = ""  # the result of a classifier in words
+    fields: Mapping[str, Any] = field(default_factory=dict)  # of its line in predict.jsonl beside the usual ones
     error: Exception | None = field(default=None, repr=False)
 
 
@@ -60,6 +63,25 @@ class PredictResult:
         """Windows that were passed over as empty, and all windows, of the cases that were written."""
         written = self.with_status("written")
         return sum(case.skipped for case in written), sum(case.windows for case in written)
+
+    @property
+    def speed(self) -> str:
+        """What came of a speed other than "full", in a line; "" of full."""
+        asked = [case for case in self.with_status("written") if "speed" in case.fields]
+        if not asked:
+            return ""
+        lines = [case.fields["speed"] for case in asked]
+        computed = sum(line["computed"] for line in lines if line["used"] != "full")
+        windows = sum(case.windows for case, line in zip(asked, lines, strict=True) if line["used"] != "full")
+        full = sum(line["used"] == "full" for line in lines)
+        measured = lines[-1]["measured"]
+        words = [
+            f"speed {lines[-1]['asked']}: as measured, {100 * measured['labels_changed']:.3f} % of the labels differ "
+            f"from full, least Dice {measured['least_dice']:.4f}",
+            *([f"{computed} of {windows} windows computed"] if windows > computed else []),
+            *([f"{full} {'scans' if full > 1 else 'scan'} in full"] if full else []),
+        ]
+        return "; ".join(words)
 
     def __str__(self) -> str:
         words = {

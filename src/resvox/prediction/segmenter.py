@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import SegmentationCard
@@ -27,6 +28,7 @@ from resvox.prediction.predictor import (
     overlap_of,
     stream,
 )
+from resvox.prediction.speed.of_model import speed_control
 from resvox.prediction.tasks import refuse_unused
 from resvox.preprocessing import NnunetPreprocessing
 
@@ -48,7 +50,7 @@ class Segmenter(LabelMaps):
         model: a ``model.safetensors``, the folder of a training run that holds one, an exported network, or several
             of these (a sequence, or a folder of runs), whose logits are averaged; or all options at once.
         notify: called with a line of text where an engine is given up or memory runs out.
-        choices: mirror, overlap, engine, device, precision, resample, skip_empty, memory_gb, region_masks: see
+        choices: mirror, overlap, engine, device, precision, resample, speed, skip_empty, memory_gb, region_masks: see
             :class:`resvox.prediction.options.PredictOptions`.
 
     Raises:
@@ -81,6 +83,7 @@ class Segmenter(LabelMaps):
         options = engine_options(self.options)
         self.engine = engine_of(files, options, agreement=self._agreement(), head=self._head, notify=notify)
         self._first = self._first_stage(files[0], notify)
+        self._speed = speed_control(self.options, files, self._head, notify=notify)
 
     def _check_regions(self) -> None:
         if self.options.region_masks and self.card.regions is None:
@@ -161,16 +164,17 @@ class Segmenter(LabelMaps):
             masks = self.options.region_masks
             made = finish(prepared, logits, self.card, probabilities=probabilities, masks=masks)
             return self._segmentation(made, network, start, count)
-        regions, masks = self.card.regions, self.options.region_masks
-        slices = stream(
+        masks, is_first = self.options.region_masks, self._speed.verdict is None
+        run = partial(
+            stream,
             prepared,
             self.engine,
             self.card.inference,
             self.options,
-            count=count,
             progress=progress,
-            independent=regions is not None,
+            independent=self.card.regions is not None,
         )
+        slices = self._speed.slices(run, count)
         if self.options.resample == "labels" and not probabilities and not masks:
             watch = _Watch()
             made = self._labels_first(prepared, watch.passed_on(slices)), None, None
@@ -179,7 +183,8 @@ class Segmenter(LabelMaps):
             label_map, likely, own, restoring = self._restored(prepared, slices, probabilities=probabilities)
             made = label_map, likely, own
             network = time.perf_counter() - start - restoring
-        return self._segmentation(made, network, start, count)
+        segmentation = self._segmentation(made, network, start, count)
+        return replace(segmentation, log=self._speed.record(count, is_first=is_first))
 
     def _segmentation(self, made: Made, network: float, start: float, count: WindowCount) -> Segmentation:
         label_map, likely, masks = made
@@ -190,7 +195,7 @@ class Segmenter(LabelMaps):
             probabilities=likely,
             seconds=seconds,
             windows=count.windows,
-            skipped=count.empty,
+            skipped=count.empty + count.repeated,
             region_masks=masks,
         )
 
@@ -263,11 +268,18 @@ class Segmenter(LabelMaps):
             "mirror_axes": list(self.mirror_axes),
             "overlap": overlap_of(self.card.inference, self.options),
             "resample": self.options.resample,
+            "speed": self.options.speed,
             "skip_empty": self.options.skip_empty,
             **({"exact": True} if self.options.exact else {}),
             **({"postprocess": True} if is_postprocessed(self.card, self.options) else {}),
             **({} if self.options.orientation is None else {"orientation": self.options.orientation}),
         }
+
+    def begin(self, cases: int) -> None:
+        """A batch begins: the speed is measured on its first scan."""
+        self._speed.begin(cases)
+        if self._first is not None:
+            self._first.begin(cases)
 
     def compute(self, ready: Sequence[Prepared], *, progress: Progress | None = None) -> list[Segmentation]:
         """Compute the label maps of prepared scans."""

@@ -25,6 +25,7 @@ def predict(
     device: str = DEFAULTS.device,
     precision: str = DEFAULTS.precision,
     resample: str = DEFAULTS.resample,
+    speed: str = DEFAULTS.speed,
     skip_empty: bool = DEFAULTS.skip_empty,
     memory_gb: float = DEFAULTS.memory_gb,
     series: str | None = DEFAULTS.series,
@@ -76,10 +77,11 @@ def predict(
     named = {"model": model, "inputs": inputs, "out": out}
     typed = PredictOptions(
         model=model or (), inputs=inputs or (), out=Path(out or ""), mirror=mirror, overlap=overlap, engine=engine,
-        device=device, precision=precision, resample=resample, skip_empty=skip_empty, memory_gb=memory_gb,
-        series=series, processes=processes, probabilities=probabilities, region_masks=region_masks, format=format,
-        dicom=dicom, sidecar=sidecar, report=report, overwrite=overwrite, suffix=suffix, split=split, folds=folds,
-        checkpoint=checkpoint, exact=exact, orientation=orientation, postprocess=postprocess, total=total,
+        device=device, precision=precision, resample=resample, speed=speed, skip_empty=skip_empty,
+        memory_gb=memory_gb, series=series, processes=processes, probabilities=probabilities,
+        region_masks=region_masks, format=format, dicom=dicom, sidecar=sidecar, report=report, overwrite=overwrite,
+        suffix=suffix, split=split, folds=folds, checkpoint=checkpoint, exact=exact, orientation=orientation,
+        postprocess=postprocess, total=total,
     )  # fmt: skip
     if options is None:
         if None in named.values():

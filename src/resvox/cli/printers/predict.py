@@ -92,4 +92,6 @@ def show_predicted(result: PredictResult, *, profile: bool) -> None:
     skipped, windows = result.skipped
     if skipped:
         line(f"{skipped} of {windows} windows were empty and passed over")
+    if result.speed:
+        line(result.speed)
     line(f"{result} -> {result.out}", style="bold")

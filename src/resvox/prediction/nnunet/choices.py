@@ -57,7 +57,7 @@ def engine_options(options: PredictOptions) -> PredictOptions:
     """
     if not options.exact:
         return options
-    for name in ("engine", "precision", "resample", "skip_empty"):
+    for name in ("engine", "precision", "resample", "speed", "skip_empty"):
         if name in options.changed() and getattr(options, name) != "float32":
             raise InferenceError(
                 f"{name}={getattr(options, name)!r} with exact", expected="nnU-Net's own", fix=f"leave --{name} out"

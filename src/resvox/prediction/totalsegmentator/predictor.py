@@ -83,9 +83,15 @@ class TotalSegmenter(LabelMaps):
             "resampling_order": choices.resampling_order,
             "overlap": [each["overlap"] for each in steps],
             "resample": self.options.resample,
+            "speed": self.options.speed,
             "skip_empty": self.options.skip_empty,
             **({"exact": True} if self.options.exact else {}),
         }
+
+    def begin(self, cases: int) -> None:
+        """A batch begins: each model measures the speed on its first scan."""
+        for part in self.chain.all_parts:
+            part.segmenter.begin(cases)
 
     def prepare(self, volume: Volume) -> Ready:
         """What the first models see of a scan.

@@ -1,0 +1,57 @@
+"""The speed control of a segmentation model: its labels, its margins, and the name of its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from resvox.cards import SegmentationCard
+from resvox.files import sha256_of
+from resvox.inference import class_margins, labels_from_logits, labels_from_regions, region_margins
+from resvox.prediction.options import DEFAULTS
+from resvox.prediction.speed.control import SpeedControl
+from resvox.prediction.speed.verdicts import verdict_name
+
+if TYPE_CHECKING:
+    from resvox.inference import LinearHead
+    from resvox.prediction.model_files import ModelFile
+    from resvox.prediction.options import PredictOptions
+
+Array = np.ndarray[Any, Any]
+# Options that do not change what a verdict is about; all others are part of its name.
+APART = ("inputs", "out", "model", "series", "processes", "format", "dicom", "sidecar", "report", "overwrite", "suffix")
+
+
+def speed_control(
+    options: PredictOptions,
+    files: Sequence[ModelFile],
+    head: LinearHead | None,
+    *,
+    notify: Callable[[str], object] | None,
+) -> SpeedControl:
+    """The control for a model of one or several files.
+
+    Args:
+        head: the last layer, where outputs are the features before it.
+        notify: called with a line where the speed is given up.
+    """
+    card = cast(SegmentationCard, files[0].card)
+    order = card.class_order
+
+    def labels_of(outputs: Array) -> Array:
+        if order is not None:
+            return labels_from_regions(outputs, order)
+        return labels_from_logits(outputs if head is None else head(outputs))
+
+    def margins(outputs: Array) -> Array:
+        if order is not None:
+            return region_margins(outputs)
+        return class_margins(outputs if head is None else head(outputs))
+
+    is_full = options.speed == "full"  # then there is no verdict, and the files need not be read
+    plain = replace(options, **{name: getattr(DEFAULTS, name) for name in APART})
+    name = "" if is_full else verdict_name([sha256_of(each.path) for each in files], plain.changed())
+    return SpeedControl(options.speed, labels_of=labels_of, margins=margins, name=name, notify=notify)

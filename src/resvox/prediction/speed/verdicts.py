@@ -1,0 +1,110 @@
+"""What a speed changes in the labels, as it was measured on a scan, and whether that is allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from resvox.inference import Difference
+from resvox.inference.engines.cache import key_of, read_cached, write_cached
+
+# Limits of the second pass of "balanced": windows that would settle less doubt, as a fraction of their voxels, are left
+# out. With models trained on real scans these lead from half of the windows to nearly all of them.
+LIMITS = (0.005, 0.001, 0.0002, 0.00005)
+SPARE = 0.5  # "balanced" leaves out no more windows than use this part of its allowance, as scans differ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """How much the labels of a speed may differ from those of full: the share of voxels, and the least Dice."""
+
+    share: float
+    least_dice: float
+
+    def allows(self, difference: Difference, *, part: float = 1.0) -> bool:
+        """Whether a difference is at most this, or a part of it."""
+        return difference.share <= part * self.share and 1 - difference.least_dice <= part * (1 - self.least_dice)
+
+
+ALLOWANCES = {
+    "balanced": Allowance(share=1e-3, least_dice=0.995),
+    "fast": Allowance(share=1e-2, least_dice=0.97),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The result of a measurement.
+
+    Args:
+        is_allowed: whether the speed is used.
+        share, least_dice: how its labels differ from those of full; of a speed that is not allowed, its best.
+        limit: of the second pass of "balanced".
+        computed: how many of the ``windows`` it computes.
+    """
+
+    is_allowed: bool
+    share: float
+    least_dice: float
+    computed: int
+    windows: int
+    limit: float = 0.0
+
+    def describe(self, speed: str) -> str:
+        """The verdict in a line for people."""
+        changes = (
+            f"{100 * self.share:.3f} % of the labels of the first scan differ from those of full, "
+            f"least Dice {self.least_dice:.4f}"
+        )
+        if self.is_allowed:
+            return f"speed {speed}: {changes}; {self.computed} of its {self.windows} windows suffice"
+        allowance = ALLOWANCES[speed]
+        return (
+            f"speed {speed}: {changes}, more than {100 * allowance.share:g} % or below {allowance.least_dice:g}; "
+            "full is used"
+        )
+
+
+def chosen(tried: Sequence[tuple[float, int, Difference]], *, speed: str, windows: int) -> Verdict:
+    """The verdict on several ways to leave windows out.
+
+    Args:
+        tried: limit, computed windows and difference of each, the fewest windows first.
+        speed: whose allowance counts. All ways but the last one keep to a part of it, see `SPARE`.
+        windows: of the scan.
+    """
+    allowance = ALLOWANCES[speed]
+    able = [each for each in tried[:-1] if allowance.allows(each[2], part=SPARE)]
+    limit, computed, difference = able[0] if able else tried[-1]
+    return Verdict(
+        is_allowed=allowance.allows(difference),
+        share=difference.share,
+        least_dice=difference.least_dice,
+        computed=computed,
+        windows=windows,
+        limit=limit,
+    )
+
+
+def verdict_name(*parts: object) -> str:
+    """The name under which the verdict on a model with these settings is kept on disk."""
+    return f"{key_of('speed', LIMITS, SPARE, ALLOWANCES, *parts)}.json"
+
+
+def read_verdict(name: str) -> Verdict | None:
+    """The verdict that was kept, or None; a damaged one is measured again."""
+    data = read_cached(name)
+    if data is None:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(data)
+        return Verdict(**found)
+    except (ValueError, TypeError):
+        return None
+
+
+def write_verdict(name: str, verdict: Verdict) -> None:
+    """Keep a verdict for later runs with one scan."""
+    write_cached(name, json.dumps(asdict(verdict)).encode())
