@@ -65,8 +65,7 @@ def test_a_speed_is_used_as_far_as_it_may_change_labels(case, speed, tmp_path, m
     assert np.array_equal(first.label_map.array, full.label_map.array)
     record = second.log["speed"]
     assert record["computed"] <= record["measured"]["windows"] == first.log["speed"]["computed"]
-    # Measured on the network's grid, and compared here on the scan's, whose voxels are other ones: these scans have a few
-    # thousand voxels each.
+    # measured on the network's grid, and compared here on the scan's, which has a few thousand other voxels
     other_grid = 0.01
     changed = float(np.mean(second.label_map.array != full.label_map.array))
     assert changed <= (0.0 if record["used"] == "full" else record["measured"]["labels_changed"] + other_grid)
