@@ -115,7 +115,8 @@ def table(tallies: list[Tally], mutations: int) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
         *rows,
         "",
-        "The reference is nibabel. Where both read a damaged file, other values than nibabel's count as a fault.",
+        "The references are nibabel, SimpleITK (NRRD, MetaImage), tifffile, Pillow (PNG) and pydicom. Where both",
+        "read a damaged file, other values than the reference's count as a fault.",
         "",
     ])  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from fuzz.mutations import mutate_bytes, mutate_document, mutate_json, mutate_table
+from fuzz.references import itk_values, metaimage_values, nibabel_values, pillow_values, pydicom_values, tifffile_values
 
 Damage = Callable[[bytes, Random], bytes]
 
@@ -73,18 +74,6 @@ def _read_volume(path: Path) -> Any:
     return volume.array
 
 
-def _nibabel(path: Path) -> Any:
-    import nibabel
-
-    image = nibabel.load(path)
-    if image.dataobj.offset < 352:
-        raise ValueError("nibabel would take the header for voxels")
-    array = np.asarray(image.dataobj)
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    return array.transpose()
-
-
 def _dicom_series(folder: Path) -> list[Path]:
     from volumes.dicom_slices import make_slice
 
@@ -101,7 +90,7 @@ def _dicom_series(folder: Path) -> list[Path]:
 def _read_series(path: Path) -> Any:
     from resvox.volumes import find_cases, read_case
 
-    return [read_case(case).array for case in find_cases([path.parent])]
+    return np.stack([read_case(case).array for case in find_cases([path.parent])])
 
 
 # --- datasets
@@ -303,13 +292,17 @@ def _read_npz(path: Path) -> Any:
 
 
 SUBJECTS: dict[str, Subject] = {
-    "NIfTI (.nii)": Subject(make=_volume(".nii"), read=_read_volume, damage=header_first(352), reference=_nibabel),
-    "NIfTI (.nii.gz)": Subject(make=_volume(".nii.gz"), read=_read_volume, damage=inside_gzip(352), reference=_nibabel),
-    "NRRD": Subject(make=_volume(".nrrd"), read=_read_volume, damage=header_first(300)),
-    "MetaImage": Subject(make=_volume(".mha"), read=_read_volume, damage=header_first(300)),
-    "TIFF": Subject(make=_volume(".tif"), read=_read_volume, damage=header_first(400)),
-    "PNG": Subject(make=_volume(".png"), read=_read_volume, damage=header_first(60)),
-    "DICOM series": Subject(make=_dicom_series, read=_read_series, damage=header_first(1200)),
+    "NIfTI (.nii)": Subject(
+        make=_volume(".nii"), read=_read_volume, damage=header_first(352), reference=nibabel_values
+    ),
+    "NIfTI (.nii.gz)": Subject(
+        make=_volume(".nii.gz"), read=_read_volume, damage=inside_gzip(352), reference=nibabel_values
+    ),
+    "NRRD": Subject(make=_volume(".nrrd"), read=_read_volume, damage=header_first(300), reference=itk_values),
+    "MetaImage": Subject(make=_volume(".mha"), read=_read_volume, damage=header_first(300), reference=metaimage_values),
+    "TIFF": Subject(make=_volume(".tif"), read=_read_volume, damage=header_first(400), reference=tifffile_values),
+    "PNG": Subject(make=_volume(".png"), read=_read_volume, damage=header_first(60), reference=pillow_values),
+    "DICOM series": Subject(make=_dicom_series, read=_read_series, damage=header_first(1200), reference=pydicom_values),
     "dataset.json (labels)": Subject(make=_described_folder, read=_read_described, damage=_damaged_description),
     "dataset.json (targets)": Subject(
         make=_described_folder, read=_read_described_targets, damage=_damaged_description

@@ -135,6 +135,27 @@ def test_files_that_are_no_plan(tmp_path):
         Plan.load(tmp_path / "list.yaml")
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("normalization: [{kind: zscore, 0.5: true}]", "unknown 0.5"),
+        ("normalization: [{kind: zscore, null: true}]", "unknown None"),
+        ("notes: {a: b, 1: c, '1': d}", "one name twice"),
+        ("notes: &a {steps: *a}", "not YAML .an alias, .*line 1"),
+        ("labels: " + "[" * 5000, "not YAML"),
+        ("steps: 2020-13-45", "not YAML"),
+    ],
+)
+def test_yaml_that_means_something_odd_is_refused_in_one_line(line, words, tmp_path):
+    text = "num_classes: 2\nencoder: resnet10\n" if line.startswith("normalization") else ""
+    path = tmp_path / "plan.yaml"
+    path.write_text(f"{line}\n{text}")
+    with pytest.raises(PlanError, match=words) as caught:
+        load_plan(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
 def test_changes_keep_the_other_notes():
     plan = Plan(notes={"seed": "s", "steps": "t"}).with_changes(steps=200)
     assert plan.steps == 200

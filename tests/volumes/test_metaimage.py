@@ -149,6 +149,22 @@ def test_what_is_refused(old: str, new: str, text: str, tmp_path: Path) -> None:
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedData"])
+@pytest.mark.parametrize("word", ["Tru", "TTrue", "Tr\xb3e", "2", ""])
+def test_a_flag_that_is_neither_true_nor_false_is_refused(name: str, word: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.mha"
+    path.write_bytes(HEADER.replace("ElementType", f"{name} = {word}\nElementType").encode() + bytes(8))
+    with pytest.raises(VolumeError, match=f"{name} = .*expected True or False"):
+        read_volume(path)
+
+
+def test_a_compressed_size_alone_means_compressed_voxels(tmp_path: Path) -> None:
+    path, packed = tmp_path / "x.mha", zlib.compress(bytes(range(8)))
+    header = HEADER.replace("ElementType", f"CompressedDataSize = {len(packed)}\nElementType")
+    path.write_bytes(header.encode() + packed)
+    np.testing.assert_array_equal(read_volume(path).array.ravel(), range(8))
+
+
 def test_slices_in_files_of_their_own_are_one_volume(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"s{number:02d}.raw").write_bytes(bytes([number] * 4))

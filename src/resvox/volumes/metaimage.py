@@ -37,6 +37,7 @@ TYPES = {
 }
 UNITS_MM = {"mm": 1.0, "um": 1e-3, "µm": 1e-3, "cm": 10.0, "m": 1000.0, "?": 1.0, "": 1.0}
 TRUE = ("true", "t", "1", "yes")
+FALSE = ("false", "f", "0", "no")
 
 
 class _Header:
@@ -66,7 +67,13 @@ class _Header:
         return default if found is None else int(found[0])
 
     def is_true(self, *names: str, default: str = "false") -> bool:
-        return self.text(*names, default=default).strip().lower() in TRUE
+        """A flag; a word that is neither true nor false is refused, for a wrong guess makes noise of the voxels."""
+        word = self.text(*names, default=default).strip()
+        if word.lower() not in TRUE + FALSE:
+            shown = word[:40].encode("ascii", "backslashreplace").decode()
+            name = next((each for each in names if each in self.fields), names[0])
+            raise VolumeError(f"{name} = {shown}", expected="True or False", path=self.path)
+        return word.lower() in TRUE
 
 
 def read_metaimage(path: Path, channels: int | None) -> Volume:
@@ -186,7 +193,7 @@ def _part(header: _Header, file: Path, offset: int, stored: Stored, path: Path) 
     size = file.stat().st_size
     if not header.is_true("BinaryData", default="true"):
         return _numbers_in_text(file, offset, stored, path)
-    if header.is_true("CompressedData"):
+    if header.is_true("CompressedData", default=str("CompressedDataSize" in header.fields)):
         try:
             with InflatedStream(file, max(offset, 0)) as stream:
                 return read_voxels(stream, stored, path, file_bytes=size, to_end=True)
