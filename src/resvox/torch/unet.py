@@ -7,6 +7,8 @@ from typing import Any
 import torch
 import torch.fx
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules import module as torch_module
 
 from resvox.blueprint import Blueprint
 from resvox.blueprint import networks as net
@@ -14,6 +16,42 @@ from resvox.torch.layers import cut_to, layer
 from resvox.torch.segmentation import SegmentationModel, SupervisionHead, segmenter_blueprint
 
 torch.fx.wrap("cut_to")
+
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+# Voxels of the map below, over the batch, from which a transposed convolution takes less time than what it equals. On
+# a smaller map making its kernel takes longer than is saved (measured on a CPU, 2D and 3D, float32 and bfloat16).
+LEAST_MERGED_VOXELS = 512
+
+
+def merged_kernel(weight: Tensor) -> Tensor:
+    """The kernel of the transposed convolution that equals nearest upsampling by 2 and a convolution of width 3.
+
+    A transposed convolution is a convolution with the flipped kernel. Upsampling by 2 repeats every voxel twice, which
+    is a convolution with (1, 1) along each axis: kernel (a, b, c) becomes (a, a + b, b + c, c). In 3D this leaves 8
+    multiplications per voxel of 27. The gradient flows through the sums to the weight.
+
+    Args:
+        weight: (out, in, 3, 3) or (out, in, 3, 3, 3), of a convolution with padding 1.
+
+    Returns:
+        (in, out, 4, 4) or (in, out, 4, 4, 4), for stride 2 and padding 1.
+    """
+    axes = range(2, weight.ndim)
+    kernel = weight.flip(tuple(axes)).transpose(0, 1)
+    for axis in axes:
+        zero = torch.zeros_like(kernel.narrow(axis, 0, 1))
+        kernel = torch.cat([kernel, zero], axis) + torch.cat([zero, kernel], axis)
+    return kernel
+
+
+def doubles_for(up: nn.Module, conv: nn.Module) -> bool:
+    """Whether nearest upsampling by 2 precedes a plain convolution of width 3, so that `merged_kernel` joins them."""
+    if not isinstance(up, nn.Upsample) or not isinstance(conv, CONVOLUTIONS):
+        return False
+    factors = up.scale_factor if isinstance(up.scale_factor, tuple) else (float(up.scale_factor or 0),)
+    shape = (set(conv.kernel_size), set(conv.padding), set(conv.stride), set(conv.dilation))
+    is_plain = shape == ({3}, {1}, {1}, {1}) and conv.groups == 1 and conv.padding_mode == "zeros"
+    return up.mode == "nearest" and set(factors) == {2.0} and is_plain
 
 
 class AttentionGate(nn.Module):
@@ -55,11 +93,53 @@ class UNetDecoderBlock(nn.Module):
         skip = references[0]
         if self.gated:
             skip = self.gate(skip, below)
-        x = cut_to(self.up(below), skip)
-        if self.joins:
-            x = torch.cat([x, skip] + references[1:], 1)  # noqa: RUF005 (TorchScript)
-        x = self.act1(self.bn1(self.conv1(x)))
+        joined = [skip] + references[1:]  # noqa: RUF005 (TorchScript has no starred lists)
+        x = self.enlarged(below, joined)
+        x = self.act1(self.bn1(x))
         return self.act2(self.bn2(self.conv2(x)))
+
+    def enlarged(self, below: Tensor, joined: list[Tensor]) -> Tensor:
+        """The output of the first convolution, for the map below and the maps of the size of the output."""
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out what this condition alone guards)
+            if self.training and self._merges(below, joined[0]):
+                return self._merged(below, joined)
+        x = cut_to(self.up(below), joined[0])
+        if self.joins:
+            x = torch.cat([x] + joined, 1)  # noqa: RUF005
+        return self.conv1(x)
+
+    @torch.jit.unused
+    def _merges(self, below: Tensor, skip: Tensor) -> bool:
+        """Whether one transposed convolution takes the place of upsampling and convolution, in training on a CPU.
+
+        Not where another would notice: hooks, replaced or wrapped layers, traced and compiled graphs.
+        """
+        if isinstance(below, torch.fx.Proxy) or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return False
+        if type(self.up) is not nn.Upsample or type(self.conv1) not in CONVOLUTIONS or _is_hooked(self.up, self.conv1):
+            return False
+        if below.device.type != "cpu" or below.numel() // below.shape[1] < LEAST_MERGED_VOXELS:
+            return False
+        is_double = [2 * size for size in below.shape[2:]] == list(skip.shape[2:])
+        return is_double and doubles_for(self.up, self.conv1)
+
+    @torch.jit.unused
+    def _merged(self, below: Tensor, joined: list[Tensor]) -> Tensor:
+        conv: Any = self.conv1
+        weight, bias = conv.weight, conv.bias
+        transposed, convolve = (F.conv_transpose3d, F.conv3d) if weight.ndim == 5 else (F.conv_transpose2d, F.conv2d)
+        channels = below.shape[1]
+        x = transposed(below, merged_kernel(weight[:, :channels]), bias, stride=2, padding=1)
+        if self.joins:
+            x = x + convolve(torch.cat(joined, 1), weight[:, channels:], padding=1)
+        return x
+
+
+def _is_hooked(*layers: nn.Module) -> bool:
+    if torch_module._has_any_global_hook():
+        return True
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(each, name) for each in layers for name in hooks)
 
 
 class UNetDecoder(nn.Module):

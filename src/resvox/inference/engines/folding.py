@@ -24,10 +24,16 @@ from resvox.torch.blocks import BasicBlock, BottleneckBlock, PreActBasicBlock, P
 from resvox.torch.dense import ResNet18_3D
 from resvox.torch.resnet import PreActResNet, ResNet, ResNetBackbone
 from resvox.torch.segmentation import SegmentationModel
-from resvox.torch.unet import AttentionGate, UNetDecoder, UNetDecoderBlock
+from resvox.torch.unet import (
+    CONVOLUTIONS,
+    AttentionGate,
+    UNetDecoder,
+    UNetDecoderBlock,
+    doubles_for,
+    merged_kernel,
+)
 
 NETWORKS = (SegmentationModel, ResNet, PreActResNet, ResNet18_3D)
-CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 PLAIN: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -147,21 +153,8 @@ def _merge_upsampling(decoder: UNetDecoder) -> None:
 
 
 def _merges(block: UNetDecoderBlock, below: int) -> bool:
-    up, conv = block.up, block.conv1
-    return (
-        isinstance(up, nn.Upsample)
-        and up.mode == "nearest"
-        and set(_factors(up)) == {2.0}
-        and isinstance(conv, CONVOLUTIONS)
-        and (conv.in_channels > below) == block.joins
-        and conv.groups == 1
-        and (set(conv.kernel_size), set(conv.padding), set(conv.stride), set(conv.dilation)) == ({3}, {1}, {1}, {1})
-    )
-
-
-def _factors(up: nn.Upsample) -> tuple[float, ...]:
-    factors = up.scale_factor
-    return tuple(factors) if isinstance(factors, tuple) else (float(factors or 0),)
+    conv: Any = block.conv1
+    return doubles_for(block.up, conv) and (conv.in_channels > below) == block.joins
 
 
 class MergedDecoderBlock(nn.Module):
@@ -193,15 +186,7 @@ class MergedDecoderBlock(nn.Module):
 
 
 def _merged_upsampling(weight: Tensor, bias: Tensor | None, dims: int) -> nn.Module:
-    """The transposed convolution (width 4, stride 2) that equals nearest upsampling by 2 and a convolution of width 3.
-
-    A transposed convolution is a convolution with the flipped kernel. Upsampling by 2 repeats every voxel twice, which
-    is a convolution with (1, 1) along each axis: kernel (a, b, c) becomes (a, a + b, b + c, c).
-    """
-    kernel = weight.flip(tuple(range(2, 2 + dims))).transpose(0, 1).contiguous()
-    for axis in range(2, 2 + dims):
-        zero = torch.zeros_like(kernel.narrow(axis, 0, 1))
-        kernel = torch.cat([kernel, zero], axis) + torch.cat([zero, kernel], axis)
+    kernel = merged_kernel(weight).contiguous()
     made = TRANSPOSED[dims](kernel.shape[0], kernel.shape[1], 4, stride=2, padding=1, bias=bias is not None)
     made.weight = nn.Parameter(kernel, requires_grad=False)
     if bias is not None:
