@@ -18,6 +18,7 @@ import numpy as np
 from resvox.errors import InferenceError
 from resvox.inference.slice_sums import FinishedSlice
 from resvox.preprocessing import Crop, Pad, Prepared, Reorient, Respace
+from resvox.preprocessing.monai import Border, Spaced
 from resvox.preprocessing.nnunet import AddAxis, Resize, Transpose
 
 BOX = (8, 24, 24)  # intervals between voxels of the network's grid that are restored together
@@ -25,8 +26,10 @@ Array = np.ndarray[Any, Any]
 Span = tuple[tuple[int, int], ...]  # start and stop of a box along each axis of the volume without padding
 Targets = tuple[slice, ...]  # its voxels on the scan's grid, reoriented and cropped
 # the steps that can be restored slice by slice, in the order in which they are applied
-STEPS = (Reorient, AddAxis, Transpose, Crop, Respace, Resize, Pad)
 VIEWS = (Reorient, AddAxis, Transpose, Crop)  # those that move no voxel: the result is written through their views
+RESAMPLED = (Respace, Resize, Spaced)  # one of them, after the views
+PLACED = (Resize, Spaced)  # those that name the places of their source's voxels
+PADDED = (Pad, Border)  # last
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class BoxWalk:
         if not (can_restore(prepared) and is_linear(prepared)):
             raise InferenceError(
                 "preprocessing whose steps are not known here",
-                expected="reorient, crop, respace and pad, each at most once and in this order, linear on the way back",
+                expected="reorient and crop, then respace once, then pad once, linear on the way back",
                 fix="Prepared.restore_labels",
             )
         self.prepared, self.threads = prepared, threads
@@ -171,9 +174,14 @@ class BoxWalk:
 
 
 def can_restore(prepared: Prepared) -> bool:
-    """Whether the steps are reorient, crop, respace, pad, each at most once, in this order."""
+    """Whether the steps are views in any order, then at most one change of spacing, then at most one padding."""
     kinds = [type(step) for step in prepared.steps]
-    return kinds == [kind for kind in STEPS if kind in kinds]
+    while kinds and kinds[0] in VIEWS:
+        kinds.pop(0)
+    for last in (RESAMPLED, PADDED):
+        if kinds and kinds[0] in last:
+            kinds.pop(0)
+    return not kinds
 
 
 def is_linear(prepared: Prepared) -> bool:
@@ -183,18 +191,17 @@ def is_linear(prepared: Prepared) -> bool:
 
 def _geometry(prepared: Prepared) -> tuple[tuple[slice, ...], tuple[AxisWeights, ...]]:
     """The box of the volume without padding on the network's grid, and the interpolation weights of its axes."""
-    for step in prepared.steps:
-        if isinstance(step, Resize):
-            places = step.places() or []
-            return tuple(slice(0, size) for size in step.shape), tuple(map(AxisWeights.at, places, step.shape))
     dims = prepared.grid.spatial_dims
     inner = tuple(slice(0, size) for size in prepared.grid.shape)
     source = target = prepared.grid
     # Backwards: without padding, the grid of the network is that of the resampled scan ...
     for step in prepared.steps:
-        if isinstance(step, Pad):
+        if isinstance(step, PADDED):
             inner, source = step.box[1:], step.source
             target = source
+    for step in prepared.steps:
+        if isinstance(step, PLACED):
+            return inner, tuple(map(AxisWeights.at, step.places() or [], step.target.shape))
     # ... and resampling started from the reoriented, cropped scan, which is the target here.
     for step in prepared.steps:
         if isinstance(step, Respace):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from resvox.inference.boxes import Array, AxisWeights, BoxWalk, Span, Targets, can_restore
+from resvox.inference.decisions import Decision
 from resvox.inference.heads import LinearHead
 from resvox.inference.reduction import probabilities_from_logits
 from resvox.inference.slice_sums import FinishedSlice
@@ -34,6 +35,7 @@ class Restorer:
         head: computes logits from features, box by box; None where slices hold logits.
         outside: probabilities of the classes where the scan was cropped; None: see `BoxWalk.whole`.
         soften_last: probabilities are those of interpolated logits, instead of interpolated probabilities.
+        decision: what is interpolated and compared; None interpolates logits, of which the largest wins.
         probabilities: also restore (classes, *source) float32; this needs memory for all of them.
         threads: number of threads that restore boxes.
 
@@ -49,10 +51,11 @@ class Restorer:
         head: LinearHead | None = None,
         outside: Sequence[float] | None = None,
         soften_last: bool = False,
+        decision: Decision | None = None,
         probabilities: bool = False,
         threads: int = 1,
     ) -> None:
-        self.walk = BoxWalk(prepared, threads=threads)
+        self.walk, self.decision = BoxWalk(prepared, threads=threads), decision
         self.prepared, self.values, self.wants_probabilities = prepared, dict(values or {}), probabilities
         self.head, self.soften_last = head, soften_last
         self.outside = None if outside is None else np.asarray(outside, np.float32)
@@ -84,9 +87,13 @@ class Restorer:
     def _restore_box(self, box: Array, span: Span, targets: Targets) -> None:
         if self.head is not None:
             box = self.head(box)
+        if self.decision is not None:
+            box = self.decision.values(box)
         self.walk.inner(self.labels)[targets] = self._labels_of(box, span, targets)
         if self.scores is not None:
-            if self.soften_last:
+            if self.decision is not None:
+                likely = self.decision.probabilities(self.walk.interpolated(box, span, targets))
+            elif self.soften_last:
                 likely = probabilities_from_logits(self.walk.interpolated(box, span, targets))
             else:
                 likely = self.walk.interpolated(probabilities_from_logits(box), span, targets)

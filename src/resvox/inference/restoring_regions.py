@@ -12,6 +12,7 @@ import numpy as np
 
 from resvox.errors import InferenceError
 from resvox.inference.boxes import Array, BoxWalk, Span, Targets
+from resvox.inference.decisions import Decision
 from resvox.inference.reduction import region_probabilities_from_logits
 from resvox.inference.restoring import MARGIN
 from resvox.inference.slice_sums import FinishedSlice
@@ -26,6 +27,7 @@ class RegionRestorer:
         prepared: the preprocessed scan, with its steps.
         class_order: the value of each region.
         soften_last: probabilities are those of interpolated logits, instead of interpolated probabilities.
+        decision: what is interpolated, and compared with 0; None interpolates logits.
         probabilities: also restore (regions, *source) float32; this needs memory for all of them.
         masks: also restore one mask per region, (regions, *source) uint8.
         threads: number of threads that restore boxes.
@@ -40,11 +42,12 @@ class RegionRestorer:
         *,
         class_order: Sequence[int],
         soften_last: bool = False,
+        decision: Decision | None = None,
         probabilities: bool = False,
         masks: bool = False,
         threads: int = 1,
     ) -> None:
-        self.walk = BoxWalk(prepared, threads=threads)
+        self.walk, self.decision = BoxWalk(prepared, threads=threads), decision
         self.grid, self.class_order, self.soften_last = prepared.source, tuple(class_order), soften_last
         size = (len(self.class_order), *self.grid.shape)
         self.labels = np.zeros(self.grid.shape, np.min_scalar_type(max(self.class_order)))
@@ -68,6 +71,8 @@ class RegionRestorer:
             raise InferenceError(
                 f"a network with {len(box)} outputs", expected=f"one per region, {len(self.class_order)}"
             )
+        if self.decision is not None:
+            box = self.decision.values(box)
         labels = self.walk.inner(self.labels)
         for place, value in enumerate(self.class_order):
             inside = self._inside(box[place : place + 1], span, targets)
@@ -76,7 +81,9 @@ class RegionRestorer:
                 if self.masks is not None:
                     self.walk.inner(self.masks[place])[targets] = inside
         if self.scores is not None:
-            if self.soften_last:
+            if self.decision is not None:
+                likely = self.decision.probabilities(self.walk.interpolated(box, span, targets))
+            elif self.soften_last:
                 likely = region_probabilities_from_logits(self.walk.interpolated(box, span, targets))
             else:
                 likely = self.walk.interpolated(region_probabilities_from_logits(box), span, targets)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resvox.preprocessing.crop import Crop, nonzero_box
+from resvox.preprocessing.monai import MonaiPreprocessing
 from resvox.preprocessing.nnunet import NnunetPreprocessing
 from resvox.preprocessing.normalize import Normalization, Window, ZScore
 from resvox.preprocessing.pad import Pad
@@ -15,7 +16,9 @@ from resvox.preprocessing.whole import FITS, prepare_whole
 
 __all__ = [
     "FITS",
+    "AnyPreprocessing",
     "Crop",
+    "MonaiPreprocessing",
     "NnunetPreprocessing",
     "Normalization",
     "Pad",
@@ -32,12 +35,17 @@ __all__ = [
 ]
 
 
-def preprocessing_of(values: Mapping[str, Any]) -> Preprocessing | NnunetPreprocessing:
-    """What the `to_dict` of either wrote.
+AnyPreprocessing = Preprocessing | NnunetPreprocessing | MonaiPreprocessing
+OF_OTHERS: dict[str, type[NnunetPreprocessing] | type[MonaiPreprocessing]] = {
+    each.kind: each for each in (NnunetPreprocessing, MonaiPreprocessing)
+}
+
+
+def preprocessing_of(values: Mapping[str, Any]) -> AnyPreprocessing:
+    """What the `to_dict` of any of them wrote.
 
     Raises:
         PlanError: an unknown name, or a value that is not valid.
     """
-    if values.get("kind") == NnunetPreprocessing.kind:
-        return NnunetPreprocessing.from_dict(values)
-    return Preprocessing.from_dict(values)
+    kind = values.get("kind")
+    return (OF_OTHERS[kind] if isinstance(kind, str) and kind in OF_OTHERS else Preprocessing).from_dict(values)
