@@ -1,0 +1,1 @@
+"""Bundles of MONAI: folders with a configuration, metadata and weights, read as data."""
