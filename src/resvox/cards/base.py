@@ -12,6 +12,8 @@ from resvox.cards.fields import Fields
 
 FITS = ("resize", "crop")
 STYLES = ("monai", "nnunet")
+BLENDS = ("gaussian", "constant")
+PADDINGS = ("constant", "reflect", "replicate", "circular")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,10 @@ class Windows:
         mirror_axes: spatial axes that training mirrored, and that a prediction may mirror.
         mirror: whether a prediction mirrors them unless the call decides otherwise.
         style: positions and weights of windows: those of "monai" or of "nnunet".
+        blend: weights where windows of the style "monai" overlap: "gaussian" or "constant".
+        sigma_scale: of "gaussian": its standard deviation as a fraction of the window.
+        padding: of a scan smaller than a window: "constant", "reflect", "replicate" or "circular".
+        padding_value: of "constant" padding.
     """
 
     roi_size: tuple[int, ...]
@@ -31,6 +37,10 @@ class Windows:
     mirror_axes: tuple[int, ...] = ()
     mirror: bool = False
     style: str = "monai"
+    blend: str = "gaussian"
+    sigma_scale: float = 0.125
+    padding: str = "constant"
+    padding_value: float = 0.0
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -45,6 +55,10 @@ class Windows:
             "mirror_axes": list(self.mirror_axes),
             **({"mirror": True} if self.mirror else {}),
             **({} if self.style == "monai" else {"style": self.style}),
+            **({} if self.blend == "gaussian" else {"blend": self.blend}),
+            **({} if self.sigma_scale == 0.125 else {"sigma_scale": self.sigma_scale}),
+            **({} if self.padding == "constant" else {"padding": self.padding}),
+            **({} if self.padding_value == 0 else {"padding_value": self.padding_value}),
         }
 
     @classmethod
@@ -58,6 +72,10 @@ class Windows:
             mirror_axes=fields.axes("mirror_axes", dims=len(roi_size)),
             mirror=fields.flag("mirror", default=False),
             style=fields.text("style", choices=STYLES) if "style" in fields.values else "monai",
+            blend=fields.text("blend", choices=BLENDS) if "blend" in fields.values else "gaussian",
+            sigma_scale=fields.number("sigma_scale", default=0.125, low=1e-9, below=1e9),
+            padding=fields.text("padding", choices=PADDINGS) if "padding" in fields.values else "constant",
+            padding_value=fields.number("padding_value", default=0.0, low=-1e30, below=1e30),
         )
 
 

@@ -61,6 +61,15 @@ class Fields:
         """A JSON object, to be read field by field."""
         return Fields(self.object(name), path=self.path, prefix=f"{self.prefix}{name}.")
 
+    def nested_list(self, name: str) -> list[Fields]:
+        """A list of JSON objects, each to be read field by field; empty where the field is missing."""
+        found = self.values.get(name) or []
+        if not isinstance(found, (list, tuple)) or not all(isinstance(each, Mapping) for each in found):
+            self.reject(name, "a list of objects")
+        return [
+            Fields(each, path=self.path, prefix=f"{self.prefix}{name}.{place}.") for place, each in enumerate(found)
+        ]
+
     def text(self, name: str, *, choices: Sequence[str]) -> str:
         """One of several words."""
         value = self.values[name]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from resvox.cards.base import ModelCard, Windows
 from resvox.cards.fields import Fields
+from resvox.cards.outputs import Outputs
 from resvox.cards.postprocessing import FIELD as POSTPROCESSING
 from resvox.cards.postprocessing import LabelRule, rules_of
 from resvox.errors import ResvoxError, WeightsError
@@ -50,6 +51,7 @@ class SegmentationCard(ModelCard):
         largest: groups of labels of which only the largest component is kept, where that is asked for.
         postprocessing: rules that cross-validation has chosen, which a prediction applies unless it is asked not to;
             None where there are none.
+        outputs: how outputs become labels in a model from elsewhere; None for the usual way.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -64,6 +66,7 @@ class SegmentationCard(ModelCard):
     cascade: Cascade | None = None
     largest: tuple[tuple[int, ...], ...] | None = None
     postprocessing: tuple[LabelRule, ...] | None = None
+    outputs: Outputs | None = None
 
     @property
     def network_channels(self) -> int:
@@ -110,6 +113,7 @@ class SegmentationCard(ModelCard):
                 if self.postprocessing is None
                 else {POSTPROCESSING: [each.to_dict() for each in self.postprocessing]}
             ),
+            **({} if self.outputs is None else {"outputs": self.outputs.to_dict()}),
             "inference": self.inference.to_dict(),
         }
 
@@ -135,6 +139,7 @@ class SegmentationCard(ModelCard):
             cascade=_cascade(fields),
             largest=_groups(fields),
             postprocessing=rules_of(fields),
+            outputs=None if values.get("outputs") is None else Outputs.from_fields(fields.nested("outputs")),
         )
 
 

@@ -110,7 +110,9 @@ def check_scan(volume: Volume, card: ModelCard) -> None:
     Raises:
         InferenceError: naming what was expected.
     """
-    by_slice = card.preprocessing.get("kind") == "nnunet" and card.spatial_dims == 2  # a volume slice by slice, too
+    # networks for 2-D images that see a volume slice by slice
+    sliced = card.preprocessing.get("kind") == "nnunet" or card.preprocessing.get("slice_axis") is not None
+    by_slice = sliced and card.spatial_dims == 2
     if volume.spatial_dims != card.spatial_dims and not by_slice:
         raise InferenceError(
             f"a {volume.spatial_dims}D image",
@@ -156,7 +158,10 @@ def stream(
         predict,
         roi_size=roi_size,
         overlap=min(SPARSE_OVERLAP, overlap_of(windows, options)) if sparse else overlap_of(windows, options),
-        mode="gaussian" if windows.style == "monai" else "half-gaussian",
+        mode=windows.blend if windows.style == "monai" else "half-gaussian",
+        sigma_scale=windows.sigma_scale,
+        padding_mode=windows.padding,
+        cval=windows.padding_value,
         placement="stepped" if windows.style == "monai" and not sparse else "even",
         mirror_axes=mirror_axes,
         sw_batch_size=CUDA_BATCH if on_card else 1,

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from resvox.errors import WeightsError
+from resvox.weights.bundle.network import from_bundle
 from resvox.weights.exporting import export_weights
 from resvox.weights.formats.safetensors import replace_file
 from resvox.weights.importers import PEERS
 from resvox.weights.loading import create_model_from
 from resvox.weights.models import load_model, save_model, tensor_adapter
-from resvox.weights.bundle.network import from_bundle
 from resvox.weights.sources import Source, read_source
 
 FRAMEWORKS = {"torch": (".safetensors", ".pth", ".pt"), "keras": (".keras", ".weights.h5", ".safetensors")}

@@ -11,9 +11,9 @@ from resvox.errors import WeightsError
 from resvox.factory import build, check_framework
 from resvox.weights.adaptation import Adaptation
 from resvox.weights.architecture import describe
+from resvox.weights.bundle.network import from_bundle
 from resvox.weights.fitting import fit
 from resvox.weights.models import network_in, tensor_adapter
-from resvox.weights.bundle.network import from_bundle
 from resvox.weights.naming import NamedTensors, name_source
 from resvox.weights.provenance import remember
 from resvox.weights.report import LoadReport

@@ -1,6 +1,6 @@
 """Positions for resampling, from PyTorch's own operators.
 
-A position half-way between two voxels has a nearest one by the rounding of its last bit, which depends on the processor.
+A position half-way between two voxels has a nearest one by the rounding of its last bit, as the processor rounds it.
 """
 
 from __future__ import annotations

@@ -1,25 +1,17 @@
-"""The network of a MONAI bundle: read from its configuration as data, without evaluating anything.
-
-A bundle is a folder with ``configs/metadata.json``, ``configs/inference.json`` (or ``.yaml``) and ``models/model.pt``.
-Only literal values and references (``@channels``) are read; ``$`` begins Python code, which is refused by name.
-"""
+"""The network of a MONAI bundle: read from its configuration as data, without evaluating anything."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from resvox.errors import WeightsError
+from resvox.weights.bundle.folder import Bundle, is_bundle
 from resvox.weights.importers.monai import NAME
 
-CONFIGURATIONS = ("inference.json", "inference.yaml", "inference.yml")
-WEIGHTS = "models/model.pt"
-MAX_REFERENCES = 20  # of a value that refers to a value that refers to another
 # MONAI's class -> our name; the keys that a bundle may give it, and our options for them
 NETWORKS = {"SegResNet": "segresnet", "SegResNetDS": "segresnet_ds", "UNet": "monai_unet", "Unet": "monai_unet"}
 _INTERFACE = {"spatial_dims": "spatial_dims", "in_channels": "in_channels", "out_channels": "num_classes"}
@@ -51,11 +43,6 @@ class BundleNetwork:
     weights: Path
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether a folder is a bundle of MONAI."""
-    return (path / "configs" / "metadata.json").is_file() and _configuration(path) is not None
-
-
 def from_bundle(source: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The weights in a bundle with the options that its configuration gives; another source as it is.
 
@@ -68,22 +55,19 @@ def from_bundle(source: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, 
     """
     if not isinstance(source, str | os.PathLike) or not is_bundle(Path(source)):
         return source, arguments
-    found = read_bundle_network(Path(source))
+    found = read_bundle_network(Bundle.read(Path(source)))
     given = {name: value for name, value in arguments.items() if value is not None}
     return found.weights, {**found.options, **given, "peer": NAME}
 
 
-def read_bundle_network(folder: Path) -> BundleNetwork:
+def read_bundle_network(bundle: Bundle) -> BundleNetwork:
     """The network that a bundle's ``network_def`` describes.
 
     Raises:
         WeightsError: a network or an option that is not known here, Python code where a value is needed, or no weights.
     """
-    path = _configuration(folder)
-    if path is None:
-        raise WeightsError("no configuration", expected="configs/" + " or ".join(CONFIGURATIONS), path=folder)
-    config = _read(path)
-    network = _literal(config.get("network_def"), config, "network_def", path)
+    path = bundle.configuration.path
+    network = bundle.configuration.value("network_def")
     if not isinstance(network, dict):
         raise WeightsError("no network_def", expected="the network of the bundle", path=path)
     target = str(network.pop("_target_", "")).rpartition(".")[2]
@@ -91,66 +75,8 @@ def read_bundle_network(folder: Path) -> BundleNetwork:
         raise WeightsError(
             f"network_def with _target_ {target!r}", expected="one of " + ", ".join(sorted(NETWORKS)), path=path
         )
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise WeightsError(
-            "a bundle without models/model.pt",
-            expected="the weights as PyTorch saved them",
-            fix="download them: large_files.yml of the bundle has the address",
-            path=folder,
-        )
     name = NETWORKS[target]
-    return BundleNetwork(name=name, options=_options(name, network, path), weights=weights)
-
-
-def _configuration(folder: Path) -> Path | None:
-    paths = [folder / "configs" / name for name in CONFIGURATIONS]
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    text = path.read_bytes()
-    try:
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise WeightsError("a configuration that cannot be read", expected="JSON or YAML", path=path) from error
-    if not isinstance(found, dict):
-        raise WeightsError(f"a configuration that is a {type(found).__name__}", expected="an object", path=path)
-    return found
-
-
-def _literal(value: Any, config: Mapping[str, Any], where: str, path: Path, depth: int = 0) -> Any:
-    """A value without references; Python code in it is refused."""
-    if depth > MAX_REFERENCES:
-        raise WeightsError(f"{where} refers to itself", expected="values", path=path)
-    if isinstance(value, dict):
-        return {key: _literal(each, config, f"{where}.{key}", path, depth + 1) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_literal(each, config, where, path, depth + 1) for each in value]
-    if isinstance(value, str) and value.startswith("$"):
-        raise WeightsError(
-            f"{where} is Python code ({value[:60]!r})",
-            expected="a value or a reference: code in a bundle is never run",
-            fix=f"write its value into {path.name}",
-            path=path,
-        )
-    if isinstance(value, str) and value.startswith("@"):
-        return _literal(_referred(value[1:], config, where, path), config, where, path, depth + 1)
-    return value
-
-
-def _referred(reference: str, config: Mapping[str, Any], where: str, path: Path) -> Any:
-    found: Any = config
-    for part in re.split("::|#", reference):
-        if isinstance(found, list) and part.isdecimal() and int(part) < len(found):
-            found = found[int(part)]
-        elif isinstance(found, dict) and part in found:
-            found = found[part]
-        else:
-            raise WeightsError(f"{where} refers to {reference!r}", expected="a key of the configuration", path=path)
-    return found
+    return BundleNetwork(name=name, options=_options(name, network, path), weights=bundle.weights)
 
 
 def _options(name: str, network: Mapping[str, Any], path: Path) -> dict[str, Any]:
