@@ -58,14 +58,14 @@ class Outputs:
     Args:
         activation: "softmax", "sigmoid" or "none".
         restored: what is brought to the scan's grid: "logits", "probabilities" (linearly) or "labels" (the nearest).
-        threshold: of outputs that are decided one by one, in units of the activation.
+        threshold: of outputs that are decided one by one, in units of the activation; None where the largest wins.
         order: the outputs in the order in which they are written, later over earlier ones; empty keeps the network's.
         largest: components that are kept, in this order.
     """
 
     activation: str = "none"
     restored: str = "logits"
-    threshold: float = 0.5
+    threshold: float | None = None
     order: tuple[int, ...] = ()
     largest: tuple[Largest, ...] = ()
 
@@ -74,7 +74,7 @@ class Outputs:
         return {
             "activation": self.activation,
             "restored": self.restored,
-            "threshold": self.threshold,
+            **({} if self.threshold is None else {"threshold": self.threshold}),
             **({"order": list(self.order)} if self.order else {}),
             **({"largest": [each.to_dict() for each in self.largest]} if self.largest else {}),
         }
@@ -86,10 +86,16 @@ class Outputs:
         return cls(
             activation=fields.text("activation", choices=ACTIVATIONS),
             restored=fields.text("restored", choices=RESTORED),
-            threshold=fields.number("threshold", default=0.5, low=-1e30, below=1e30),
+            threshold=_threshold(fields),
             order=_order(fields),
             largest=tuple(Largest.from_fields(each) for each in fields.nested_list("largest")),
         )
+
+
+def _threshold(fields: Fields) -> float | None:
+    if fields.values.get("threshold") is None:
+        return None
+    return fields.number("threshold", default=0.5, low=-1e30, below=1e30)
 
 
 def _order(fields: Fields) -> tuple[int, ...]:

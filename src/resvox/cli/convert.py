@@ -21,6 +21,7 @@ ADAPT = "Adapted on the way"
         "resvox convert resnet50.pth -o volume.safetensors --to torch spatial_dims=3 --inflate centre",
         "resvox convert resnet_18.pth -o r18.safetensors --to torch --peer medicalnet",
         "resvox convert runs/demo/model.safetensors -o unet.pth --to smp",
+        "resvox convert spleen_ct_segmentation/ -o spleen.safetensors",
         "resvox convert nnUNet_results/Dataset002_Heart/nnUNetTrainer__nnUNetPlans__3d_fullres -o heart/",
     )
 )
@@ -29,7 +30,7 @@ def convert(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Weights: .pth, .pt, .safetensors, .h5, .weights.h5, .keras, .npz; a folder of nnU-Net.",
+            help="Weights: .pth, .pt, .safetensors, .h5, .weights.h5, .keras, .npz; a folder of nnU-Net or MONAI.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", rich_help_panel=OUTPUT)],
@@ -96,4 +97,6 @@ def convert(
             typer.echo(f"  {name}: {count} ({reason})")
     for each in origin.get("untold") or []:
         typer.echo(f"  not recorded in the file: {each}")
+    if result.note:
+        typer.echo(f"  {result.note}")
     typer.echo(f"wrote {result.path}")

@@ -53,4 +53,4 @@ class Decision:
     @property
     def _below(self) -> np.float32:
         """The next number below the threshold, so that what reaches the threshold is above 0."""
-        return np.nextafter(np.float32(self.threshold or 0.0), np.float32(-np.inf))
+        return np.float32(np.nextafter(np.float32(self.threshold or 0.0), np.float32(-np.inf)))

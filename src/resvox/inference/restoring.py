@@ -130,12 +130,15 @@ def restore_labels_first(
     slices: Iterable[FinishedSlice],
     labels_of: Callable[[Array], Array],
     head: LinearHead | None = None,
+    *,
+    clean: Callable[[Array], Array] | None = None,
 ) -> Volume:
     """Labels on the network's grid, slice by slice, and that label map brought to the scan's grid.
 
     Args:
         labels_of: label values (*spatial) of logits (classes, *spatial), always of one type.
         head: computes logits from features; None where slices hold logits.
+        clean: changes the label map on the network's grid before it is brought to the scan's.
     """
     labels: Array | None = None
     for each in slices:
@@ -144,7 +147,7 @@ def restore_labels_first(
             labels = np.zeros(prepared.grid.shape, found.dtype)
         labels[each.index, each.start : each.start + found.shape[0]] = found
     assert labels is not None  # a scan has at least one slice
-    return prepared.restore_labels(labels)
+    return prepared.restore_labels(labels if clean is None else clean(labels))
 
 
 def _able_to_win(box: Array) -> Array:

@@ -14,7 +14,7 @@ from resvox.prediction.outputs import (
     algorithm_of,
     case_files,
     check_dicom_input,
-    labels_of,
+    label_set_of,
     write_case,
     write_masks,
 )
@@ -139,7 +139,7 @@ class LabelMaps:
     @cached_property
     def _label_set(self) -> LabelSet:
         """Codes and colours of the labels."""
-        return labels_of(self.card)
+        return label_set_of(self.card)
 
     @cached_property
     def _algorithm(self) -> Algorithm:

@@ -9,7 +9,7 @@ import numpy as np
 
 from resvox.blueprint import networks as net
 from resvox.blueprint.leaves import Activation, Conv
-from resvox.prediction.model_files import NNUNET_FORMAT, OWN_FORMAT, ModelFile
+from resvox.prediction.model_files import BUNDLE_FORMAT, NNUNET_FORMAT, OWN_FORMAT, ModelFile
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ def _engine_of_one(
 
         module = _network(file, exact=True)
         return TorchEngine(module, device=options.device, precision="float32", channels_last=False, notify=notify)
-    if file.format in (OWN_FORMAT, NNUNET_FORMAT):
+    if file.format in (OWN_FORMAT, NNUNET_FORMAT, BUNDLE_FORMAT):
         return make_engine(
             lambda: _network(file, exact=False),
             roi_size=file.card.input_size,
@@ -89,6 +89,10 @@ def _network(file: ModelFile, *, exact: bool) -> torch.nn.Module:
         from resvox.prediction.nnunet.files import nnunet_module
 
         return nnunet_module(file.path, exact=exact)
+    if file.format == BUNDLE_FORMAT:
+        from resvox.prediction.bundle.files import bundle_module
+
+        return bundle_module(file.path)
     from resvox.weights import load_model
 
     module: torch.nn.Module = load_model(file.path)

@@ -17,11 +17,12 @@ from resvox.prediction.tasks import DEFAULT_TASK, row_of
 
 if TYPE_CHECKING:
     from resvox.cards import ModelCard
-    from resvox.preprocessing import NnunetPreprocessing, Preprocessing
+    from resvox.preprocessing import AnyPreprocessing, Preprocessing
 
 MODEL_NAME = "model.safetensors"
 OWN_FORMAT = "resvox"
 NNUNET_FORMAT = "nnunet"
+BUNDLE_FORMAT = "bundle"
 RUN_FILES = ("plan.yaml", "checkpoints")  # what a run has before it has a model
 MAY_DIFFER = ("training", "colours")  # between models that are averaged
 
@@ -31,7 +32,8 @@ class ModelFile:
     """One network with all that is needed to use it.
 
     Args:
-        format: "resvox", "nnunet" for a checkpoint of nnU-Net, or the format of an exported network.
+        format: "resvox", "nnunet" for a checkpoint of nnU-Net, "bundle" for the weights in a bundle of MONAI, or the
+            format of an exported network.
         card: its metadata, typed.
         metadata: its metadata as stored in the file.
     """
@@ -41,7 +43,7 @@ class ModelFile:
     card: ModelCard
     metadata: Mapping[str, Any]
 
-    def preprocessing(self) -> Preprocessing | NnunetPreprocessing:
+    def preprocessing(self) -> AnyPreprocessing:
         """How scans are prepared.
 
         Raises:
@@ -63,7 +65,7 @@ def model_files(model: Paths, *, folds: tuple[str, ...] | None = None, checkpoin
     Args:
         model: a ``model.safetensors``, the folder of a run that holds one, an exported network with its ``.json``
             beside it, a folder of such folders (``fold_0``, ``fold_1``, ...), a model folder of nnU-Net v2 or its zip,
-            an address on a hub (``hf://owner/name``), or a sequence of any of these.
+            a bundle of MONAI or its zip, an address on a hub (``hf://owner/name``), or a sequence of any of these.
         folds: of an nnU-Net folder, see `PredictOptions`.
         checkpoint: of an nnU-Net folder.
 
@@ -98,12 +100,17 @@ def is_total_task(model: Paths) -> bool:
 
 
 def _files_of(path: Path, folds: tuple[str, ...] | None, checkpoint: str) -> list[ModelFile]:
+    from resvox.weights.bundle.folder import is_bundle
     from resvox.weights.nnunet import is_nnunet
 
     if is_nnunet(path):
         from resvox.prediction.nnunet.files import nnunet_files
 
         return nnunet_files(path, folds, checkpoint)
+    if is_bundle(path):
+        from resvox.prediction.bundle.files import bundle_files
+
+        return bundle_files(path)
     return [read_model_file(each) for each in _paths_of(path)]
 
 
@@ -131,15 +138,15 @@ def own_preprocessing(file: ModelFile) -> Preprocessing:
     """How scans are prepared for a model that resvox trained.
 
     Raises:
-        WeightsError: a description that cannot be, or that of nnU-Net.
+        WeightsError: a description that cannot be, or that of nnU-Net or MONAI.
     """
     from resvox.preprocessing import Preprocessing
 
     found = file.preprocessing()
     if not isinstance(found, Preprocessing):
         raise WeightsError(
-            f"a model for {file.card.task} with nnU-Net's preprocessing",
-            expected="that of resvox; nnU-Net's is for segmentation",
+            f"a model for {file.card.task} with the preprocessing of {found.kind}",
+            expected="that of resvox; others are for segmentation",
             path=file.path,
         )
     return found
@@ -147,9 +154,10 @@ def own_preprocessing(file: ModelFile) -> Preprocessing:
 
 def looks_like_model(path: Path) -> bool:
     """Whether a path could stand for MODEL, by its name or by what is in the folder."""
+    from resvox.weights.bundle.folder import is_bundle
     from resvox.weights.nnunet import is_nnunet
 
-    if is_address(path) or is_nnunet(path):
+    if is_address(path) or is_nnunet(path) or is_bundle(path):
         return True
     if path.is_dir():
         return (path / MODEL_NAME).is_file() or any(path.glob(f"*/{MODEL_NAME}"))

@@ -95,7 +95,7 @@ def check_dicom_input(case: Case) -> None:
     read_source(first, series=case.series)
 
 
-def labels_of(card: SegmentationCard) -> LabelSet:
+def label_set_of(card: SegmentationCard) -> LabelSet:
     """The labels of a model with colours and codes."""
     from resvox.delivery.naming import label_set
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import SegmentationCard
 from resvox.errors import InferenceError
+from resvox.prediction.bundle.outputs import check_options, cleaned, decision_of, finish_whole, labels_first, labels_of
 from resvox.prediction.label_maps import LabelMaps, Segmentation
 from resvox.prediction.model_engine import describe, engine_of, late_head
 from resvox.prediction.model_files import ModelFile, check_task, chosen_files, model_file
@@ -80,6 +81,7 @@ class Segmenter(LabelMaps):
         has_late_head = len(files) == 1 and not self.options.skip_empty and self.card.regions is None
         self._head = late_head(files[0]) if has_late_head else None
         self._check_regions()
+        check_options(self.card, self.options, self.path)
         options = engine_options(self.options)
         self.engine = engine_of(files, options, agreement=self._agreement(), head=self._head, notify=notify)
         self._first = self._first_stage(files[0], notify)
@@ -100,7 +102,7 @@ class Segmenter(LabelMaps):
             return None
         from resvox.inference.engines.agreement import LabelAgreement, region_labels
 
-        return LabelAgreement(region_labels(self.card.class_order))
+        return LabelAgreement(region_labels(self.card.class_order, decision_of(self.card)))
 
     @property
     def channels(self) -> int:
@@ -175,7 +177,8 @@ class Segmenter(LabelMaps):
             independent=self.card.regions is not None,
         )
         slices = self._speed.slices(run, count)
-        if self.options.resample == "labels" and not probabilities and not masks:
+        first = self.options.resample == "labels" or labels_first(self.card)
+        if first and not probabilities and not masks:
             watch = _Watch()
             made = self._labels_first(prepared, watch.passed_on(slices)), None, None
             network = watch.seconds
@@ -188,6 +191,7 @@ class Segmenter(LabelMaps):
 
     def _segmentation(self, made: Made, network: float, start: float, count: WindowCount) -> Segmentation:
         label_map, likely, masks = made
+        label_map = label_map.with_array(cleaned(label_map.array, self.card, on_scan=True))
         label_map = postprocessed(label_map, self.card, self.options)
         seconds = {"network": round(network, 4), "restore": round(time.perf_counter() - start - network, 4)}
         return Segmentation(
@@ -203,21 +207,25 @@ class Segmenter(LabelMaps):
         self, prepared: Prepared, slices: Iterator[FinishedSlice], *, probabilities: bool
     ) -> tuple[Volume, Volume | None, Volume | None, float]:
         """Label map, probabilities and masks on the scan's grid, and the seconds that bringing them there took."""
-        from resvox.inference import RegionRestorer, Restorer
+        from resvox.inference import RegionRestorer, Restorer, can_restore
         from resvox.inference.boxes import is_linear
         from resvox.machine import usable_threads
 
-        threads, by_nnunet = usable_threads(), isinstance(self.preprocessing, NnunetPreprocessing)
-        if not is_linear(prepared):
+        by_nnunet, masks = isinstance(self.preprocessing, NnunetPreprocessing), self.options.region_masks
+        if not (can_restore(prepared) and is_linear(prepared)):
             logits, start = whole_logits(prepared, slices), time.perf_counter()
-            made = finish(prepared, logits, self.card, probabilities=probabilities, masks=self.options.region_masks)
+            if by_nnunet:
+                made = finish(prepared, logits, self.card, probabilities=probabilities, masks=masks)
+            else:
+                made = finish_whole(prepared, logits, self.card, list(self._values().values()))
             return *made, time.perf_counter() - start
+        threads, decision = usable_threads(), decision_of(self.card)
         if self.card.class_order is not None:
-            order, masks = self.card.class_order, self.options.region_masks
             of_regions = RegionRestorer(
                 prepared,
-                class_order=order,
+                class_order=self.card.class_order,
                 soften_last=by_nnunet,
+                decision=decision,
                 probabilities=probabilities,
                 masks=masks,
                 threads=threads,
@@ -229,6 +237,7 @@ class Segmenter(LabelMaps):
             head=self._head,
             outside=outside_of(self.card) if by_nnunet else None,
             soften_last=by_nnunet,
+            decision=decision,
             probabilities=probabilities,
             threads=threads,
         )
@@ -244,16 +253,11 @@ class Segmenter(LabelMaps):
 
     def _labels_first(self, prepared: Prepared, slices: Iterator[FinishedSlice]) -> Volume:
         """Labels on the network's grid, and those brought to the scan's."""
-        import numpy as np
+        from resvox.inference import restore_labels_first
 
-        from resvox.inference import labels_from_logits, labels_from_regions, restore_labels_first
-
-        order = self.card.class_order
-        if order is not None:
-            return restore_labels_first(prepared, slices, lambda logits: labels_from_regions(logits, order))
-        values = np.asarray(list(self._values().values()))
-        values = values.astype(np.min_scalar_type(int(values.max())))
-        return restore_labels_first(prepared, slices, lambda logits: values[labels_from_logits(logits)], self._head)
+        of = labels_of(self.card, list(self._values().values()))
+        clean = partial(cleaned, card=self.card, on_scan=False)
+        return restore_labels_first(prepared, slices, of, self._head, clean=clean)
 
     def _values(self) -> dict[int, int]:
         """The label value of every class; of a single class, of its absence and its presence."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ from resvox.weights.sources import Source, read_source
 FRAMEWORKS = {"torch": (".safetensors", ".pth", ".pt"), "keras": (".keras", ".weights.h5", ".safetensors")}
 
 
-def convert_weights(source: Any, out: str | os.PathLike[str], *, to: str, **arguments: Any) -> tuple[Any, Path]:
+def convert_weights(
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    to: str,
+    metadata: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> tuple[Any, Path]:
     """Read weights from anywhere and write them for a framework, or for a peer.
 
     Args:
@@ -26,6 +34,7 @@ def convert_weights(source: Any, out: str | os.PathLike[str], *, to: str, **argu
         out: for ``to="torch"`` our model file ``.safetensors`` or a state dict (.pth, .pt); for ``to="keras"`` a
             ``.keras`` model, ``.weights.h5`` or our model file; for a peer what :func:`resvox.export_weights` writes.
         to: "torch", "keras" or a peer.
+        metadata: for our model file; by default what the source has.
         **arguments: of :func:`resvox.create_model_from`.
 
     Returns:
@@ -43,7 +52,7 @@ def convert_weights(source: Any, out: str | os.PathLike[str], *, to: str, **argu
     if to not in FRAMEWORKS:
         return model, export_weights(model, target, peer=to)
     if target.name.endswith(".safetensors"):
-        return model, save_model(model, target, metadata=read.metadata)
+        return model, save_model(model, target, metadata=metadata or read.metadata)
     if to == "keras":
         from resvox.keras.files import write_whole
 

@@ -14,12 +14,13 @@ from resvox.prediction.options import CHECKPOINT
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertResult:
-    """What was written, of which network, and where its weights came from."""
+    """What was written, of which network, and where its weights came from; and what could not be taken over."""
 
     path: Path
     model: str
     tensors: int
     origin: dict[str, Any] | None
+    note: str = ""
 
 
 def convert(
@@ -41,7 +42,7 @@ def convert(
 
     Args:
         source: a file of weights, of a peer or of resvox, a folder of the Hugging Face cache, or a model folder of
-            nnU-Net v2 or its zip, which becomes a model that `predict` takes.
+            nnU-Net v2, a bundle of MONAI, or the zip of either, which become a model that `predict` takes.
         out: the file to write; its ending determines the format.
         to: "torch", "keras", or the peer whose code is to read it, one of ``resvox.weights.PEERS``.
         peer: whose weights ``source`` holds, where names and shapes do not determine it.
@@ -64,6 +65,7 @@ def convert(
         return _result(model, written[0] if len(written) == 1 else Path(out))
     if Path(out).exists() and not overwrite:
         raise WeightsError("a file of this name exists", expected="a new name", fix="--overwrite", path=out)
+    metadata, note = _bundle_metadata(source) if to == "torch" else ({}, "")
     model, path = convert_weights(
         source,
         out,
@@ -73,13 +75,31 @@ def convert(
         classifier=classifier,
         inflate=inflate,
         inflate_axis=inflate_axis,
+        metadata=metadata,
         **dict(options or {}),
     )
-    return _result(model, path)
+    return _result(model, path, note)
 
 
-def _result(model: Any, path: Path) -> ConvertResult:
+def _bundle_metadata(source: str | os.PathLike[str]) -> tuple[Mapping[str, Any], str]:
+    """The model card of a bundle; without one, why `predict` will not take the file. Nothing for other sources."""
+    from resvox.prediction.bundle.files import bundle_files
+    from resvox.weights.bundle.folder import Bundle, is_bundle
+    from resvox.weights.bundle.network import read_bundle_network
+
+    if not is_bundle(Path(source)):
+        return {}, ""
+    read_bundle_network(Bundle.read(Path(source)))  # without a network there is nothing to convert
+    try:
+        return bundle_files(Path(source))[0].metadata, ""
+    except WeightsError as error:
+        return {}, f"the network alone, which predict does not take: {error}"
+
+
+def _result(model: Any, path: Path, note: str = "") -> ConvertResult:
     from resvox.weights import origin_of
 
     blueprint = model.blueprint
-    return ConvertResult(path=path, model=blueprint.name, tensors=len(blueprint.tensors()), origin=origin_of(model))
+    return ConvertResult(
+        path=path, model=blueprint.name, tensors=len(blueprint.tensors()), origin=origin_of(model), note=note
+    )

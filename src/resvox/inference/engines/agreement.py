@@ -17,6 +17,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from resvox.inference.decisions import Decision
 from resvox.inference.engines.protocol import Engine
 from resvox.inference.reduction import labels_from_regions, probabilities_from_logits
 
@@ -153,11 +154,12 @@ def labels_of_logits(logits: np.ndarray) -> np.ndarray:
     return logits.argmax(axis=1)
 
 
-def region_labels(class_order: Sequence[int]) -> Callable[[np.ndarray], np.ndarray]:
+def region_labels(class_order: Sequence[int], decision: Decision | None = None) -> Callable[[np.ndarray], np.ndarray]:
     """A function from the logits of regions (batch, regions, *roi) to labels, for `LabelAgreement`."""
 
     def labels_of(logits: np.ndarray) -> np.ndarray:
-        return np.stack([labels_from_regions(each, class_order) for each in logits])
+        values = logits if decision is None else [decision.values(each) for each in logits]
+        return np.stack([labels_from_regions(each, class_order) for each in values])
 
     return labels_of
 

@@ -13,13 +13,13 @@ from resvox.preprocessing import NnunetPreprocessing
 if TYPE_CHECKING:
     from resvox.prediction.model_files import ModelFile
     from resvox.prediction.options import PredictOptions
-    from resvox.preprocessing import Preprocessing
+    from resvox.preprocessing import AnyPreprocessing
 
 OF_FOLDERS = ("folds", "checkpoint")
 OF_MODELS = ("exact", "orientation")
 
 
-def chosen_preprocessing(file: ModelFile, options: PredictOptions) -> Preprocessing | NnunetPreprocessing:
+def chosen_preprocessing(file: ModelFile, options: PredictOptions) -> AnyPreprocessing:
     """How scans are prepared, as the options want it.
 
     Raises:

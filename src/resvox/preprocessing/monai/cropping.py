@@ -78,7 +78,7 @@ def foreground_steps(
         VolumeError: nothing is above 0.
     """
     seen = array if channels is None else array[list(channels)]
-    filled = (seen > 0).any(axis=0)
+    filled = np.asarray((seen > 0).any(axis=0))
     if not filled.any():
         raise VolumeError("no voxel above 0", expected="a foreground to crop to, as the model's preprocessing wants")
     low, high = (np.asarray(each, int) for each in mask_bounds(filled))

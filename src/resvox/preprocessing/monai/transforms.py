@@ -171,8 +171,8 @@ class ScaleIntensity(MonaiTransform):
     def _scaled(self, array: Array) -> Array:
         low, high = array.min(), array.max()
         if low == high:
-            return array if self.minv is None else array * np.float32(self.minv)
-        scaled = (array - low) / (high - low)
+            return array if self.minv is None else np.multiply(array, np.float32(self.minv))
+        scaled: Array = (array - low) / (high - low)
         if self.minv is None or self.maxv is None:
             return scaled
         scaled *= np.float32(self.maxv - self.minv)

@@ -75,6 +75,14 @@ class Configuration:
         """
         return self._literal(value, where, 0, [MAX_VALUES])
 
+    def followed(self, value: str, where: str) -> Any:
+        """What a reference refers to, one step, or the value of a harmless form of code; what is in it stays as it is.
+
+        Raises:
+            WeightsError: as of `literal`.
+        """
+        return self._of_code(value, where) if value.startswith("$") else self._referred(value[1:], where)
+
     def _literal(self, value: Any, where: str, depth: int, budget: list[int]) -> Any:
         budget[0] -= 1
         if depth > MAX_DEPTH or budget[0] < 0:
