@@ -8,16 +8,15 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import decollate_batch, list_data_collate
-from monai.inferers import SlidingWindowInferer
 
 
-def label_map(bundle: Path, scans: list[Path], *, take: slice | None = None) -> tuple[np.ndarray, np.ndarray]:
+def label_map(bundle: Path, scans: list[Path], *, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The label map of a scan in our order of axes, and the network's outputs (outputs, x, y, z) on its own grid.
 
     Args:
         bundle: the folder.
         scans: the files of one case, one per channel.
-        take: those transforms of the post-processing that are run; None for all but the one that writes files.
+        whole: what the post-processing makes as it is, (outputs, *spatial), instead of a label map.
     """
     config = next((bundle / "configs").glob("inference.*"))
     parser = ConfigParser()
@@ -35,6 +34,5 @@ def label_map(bundle: Path, scans: list[Path], *, take: slice | None = None) -> 
     with torch.no_grad():
         batch["pred"] = inferer(batch["image"], network)
     outputs = batch["pred"][0].numpy().copy()
-    made = finish(decollate_batch(batch)[0])["pred"].numpy()
-    assert isinstance(inferer, SlidingWindowInferer)
-    return np.transpose(made, (0, 3, 2, 1))[0].round().astype(int), outputs
+    made = np.transpose(finish(decollate_batch(batch)[0])["pred"].numpy(), (0, 3, 2, 1))
+    return (made if whole else made[0].round().astype(int)), outputs
