@@ -60,7 +60,7 @@ def predict(
         typer.Argument(
             metavar="MODEL",
             help="A model.safetensors, a run or a folder of them, an export, nnU-Net's folder or zip, hf://owner/name, "
-            "or a TotalSegmentator task, such as total.",
+            "hf://owner/name, or a TotalSegmentator task, such as total.",
         ),
     ],
     inputs: Annotated[

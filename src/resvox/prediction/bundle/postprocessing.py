@@ -148,7 +148,7 @@ def _lambda(target: Target, state: _State) -> None:
 
 
 def _save(target: Target, state: _State) -> None:
-    """Nothing: results are written on the scan's grid, whatever a bundle says about files."""
+    """Nothing: results are written on the scan's grid, whatever a bundle states about files."""
 
 
 def _ignore(target: Target, state: _State) -> None:

@@ -103,7 +103,7 @@ def _transform(target: Target, key: str) -> MonaiTransform | None:
 
 
 def _of_key(value: Any, name: str, keys: tuple[str, ...] | None, key: str) -> Any:
-    """Of a list with one interpolation for each image, that of this one."""
+    """Take this image's interpolation from a list with one for each image."""
     if name == "mode" and isinstance(value, list) and keys is not None and len(value) == len(keys):
         return value[keys.index(key)]
     return value

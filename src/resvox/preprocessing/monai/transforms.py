@@ -74,7 +74,7 @@ class Spacing(MonaiTransform):
             raise PlanError(f"mode={self.mode!r} of Spacing", expected=" or ".join(map(repr, INTERPOLATIONS)))
 
     def steps(self, array: Array, grid: Grid) -> Sequence[Step]:
-        """Resampling."""
+        """Resample to the new spacing."""
         wanted = (*self.pixdim, *(self.pixdim[-1],) * grid.spatial_dims)[: grid.spatial_dims]
         spacing = tuple(mm if mm > 0 else old for mm, old in zip(wanted, grid.spacing_mm, strict=True))
         return (Spaced(source=grid, spacing_mm=spacing, nearest=self.mode == "nearest"),)
@@ -161,7 +161,7 @@ class ScaleIntensity(MonaiTransform):
         _check_flag("channel_wise", self.channel_wise)
 
     def intensities(self, array: Array) -> Array:
-        """Scaled values."""
+        """Scale each channel, or all of them together."""
         if self.minv is None and self.maxv is None:
             return array if self.factor is None else array * np.float32(1 + self.factor)
         if not self.channel_wise:
@@ -209,7 +209,7 @@ class NormalizeIntensity(MonaiTransform):
                     raise PlanError(f"{name}={list(numbers)}", expected="one number, or channel_wise=true")
 
     def intensities(self, array: Array) -> Array:
-        """Normalized values."""
+        """Normalize each channel, or all of them together."""
         if not self.channel_wise:
             return self._normalized(array, 0)
         for name in ("subtrahend", "divisor"):
