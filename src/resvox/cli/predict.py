@@ -45,6 +45,7 @@ DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision
         "resvox predict liver.onnx scans/ -o out",
         "resvox predict hf://owner/liver-ct scans/ -o out",
         "resvox predict nnUNet_results/Dataset002_Heart/nnUNetTrainer__nnUNetPlans__3d_fullres scans/ -o out",
+        "resvox predict spleen_ct_segmentation/ scans/ -o out",
         "resvox predict heart.zip scans/ -o out --folds 0 --no-mirroring --exact",
         "resvox predict total scans/ -o out --fast",
         "resvox predict total scans/ -o out --roi-subset liver,spleen --weights-folder weights/",
@@ -59,7 +60,7 @@ def predict(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A model.safetensors, a run or a folder of them, an export, nnU-Net's folder or zip, hf://owner/name, "
+            help="A model.safetensors, a run or a folder of them, an export, a folder or zip of nnU-Net or MONAI, "
             "hf://owner/name, or a TotalSegmentator task, such as total.",
         ),
     ],
