@@ -11,6 +11,7 @@ import numpy as np
 from resvox.cards import SegmentationCard
 from resvox.files import sha256_of
 from resvox.inference import class_margins, labels_from_logits, labels_from_regions, region_margins
+from resvox.prediction.bundle.outputs import decision_of
 from resvox.prediction.options import DEFAULTS
 from resvox.prediction.speed.control import SpeedControl
 from resvox.prediction.speed.verdicts import verdict_name
@@ -39,11 +40,11 @@ def speed_control(
         notify: called with a line where the speed is given up.
     """
     card = cast(SegmentationCard, files[0].card)
-    order = card.class_order
+    order, decision = card.class_order, decision_of(card)
 
     def labels_of(outputs: Array) -> Array:
         if order is not None:
-            return labels_from_regions(outputs, order)
+            return labels_from_regions(outputs if decision is None else decision.values(outputs), order)
         return labels_from_logits(outputs if head is None else head(outputs))
 
     def margins(outputs: Array) -> Array:
