@@ -155,6 +155,13 @@ def test_weights_of_nnunet_are_a_beginning_too(folder_of, tmp_path):
     assert len(resvox.load_model(again.fit.model_path).supervision) == 1  # its heads are new, as its head is
 
 
+def test_the_patch_of_a_small_scan_fits_the_strides_of_the_weights(folder_of, weights, tmp_path):
+    options = {name: value for name, value in SHORT.items() if name != "patch_size"}
+    plan = workflow.train(folder_of(), tmp_path / "run", weights=weights, plan_only=True, **options).plan
+    assert [stride[1:] for stride in plan.axis_strides] == [(2, 2)] * 5  # the first axis is new: its own
+    assert all(size % total == 0 for size, total in zip(plan.patch_size, plan.total_stride, strict=True))
+
+
 def test_weights_that_do_not_fit_are_refused_before_training(folder_of, weights, tmp_path):
     with pytest.raises(WeightsError, match="computes something else"):
         workflow.train(folder_of(), tmp_path / "run", weights=weights, encoder="resnet50", **SHORT)

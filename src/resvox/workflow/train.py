@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
 from resvox.hub import pinned
-from resvox.training.plans.from_weights import network_fields, with_strides_of
+from resvox.training.plans.from_weights import network_fields, strides_of
 from resvox.training.plans.options import TrainOptions
 from resvox.training.tasks import DEFAULT_TASK, TASKS, check_task, fields_for, plan_for, read_for
 
@@ -238,7 +238,12 @@ def _planned(task: str, described: Any, changes: dict[str, Any], *, device: str)
     if weights is None:
         return plan_for(task, described, device=device, changes=changes)
     changes = {**network_fields(task, weights, peer, changes.get("model")), **changes}
-    return with_strides_of(plan_for(task, described, device=device, changes=changes), weights, peer)
+    plan = plan_for(task, described, device=device, changes=changes)
+    strides = strides_of(plan, weights, peer)
+    if strides == plan.strides:
+        return plan
+    # Made again instead of changed: the patch, where none is given, must be a multiple of these strides.
+    return plan_for(task, described, device=device, changes={**changes, "strides": strides})
 
 
 def _changed(written: TrainingPlan, task: str, changes: dict[str, Any]) -> TrainingPlan:

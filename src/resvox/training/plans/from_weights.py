@@ -25,11 +25,13 @@ def network_fields(task: str, weights: str | os.PathLike[str], peer: str | None,
     return {"norm": found.norm, "further_options": dict(found.options), **weights_fields_for(task, found, model)}
 
 
-def with_strides_of(plan: TrainingPlan, weights: str | os.PathLike[str], peer: str | None) -> TrainingPlan:
-    """The plan with the strides that the weights were trained with; along a new axis it keeps its own.
+def strides_of(
+    plan: TrainingPlan, weights: str | os.PathLike[str], peer: str | None
+) -> tuple[int | tuple[int, ...], ...]:
+    """The strides that the weights were trained with; along a new axis those of the plan.
 
     Raises:
-        WeightsError: weights that cannot be read. PlanError: strides that the plan's patch does not allow.
+        WeightsError: weights that cannot be read. PlanError: weights of 3D networks for 2D data.
     """
     from resvox.weights import network_of
 
@@ -42,7 +44,4 @@ def with_strides_of(plan: TrainingPlan, weights: str | os.PathLike[str], peer: s
         raise PlanError(
             f"{found.spatial_dims}D weights for {plan.spatial_dims}D data", expected="2D weights", path=weights
         )
-    plain = tuple(each[0] if len(set(each)) == 1 else each for each in strides)
-    if plain == plan.strides:
-        return plan
-    return plan.with_changes(strides=plain)
+    return tuple(each[0] if len(set(each)) == 1 else each for each in strides)
