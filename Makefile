@@ -51,10 +51,10 @@ demo-unseen: $(VENV)/unseen-installed  ## the same, scored on a case that traini
 	$(BIN)/resvox demo --unseen -o demo-unseen
 
 test: check $(VENV)/browser-installed  ## everything CI runs: format, lint, types, tests
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve and not nnunet'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve and not nnunet and not fleet'
 
 test-fast: $(VENV)/test-installed $(VENV)/browser-installed $(NIIVUE)  ## the tests alone, stopping at the first failure
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve and not nnunet'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q -x --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve and not nnunet and not fleet'
 
 # NumPy 1.26 has no wheels for Python 3.13, so this takes Python 3.10 where there is one.
 OLDEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
@@ -70,7 +70,7 @@ $(OLDEST)/installed: pyproject.toml oldest.txt drop-in/pyproject.toml tests/data
 	touch $@
 
 test-oldest: $(OLDEST)/installed $(VENV)/browser-installed $(NIIVUE)  ## the tests of `make test` with the oldest supported versions of all but torch
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve and not nnunet'
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -q --hypothesis-seed=0 -m 'not laws and not slow and not fuzz and not browser and not dicom_tools and not serve and not nnunet and not fleet'
 
 test-browser: $(VENV)/test-installed $(VENV)/browser-installed  ## the interactive page, driven by Playwright in Chromium
 	$(PIP) install -q -c constraints.txt playwright

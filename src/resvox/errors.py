@@ -85,6 +85,14 @@ class DatasetError(ResvoxError):
     """A dataset folder or manifest that cannot be used."""
 
 
+class StorageError(ResvoxError):
+    """A file in a store (``s3://`` and others) that cannot be read or written."""
+
+
+class StoreBusyError(StorageError):
+    """A store that did not answer, or not in full: a later try may succeed."""
+
+
 class PlanError(ResvoxError, ValueError):
     """A training plan that contradicts itself or the data."""
 

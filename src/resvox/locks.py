@@ -134,14 +134,13 @@ class Claims:
         except (FileExistsError, FileNotFoundError):
             return False
         with os.fdopen(handle, "w") as file:
-            content = {"token": token, "pid": os.getpid(), "host": _host(), "born": _born(os.getpid())}
+            content = {"token": token, **describe_process()}
             json.dump({**content, **({} if note is None else {"note": note})}, file)
         self._held[case] = token
         return True
 
     def _is_stale(self, path: Path, found: dict[str, object]) -> bool:
-        pid = found.get("pid")
-        if found.get("host") == _host() and isinstance(pid, int) and not _runs(pid, found.get("born")):
+        if is_gone(found):
             return True
         try:
             touched = path.stat().st_mtime
@@ -167,6 +166,23 @@ class Claims:
             for case in list(self._held):
                 with contextlib.suppress(FileNotFoundError):  # released or taken over meanwhile
                     os.utime(self._path(case))
+
+
+def describe_process() -> dict[str, Any]:
+    """What identifies this process for `is_gone`, and in words for people."""
+    host = _host()
+    return {
+        "pid": os.getpid(),
+        "host": host,
+        "born": _born(os.getpid()),
+        "words": f"process {os.getpid()} on {host.partition('|')[0]}",
+    }
+
+
+def is_gone(found: Mapping[str, Any]) -> bool:
+    """Whether a process of this machine has ended; False for one of another machine, which cannot be seen."""
+    pid = found.get("pid")
+    return found.get("host") == _host() and isinstance(pid, int) and not _runs(pid, found.get("born"))
 
 
 def _read(path: Path) -> dict[str, object]:

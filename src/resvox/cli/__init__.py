@@ -11,6 +11,7 @@ import warnings
 # in the order in which `resvox --help` lists them
 from resvox.cli import train  # isort: skip
 from resvox.cli import predict  # isort: skip
+from resvox.cli import status  # isort: skip
 from resvox.cli import evaluate  # isort: skip
 from resvox.cli import view  # isort: skip
 from resvox.cli import models  # isort: skip
@@ -35,6 +36,7 @@ __all__ = [
     "predict",
     "publish",
     "serve",
+    "status",
     "train",
     "view",
     "walkthrough",

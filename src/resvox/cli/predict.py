@@ -23,6 +23,7 @@ from resvox.cli.app import (
     verb,
 )
 from resvox.errors import InferenceError
+from resvox.fleet.options import FleetOptions
 from resvox.inference.engines.table import engine_names
 from resvox.prediction.options import DEFAULTS, DICOM_KINDS, FORMATS, RESAMPLING, SPEEDS, PredictOptions
 from resvox.prediction.totalsegmentator.choices import TotalChoices
@@ -34,6 +35,8 @@ SPEED = Speed(DEFAULTS.speed)
 ENGINE, RESAMPLE = Engine(DEFAULTS.engine), Resample(DEFAULTS.resample)
 NNUNET = "Models of nnU-Net"
 TOTAL = "Tasks of TotalSegmentator"
+SCALE = "Scans by address"
+FLEET = FleetOptions()
 DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision)
 
 
@@ -52,6 +55,7 @@ DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision
         "resvox predict runs/liver dicom_series/ -o out --dicom seg --report",
         "resvox predict runs/liver scans/ -o out --speed balanced",
         "resvox predict runs/digits digits.npz -o out",
+        "resvox predict s3://models/liver.safetensors s3://scans/manifest.parquet -o s3://results/liver --shard 3/7",
         "torchrun --nproc-per-node 2 -m resvox predict model.safetensors scans/ -o out",
     )
 )
@@ -65,12 +69,14 @@ def predict(
         ),
     ],
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="INPUT...", help="Image files, folders, folders of DICOM series; for classes also .npz, .csv."
+            metavar="INPUT...",
+            help="Image files, folders, folders of DICOM series; for classes also .npz, .csv. Addresses (s3://, gs://, "
+            "az://, https://) of scans, and manifests of them.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for <case>.nii.gz.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder for <case>.nii.gz, or its address.")],
     mirror: Annotated[
         bool | None,
         typer.Option(
@@ -195,6 +201,23 @@ def predict(
     resampling_order: Annotated[
         int, typer.Option(help="1, or 3 as before its version 2.16.", rich_help_panel=TOTAL)
     ] = DEFAULTS.total.resampling_order,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Do one of N parts (default: by the variables of an array job).", rich_help_panel=SCALE
+        ),
+    ] = None,
+    scratch_gb: Annotated[
+        float, typer.Option(min=0.001, help="For files that are fetched ahead.", rich_help_panel=SCALE)
+    ] = FLEET.scratch_gb,
+    retry_aside: Annotated[
+        bool,
+        typer.Option("--retry-aside", help="Also do scans that ended two processes.", rich_help_panel=SCALE),
+    ] = FLEET.retry_aside,
+    core_hour_price: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Of a core for an hour: the cost is shown.", rich_help_panel=SCALE),
+    ] = FLEET.core_hour_price,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show the seconds of each stage.", rich_help_panel=OUTPUT)
     ] = False,
@@ -211,7 +234,7 @@ def predict(
     options = PredictOptions(
         model=[model, *also] if also else model,
         inputs=inputs,
-        out=out,
+        out=Path(out),
         mirror=mirror,
         overlap=_overlap(overlap, step_size),
         engine=engine.value,
@@ -245,13 +268,16 @@ def predict(
             resampling_order=resampling_order,
         ),
     )
+    fleet = FleetOptions(shard=shard, scratch_gb=scratch_gb, retry_aside=retry_aside, core_hour_price=core_hour_price)
     with output.PredictDisplay(debug=debug) as display:
         result = workflow.predict(
             options=options,
+            fleet=fleet,
             on_start=display.start,
             on_windows=display.windows,
             on_case=display.case,
             on_note=display.note,
+            on_row=display.row,
         )
     output.show_predicted(result, profile=profile)
     if not result.ok:

@@ -13,6 +13,7 @@ from resvox.errors import WeightsError
 from resvox.files import sha256_of
 from resvox.hub.address import HubAddress, is_address
 from resvox.hub.client import errors_in_one_line, hub_module
+from resvox.storage import cached, is_uri
 
 SAFE = (".safetensors",)
 # In a repository without such files: weights of other libraries, and exported networks with what lies beside them.
@@ -22,11 +23,14 @@ TIMEOUT = 20.0  # seconds for the hub to answer
 
 
 def local_path(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """The file or folder that a source means: itself, or where an address of a hub lies in the cache.
+    """The file or folder that a source means: itself, or where an address of a hub or a store lies in the cache.
 
     Raises:
         WeightsError: no such repository, revision or file, nothing in the cache without a network, a damaged file.
+        StorageError: an address of a store (``s3://`` and others) that cannot be read.
     """
+    if is_uri(source):
+        return cached(source)
     return fetched(HubAddress.parse(source))[0] if is_address(source) else source
 
 

@@ -16,6 +16,7 @@ from resvox.workflow.export import ExportResult, export
 from resvox.workflow.predict import predict
 from resvox.workflow.publish import PublishResult, publish
 from resvox.workflow.serve import serve
+from resvox.workflow.status import status
 from resvox.workflow.train import train
 from resvox.workflow.view import ViewResult, view
 
@@ -42,6 +43,7 @@ __all__ = [
     "predict",
     "publish",
     "serve",
+    "status",
     "train",
     "view",
 ]

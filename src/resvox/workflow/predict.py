@@ -6,11 +6,16 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resvox.errors import InferenceError
+from resvox.fleet.options import FleetOptions
 from resvox.prediction.options import DEFAULTS, Callbacks, Paths, PredictOptions
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
 from resvox.prediction.totalsegmentator.choices import TotalChoices
+
+if TYPE_CHECKING:
+    from resvox.fleet.items import Item
 
 
 def predict(
@@ -19,6 +24,7 @@ def predict(
     out: str | os.PathLike[str] | None = None,
     *,
     options: PredictOptions | None = None,
+    fleet: FleetOptions | None = None,
     mirror: bool | None = DEFAULTS.mirror,
     overlap: float | None = DEFAULTS.overlap,
     engine: str = DEFAULTS.engine,
@@ -49,6 +55,7 @@ def predict(
     on_windows: Callable[[str, int, int], object] | None = None,
     on_case: Callable[[CaseOutcome], object] | None = None,
     on_note: Callable[[str], object] | None = None,
+    on_row: Callable[[Item], object] | None = None,
 ) -> PredictResult:
     """Write a label map ``out/<case>.nii.gz`` for every input, on the grid of the input; 2D pictures give ``.png``.
 
@@ -61,7 +68,10 @@ def predict(
     Args:
         model, inputs, out, and the options: see :class:`resvox.prediction.options.PredictOptions`.
         options: all of them at once, instead of one by one.
+        fleet: for addresses (``s3://`` and others) and manifests of them: parts, scratch, a cluster. The result is then
+            a :class:`resvox.fleet.run.FleetResult`, with sums instead of a list of all cases.
         on_start, on_windows, on_case, on_note: see :class:`resvox.prediction.options.Callbacks`.
+        on_row: of addresses, called with each row of the manifest that is over.
 
     Returns:
         The outcomes. One line of JSON per case (stage times, model, versions) is added to ``out/predict.jsonl``.
@@ -69,6 +79,8 @@ def predict(
     Raises:
         WeightsError: a model that cannot be used. InferenceError: a device or option that cannot be.
     """
+    from resvox.fleet.inputs import is_for_fleet
+    from resvox.fleet.shards import Shard
     from resvox.hub import local_path
     from resvox.prediction.batch import predict_cases
     from resvox.prediction.inputs import find_work
@@ -94,7 +106,13 @@ def predict(
     # once for all processes: a revision may move meanwhile
     options = replace(options, model=tuple(local_path(each) for each in options.models))
     callbacks = Callbacks(on_start=on_start, on_windows=on_windows, on_case=on_case, on_note=on_note)
+    fleet = fleet or FleetOptions()
+    if fleet.cluster is not None or is_for_fleet(options.input_paths, options.out):
+        return predict_addresses(options, fleet, callbacks, on_row=on_row)
     work = find_work(options, callbacks)
+    if fleet.shard is not None:
+        part = Shard.parse(fleet.shard)
+        work = replace(work, cases=tuple(case for case in work.cases if part.has(case.id)))
     run = predict_in_processes if options.processes > 1 else predict_cases
     result = run(options, callbacks, work)
     if options.report:
@@ -102,3 +120,24 @@ def predict(
 
         report_of(options, result, work.cases, notify=callbacks.note)
     return result
+
+
+def predict_addresses(
+    options: PredictOptions,
+    fleet: FleetOptions,
+    callbacks: Callbacks,
+    *,
+    on_row: Callable[[Item], object] | None = None,
+) -> PredictResult:
+    """Predict scans by their addresses, in this process or on a cluster."""
+    from resvox.fleet.run import Watch, predict_rows
+
+    for name in ("report", "split", "processes"):
+        if name in options.changed():
+            raise InferenceError(
+                f"--{name} with addresses",
+                expected="local scans and a local folder for it",
+                fix="--cluster ray, or several --shard" if name == "processes" else "leave it out",
+            )
+    watch = Watch(on_total=callbacks.start, on_item=on_row or (lambda item: None), on_note=callbacks.note)
+    return predict_rows(options, fleet, callbacks, watch)

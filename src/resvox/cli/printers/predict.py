@@ -11,10 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from resvox.cli.printers.console import err, line, out
+from resvox.cli.printers.status import show_tally
+from resvox.fleet.run import FleetResult
 
 if TYPE_CHECKING:
+    from resvox.fleet.items import Item
     from resvox.workflow import CaseOutcome, PredictResult
 
+MOST_FAILURES = 100  # failed rows of a manifest that are printed; resvox status has all
 MOST_ANSWERS = 50  # classes of images that are printed, one line each
 
 
@@ -24,6 +28,7 @@ class PredictDisplay:
     def __init__(self, *, debug: bool) -> None:
         self.debug = debug
         self._total = 0
+        self._failed = self._written = 0
         self._bars = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -78,9 +83,26 @@ class PredictDisplay:
         elif outcome.reason:
             line(f"{outcome.path}: {outcome.reason}", style="yellow", stderr=True)
 
+    def row(self, item: Item) -> None:
+        """A row of a manifest is over."""
+        self._written += item.status == "written"
+        self._failed += item.status == "failed"
+        words = f"cases ({self._failed} failed)" if self._failed else "cases"
+        self._bars.update(self._cases, description=words, advance=1)
+        if item.status == "failed" and self._failed <= MOST_FAILURES:
+            line(f"error: {item.reason}", style="red", stderr=True)
+        elif item.status == "elsewhere":
+            line(f"error: {item.row.id}: left to {item.reason}; the same command does it", style="red", stderr=True)
+        elif item.status == "written" and not err.is_terminal and self._written <= MOST_ANSWERS:
+            line(f"{item.row.id}  {sum(item.seconds.values()):.1f} s")
+
 
 def show_predicted(result: PredictResult, *, profile: bool) -> None:
     """Counts and, on request, seconds per stage."""
+    if isinstance(result, FleetResult):
+        show_tally(result.tally, profile=profile)
+        line(f"{result} -> {result.address}", style="bold")
+        return
     if profile and result.seconds:
         table = Table("stage", "seconds", "share", box=None, padding=(0, 2))
         total = sum(result.seconds.values())

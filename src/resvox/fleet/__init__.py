@@ -1,0 +1,1 @@
+"""Predictions over addresses: manifests, shards, claims in stores, status, clusters."""
