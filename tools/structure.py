@@ -23,7 +23,8 @@ LONG_FUNCTION, MANY_PARAMETERS = 60, 10
 # From the bottom to the top; a package may import those of the rows above its own, and those of its own row.
 LAYERS = (
     ("errors", "_version", "machine", "files", "locks", "regions"),
-    ("blueprint", "cards", "hub"),
+    ("blueprint", "cards", "storage"),
+    ("hub",),
     ("catalog",),
     ("torch", "keras", "walk"),
     ("factory",),
@@ -34,7 +35,7 @@ LAYERS = (
     ("viewer", "inference"),
     ("training",),
     ("prediction", "delivery"),
-    ("server",),
+    ("server", "fleet"),
     ("workflow",),
     ("cli",),
     ("__main__",),

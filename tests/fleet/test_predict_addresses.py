@@ -132,6 +132,7 @@ def test_bad_rows_have_reasons_and_the_others_are_done(model, bucket, tmp_path):
     assert all("\n" not in reason and str(tmp_path) not in reason for reason in reasons.values())
     found = status(f"{bucket}/out", rows=tmp_path / "rows.csv")
     assert found.done == 1
+    assert sorted(failed.case for failed in found.failed) == ["none", "row-4", "row-6", "text"]
     text = (tmp_path / "rows.csv").read_text()
     assert "Bern" in text
     assert "Basel" in text

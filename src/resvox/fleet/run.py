@@ -119,9 +119,10 @@ class Worker:
         with ExitStack() as stack:
             stack.enter_context(self.scratch)
             stack.enter_context(self.claims)
-            task = chosen_files(self.options)[0].card.task
+            file = chosen_files(self.options)[0]
+            made = row_of(file.card.task).predictor_class(file.format)
             local = replace(self.options, out=self.scratch.folder)
-            self.predictor: Predictor[Any, Any] = row_of(task).predictor_class()(local, notify=self.callbacks.note)
+            self.predictor: Predictor[Any, Any] = made(local, notify=self.callbacks.note)
             place = Place(
                 out=self.out,
                 maker=maker_of(self.predictor),
@@ -161,8 +162,9 @@ def predict_rows(
             results or a manifest that cannot be used.
     """
     watch = watch or Watch()
-    card = chosen_files(options)[0].card
-    refuse_unused(options, card.task)
+    file = chosen_files(options)[0]
+    card = file.card
+    refuse_unused(options, card.task, file.format)
     shard = shard_of(fleet, watch.on_note)
     run = new_run()
     with Worker(options, fleet, run=run, callbacks=callbacks) as worker, stopped_by_signals(worker.scratch.close):

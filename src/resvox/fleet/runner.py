@@ -247,7 +247,7 @@ class FleetRunner:
         steps: list[Callable[[], object]] = []
         if item.upload is not None:
             steps.append(item.upload.result)
-        if item.status == "failed" and item.is_claimed:
+        if item.status == "failed":
             steps.append(lambda: self.place.out.fail(item.row.id, item.to_dict()))
         if item.is_claimed:
             steps.append(lambda: self.place.claims.release(item.row.id))

@@ -159,10 +159,10 @@ def write_rows(location: Location, target: Path) -> int:
     """
     if target.suffix.lower() not in ROW_ENDINGS:
         raise StorageError(f"--rows {target}", expected=f"a file ending with {', '.join(ROW_ENDINGS)}")
-    newest: dict[str, dict[str, Any]] = {}
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
     for row in status_rows(OutputFolder(location)):
         if "part" not in row:
-            newest[str(row.get("case"))] = _flat(row)
+            newest[str(row.get("case")), str(row.get("uri"))] = _flat(row)
     rows = list(newest.values())
     names = list(dict.fromkeys(name for row in rows for name in row))
     if target.suffix.lower() == ".jsonl":
