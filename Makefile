@@ -81,7 +81,7 @@ NNUNET := .venv-nnunet
 NNUNET_PACKAGES := nnunetv2==2.8.1 dynamic-network-architectures==0.4.4 acvl-utils==0.2.6 batchgenerators==0.25.5 batchgeneratorsv2==0.3.6
 NNUNET_NEEDS := scikit-image==0.26.0 einops==0.8.2 blosc2==4.14.1 numexpr==2.14.2 ndindex==1.10.1 msgpack==1.2.4 py-cpuinfo==9.0.0 \
   httpx==0.28.1 httpcore==1.0.9 pandas connected-components-3d==4.1.1 fft-conv-pytorch==1.2.0 seaborn==0.13.2 graphviz==0.21 yacs==0.1.8 \
-  lazy-loader==0.6 imageio==2.38.1
+  lazy-loader==0.6 imageio==2.38.1 totalsegmentator==2.18.0 dicom2nifti==2.6.2
 
 $(NNUNET)/installed: $(VENV)/test-installed
 	$(PYTHON) -m venv --clear $(NNUNET)
@@ -91,6 +91,8 @@ $(NNUNET)/installed: $(VENV)/test-installed
 
 test-nnunet: $(NNUNET)/installed  ## models of nnU-Net: our results beside those of nnU-Net itself
 	$(NNUNET)/bin/python -W ignore tests/nnunet/peer_runs.py nnunet-toys
+	PYTHONPATH=tests $(BIN)/python tests/nnunet/total_toys.py nnunet-toys/total
+	$(NNUNET)/bin/python -W ignore tests/nnunet/peer_total.py nnunet-toys/total
 	RESVOX_NNUNET_TOYS=nnunet-toys $(BIN)/python -m pytest -q -m nnunet tests/nnunet
 
 test-dicom: $(VENV)/test-installed  ## DICOM output read by other programs: dcmqi, dciodvfy, plastimatch

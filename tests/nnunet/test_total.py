@@ -56,7 +56,7 @@ def scans(tmp_path_factory):
 def wide_scan(tmp_path_factory):
     """A scan of which a region is a part."""
     path = tmp_path_factory.mktemp("wide") / "scan.nii.gz"
-    return write_scan(path, shape=(24, 26, 22), spacing_mm=(4.0, 3.5, 5.0), seed=2)
+    return write_scan(path, shape=(24, 26, 22), spacing_mm=(4.0, 3.5, 5.0), dtype=np.float32, seed=2)
 
 
 def labels_in(path):
@@ -194,6 +194,15 @@ def test_orientation_and_resampling_are_those_of_nibabel_and_scipy(
     assert np.array_equal(made.inverse(labels.T).T, nibabel.orientations.apply_orientation(back, order_back))
 
 
+def test_intensities_of_a_box_are_cut_to_whole_numbers():
+    array = np.random.default_rng(0).normal(0, 3, (4, 5, 6)).astype(np.float32)
+    grid = Grid(array.shape, spacing_mm=(1.0, 2.0, 3.0))
+    made = canonical(array, grid, spacing_mm=None, order=1, whole_numbers=True).volume.array
+    assert np.array_equal(np.sort(made, axis=None), np.sort(np.trunc(array), axis=None))
+    kept = canonical(array, grid, spacing_mm=None, order=1).volume.array
+    assert np.array_equal(np.sort(kept, axis=None), np.sort(array, axis=None))
+
+
 def test_the_box_around_what_was_found():
     mask = np.zeros((10, 20, 30), bool)
     grid = Grid(mask.shape, spacing_mm=(5.0, 2.0, 0.7))
@@ -226,7 +235,7 @@ def test_the_table_is_whole():
         assert "default" in task.runs
         for run in task.runs.values():
             covered = [label for model in run.models for label in model.labels]
-            assert sorted(covered) == sorted(task.labels)  # each label by one model
+            assert covered == list(task.labels)  # each label by one model, in the order of their values
             assert all(rule.label in task.labels for rule in run.clean)
             assert max(task.labels.values()) < 256
             if run.crop is not None:
@@ -316,6 +325,13 @@ def test_options_that_do_not_fit(weights, tmp_path):
     (folder,) = weights.glob("Dataset291*/*")
     refused(InferenceError, run(folder), "--weights-folder", "leave --weights-folder out")
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_no_tasks_and_the_wrong_order(scans, tmp_path):
+    words = ("liver_vesels", "a task of TotalSegmentator", "fix: liver_vessels")
+    refused(WeightsError, lambda: predict("liver_vesels", scans, tmp_path / "out"), *words)
+    words = ("not a model, but total among the inputs is one", f"resvox predict total {scans}")
+    refused(WeightsError, lambda: predict(scans, "total", tmp_path / "out"), *words)
 
 
 def test_a_model_of_the_name_of_a_task_is_that_model(weights, tmp_path, monkeypatch):

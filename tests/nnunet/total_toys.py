@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import torch
+from nnunet.total_cases import RUNS, SCANS
 from scipy.ndimage import gaussian_filter
 from weights.nnunet_toys import architecture, checkpoint, configuration, plans
 
@@ -100,3 +102,19 @@ def write_scan(path, *, shape=(22, 26, 18), spacing_mm=(1.9, 1.3, 2.2), codes="L
     array = np.round(array).astype(dtype) if np.dtype(dtype).kind == "i" else array.astype(dtype)
     nibabel.save(nibabel.Nifti1Image(array, affine), path)
     return path
+
+
+def write_all(out):
+    """The weights and scans of all runs of `total_cases`."""
+    (out / "scans").mkdir(parents=True, exist_ok=True)
+    for name, values in SCANS.items():
+        write_scan(out / "scans" / f"{name}.nii.gz", **values)
+    for run in RUNS:
+        write_weights(out / "results", run.task, run=run.run)
+        if run.subset is not None:
+            rule = task_of(run.task).subset_crop
+            write_weights(out / "results", rule.task, run=rule.run)
+
+
+if __name__ == "__main__":
+    write_all(Path(sys.argv[1]))

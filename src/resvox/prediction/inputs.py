@@ -61,9 +61,13 @@ def _check_order(options: PredictOptions) -> None:
 
     if is_total_task(options.model):
         return
+
+    def is_model(path: Path) -> bool:
+        return looks_like_model(path) or (is_total_task(path) and not path.exists())
+
     for model in map(Path, options.models):
         is_scan = ending_of(model) != "" or (model.is_dir() and not looks_like_model(model))
-        models = [path for path in map(Path, options.input_paths) if looks_like_model(path)]
+        models = [path for path in map(Path, options.input_paths) if is_model(path)]
         if is_scan and models:
             raise WeightsError(
                 f"not a model, but {models[0]} among the inputs is one",

@@ -120,7 +120,10 @@ def model_file(model: str | os.PathLike[str]) -> Path:
     if not path.is_dir():
         if not path.exists():
             raise WeightsError(
-                "no such model", expected="a model.safetensors or the folder of a training run", path=path
+                "no such model",
+                expected="a model.safetensors or the folder of a training run, or a task of TotalSegmentator",
+                fix=_nearest_tasks(path),
+                path=path,
             )
         return path
     inside = path / MODEL_NAME
@@ -132,6 +135,15 @@ def model_file(model: str | os.PathLike[str]) -> Path:
             path=path,
         )
     return inside
+
+
+def _nearest_tasks(path: Path) -> str:
+    """The tasks of TotalSegmentator that a name may have been meant for; "" where there are none."""
+    import difflib
+
+    from resvox.prediction.totalsegmentator.table import task_names
+
+    return " or ".join(difflib.get_close_matches(str(path), task_names(), 2, 0.75))
 
 
 def own_preprocessing(file: ModelFile) -> Preprocessing:
