@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from resvox.errors import InferenceError, WeightsError
 from resvox.prediction.options import PredictOptions
-from resvox.prediction.outputs import labels_of
+from resvox.prediction.outputs import label_set_of
 from resvox.prediction.totalsegmentator.choices import TotalChoices
 from resvox.prediction.totalsegmentator.cleaning import cleaned
 from resvox.prediction.totalsegmentator.geometry import box_around, canonical
@@ -255,7 +255,7 @@ def test_the_codes_of_labels():
 
 def test_results_name_structures_by_these_codes(weights):
     card = TotalSegmenter(options("total", weights, roi_subset=("aorta", "rib_left_3"))).card
-    named = {each.name: each.structure for each in labels_of(card).labels}
+    named = {each.name: each.structure for each in label_set_of(card).labels}
     assert named["rib_left_3"].type.value == "25888004"
     assert named["rib_left_3"].side.meaning == "Left"
 
