@@ -41,7 +41,7 @@ MAY_CALL = {
     "preprocessing": {"errors", "volumes"},
     "inference": {"errors", "files", "machine", "torch", "volumes", "preprocessing"},
     "evaluation": {"errors", "files", "volumes", "datasets"},
-    "training": {"errors", "files", "locks", "machine", "blueprint", "cards", "catalog", "factory", "weights",
+    "training": {"errors", "files", "locks", "machine", "hub", "blueprint", "cards", "catalog", "factory", "weights",
                  "volumes", "datasets", "preprocessing", "inference", "evaluation"},
     "prediction": {"errors", "_version", "files", "machine", "locks", "regions", "hub", "blueprint", "cards", "weights",
                    "volumes", "datasets", "preprocessing", "inference", "training", "delivery", "viewer"},

@@ -7,9 +7,10 @@
 Each trial starts the command anew, sends SIGKILL or SIGTERM to its first process or to all of its processes at a moment
 drawn between its start and the end of an undisturbed run, and runs it to the end: a training with --resume, the others
 as they were. Compared with the undisturbed run are, of a training, the rows of metrics.csv but for the seconds and all
-tensors of the model file; of a prediction, the files, the voxels and the cases in predict.jsonl; of an evaluation, the
-bytes of its JSON and CSV. A trial also fails where a temporary file or a lock is left behind, where SIGTERM in the
-steps of a training did not exit with 75, or where a traceback is printed.
+tensors of the model file; of a cross-validation the same of each fold, its card and the scores out of fold; of a
+prediction, the files, the voxels and the cases in predict.jsonl; of an evaluation, the bytes of its JSON and CSV. A
+trial also fails where a temporary file or a lock is left behind, where SIGTERM in the steps of a training did not exit
+with 75, or where a traceback is printed.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from typing import Any
 
 import numpy as np
 
-COMMANDS = ("train", "predict", "evaluate")
+COMMANDS = ("train", "predict", "evaluate", "folds")
 LEFT_BEHIND = (".*.tmp", "*.partial*", ".claims", "*.lock")
 PATIENCE_S = 600.0
+FOLDS = 3
 STOPPED = 75
 
 
@@ -144,6 +146,9 @@ def commands(work: Path, processes: int, workers: int, steps: int, cases: int) -
     predict = ["predict", model, data / "imagesTr", "--device", "cpu", "--processes", processes]
     return {
         "train": Command(words=lambda out: [*train, "-o", out], again=("--resume",), differences=different_runs),
+        "folds": Command(
+            words=lambda out: [*train, "--folds", FOLDS, "-o", out], again=("--resume",), differences=different_folds
+        ),
         "predict": Command(words=lambda out: [*predict, "-o", out], again=(), differences=different_predictions),
         "evaluate": Command(
             words=lambda out: [
@@ -172,6 +177,21 @@ def different_runs(run: Path, whole: Path) -> list[str]:
     tensors, others = (load_file(each / "model.safetensors") for each in (run, whole))
     differ = [name for name in others if not np.array_equal(tensors.get(name), others[name])]
     return [*found, *([f"model.safetensors: {len(differ)} tensors differ"] if differ else [])]
+
+
+def different_folds(run: Path, whole: Path) -> list[str]:
+    """Each fold as `different_runs`, its card, and the scores out of fold."""
+    from resvox.weights import read_header
+
+    found = []
+    for fold in range(FOLDS):
+        own, others = (each / f"fold_{fold}" for each in (run, whole))
+        found += [f"fold {fold}: {each}" for each in different_runs(own, others)]
+        cards = [read_header(each / "model.safetensors").metadata for each in (own, others)]
+        found += [] if cards[0] == cards[1] else [f"fold {fold}: another card"]
+    for name in ("folds.json", "cross_validation.json", "cross_validation.csv"):
+        found += [] if (run / name).read_text() == (whole / name).read_text() else [f"{name} differs"]
+    return found
 
 
 def ne(one: object, other: object) -> bool:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -29,7 +30,8 @@ from resvox.weights import read_header
 from resvox.workflow import TrainOptions, predict, train
 from resvox.workflow.folds.assignment import assign_folds, dataset_of_fold
 from resvox.workflow.folds.choices import choose_rules
-from resvox.workflow.folds.out_of_fold import Predicted, file_name
+from resvox.workflow.folds.folder import FoldsFolder
+from resvox.workflow.folds.out_of_fold import Predicted, doubts_of, file_name, forget_fold, predict_out_of_fold
 
 CASES = ("a", "b", "c", "d", "e", "f")
 
@@ -211,15 +213,15 @@ KILLED = """
 import os, signal, sys
 from resvox.training import steps
 from resvox.workflow import train
+from resvox.workflow.folds import run as folds_run
 from resvox.workflow.folds import out_of_fold, training
 
-data, plan, *runs = sys.argv[1:]
-moments = {"within": (steps, "save_checkpoint", 5), "between": (training, "train_fold", 2),
-           "behind": (out_of_fold, "score_out_of_fold", 1)}
-for run in runs:
+data, plan, run = sys.argv[1:]
+moments = [(steps, "save_checkpoint", 2), (training, "train_fold", 2), (out_of_fold, "_predicted", 2),
+           (folds_run, "_write_rules", 2)]
+for number, (module, name, count) in enumerate(moments):
     child = os.fork()
     if child == 0:
-        module, name, count = moments[os.path.basename(run)]
         inner, left = getattr(module, name), [count]
         def counted(*args, **options):
             left[0] -= 1
@@ -227,9 +229,9 @@ for run in runs:
                 os.kill(os.getpid(), signal.SIGKILL)
             return inner(*args, **options)
         setattr(module, name, counted)
-        train(data, run, plan=plan, folds=3, device="cpu", progress=False)
+        train(data, run, plan=plan, folds=3, device="cpu", progress=False, resume=number > 0)
         os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, run
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, name
 """
 
 
@@ -264,17 +266,15 @@ def test_folds_give_scores_of_every_case_and_an_ensemble_that_predicts(whole, tm
 
 
 def test_a_cross_validation_killed_between_and_within_folds_ends_as_an_undisturbed_one(whole, tmp_path):
-    script = tmp_path / "killed.py"
+    """Killed within a fold, before the next one, while cases are predicted, and while cards are written."""
+    script, run = tmp_path / "killed.py", tmp_path / "run"
     script.write_text(textwrap.dedent(KILLED))
-    runs = [tmp_path / name for name in ("within", "between", "behind")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, script, whole.data, whole.plan, *runs], check=True, env=environment)
-    expected = contents(whole.run)
-    for run in runs:
-        assert not (run / "cross_validation.json").exists()
-        train(whole.data, run, resume=True, device="cpu", progress=False)
-        found = contents(run)
-        assert [name for name in expected if found[name] != expected[name]] == []
+    subprocess.run([sys.executable, script, whole.data, whole.plan, run], check=True, env=environment)
+    assert not (run / "cross_validation.json").exists()
+    train(whole.data, run, resume=True, device="cpu", progress=False)
+    expected, found = contents(whole.run), contents(run)
+    assert [name for name in expected if found[name] != expected[name]] == []
 
 
 def test_rules_in_the_card_are_applied_unless_they_are_switched_off(whole, tmp_path):
@@ -338,9 +338,35 @@ def test_ids_of_manifests_become_names_of_files():
     assert file_name("a/b") != file_name("a_b") != file_name("a:b")
 
 
+@pytest.mark.slow
 def test_folds_at_once_equal_one_after_the_other(whole, tmp_path):
     run = tmp_path / "run"
     train(whole.data, run, plan=whole.plan, folds=3, folds_at_once=3, device="cpu", progress=False)
     expected, found = contents(whole.run), contents(run)
     assert [name for name in expected if found[name] != expected[name]] == []
     assert (run / "fold_2" / "train.log").is_file()
+
+
+def test_predictions_without_doubt_or_of_older_weights_are_made_again(whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole.run, run)
+    log = run / "out_of_fold" / "predict.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if line["case"] == "a":
+            del line["doubt"]  # as after a kill between the label map and its line
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder, folds = FoldsFolder(run), FoldsFolder(run).read()
+    predicted = predict_out_of_fold(read_dataset(whole.data), folder, folds, TrainOptions(device="cpu"), str)
+    assert [each.case.id for each in predicted] == list(CASES)
+    assert set(doubts_of(folder, folds)) == set(CASES)
+    forget_fold(folder, folds, folds.cases["a"])
+    left = {path.name for path in folder.predictions.glob("?.nii.gz")}
+    assert left == {f"{case}.nii.gz" for case in CASES if folds.cases[case] != folds.cases["a"]}
+
+
+def test_the_doubt_of_each_case_is_scored(whole):
+    found = json.loads((whole.run / "cross_validation.json").read_text())["doubt"]
+    assert len(found["risk_coverage"]) == len(CASES)
+    assert found["least_area"] <= found["area"] <= 1
+    assert (whole.run / "fold_0" / "report.html").is_file()

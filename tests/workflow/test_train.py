@@ -51,7 +51,7 @@ def test_a_plan_is_written_edited_and_used_and_the_model_predicts(tiny_dataset, 
     planned = train(tiny_dataset, run, plan_only=True, on_plan=lambda dataset, plan: shown.append(plan))
     assert planned.fit is None
     assert shown == [Plan.load(run / "plan.yaml")]
-    assert sorted(path.name for path in run.iterdir()) == ["plan.yaml"]
+    assert sorted(path.name for path in run.iterdir()) == ["fingerprint.json", "plan.yaml"]
 
     edit_to_tiny(planned.plan_path)
     trained = train(tiny_dataset, run, plan=planned.plan_path, seed=3, progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class SegmentationCard(ModelCard):
         postprocessing: rules that cross-validation has chosen, which a prediction applies unless it is asked not to;
             None where there are none.
         outputs: how outputs become labels in a model from elsewhere; None for the usual way.
+        temperature: logits divided by it give calibrated probabilities; None where it was not fitted.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -67,6 +69,7 @@ class SegmentationCard(ModelCard):
     largest: tuple[tuple[int, ...], ...] | None = None
     postprocessing: tuple[LabelRule, ...] | None = None
     outputs: Outputs | None = None
+    temperature: float | None = None
 
     @property
     def network_channels(self) -> int:
@@ -114,6 +117,7 @@ class SegmentationCard(ModelCard):
                 else {POSTPROCESSING: [each.to_dict() for each in self.postprocessing]}
             ),
             **({} if self.outputs is None else {"outputs": self.outputs.to_dict()}),
+            **({} if self.temperature is None else {"temperature": self.temperature}),
             "inference": self.inference.to_dict(),
         }
 
@@ -140,6 +144,7 @@ class SegmentationCard(ModelCard):
             largest=_groups(fields),
             postprocessing=rules_of(fields),
             outputs=None if values.get("outputs") is None else Outputs.from_fields(fields.nested("outputs")),
+            temperature=_temperature(fields),
         )
 
 
@@ -163,6 +168,15 @@ def _cascade(fields: Fields) -> Cascade | None:
     inside = fields.nested("cascade")
     inside.require("labels", "model")
     return Cascade(labels=inside.label_values("labels"), model=inside.name("model"))
+
+
+def _temperature(fields: Fields) -> float | None:
+    if fields.values.get("temperature") is None:
+        return None
+    found = fields.number("temperature", default=1.0, low=0.0, below=math.inf)
+    if found == 0:
+        fields.reject("temperature", "a number above 0")
+    return found
 
 
 def _groups(fields: Fields) -> tuple[tuple[int, ...], ...] | None:

@@ -13,6 +13,7 @@ from resvox.cli import train  # isort: skip
 from resvox.cli import predict  # isort: skip
 from resvox.cli import status  # isort: skip
 from resvox.cli import evaluate  # isort: skip
+from resvox.cli import compare  # isort: skip
 from resvox.cli import view  # isort: skip
 from resvox.cli import models  # isort: skip
 from resvox.cli import walkthrough  # isort: skip
@@ -26,6 +27,7 @@ from resvox.cli.app import app
 
 __all__ = [
     "app",
+    "compare",
     "convert",
     "convert_labels",
     "demo",

@@ -9,12 +9,15 @@ import typer
 
 from resvox.catalog import TASKS
 from resvox.cli.app import DATA, OUTPUT, Debug, Split, choices, examples, one_of, verb
+from resvox.workflow import FURTHER
 
 
 @verb(
     examples(
         "resvox evaluate out/ Dataset001_Liver/labelsTs --labels Dataset001_Liver/dataset.json",
         "resvox evaluate prediction.nii.gz reference.nii.gz --tolerance-mm 2 -o metrics.json",
+        "resvox evaluate out/ Dataset001_Liver/labelsTs --calibration calibration.json",
+        "resvox evaluate vessels/ labelsTs/ --metric cldice --metric volume",
         "resvox evaluate out/predictions.csv digits.npz",
         "resvox evaluate doses/ Dataset002_Dose/targetsTs --task regression",
     )
@@ -34,6 +37,20 @@ def evaluate(
         Path | None, typer.Option("--out", "-o", help="Write the scores as JSON.", rich_help_panel=OUTPUT)
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write them as CSV.", rich_help_panel=OUTPUT)] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Also score probabilities and review.csv beside label maps: ECE, Brier, reliability, risk; a plot.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=one_of(tuple(FURTHER)), metavar=choices(tuple(FURTHER)), help="A further metric; may be repeated."
+        ),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="A dataset.json or model that names them (default: beside the references, or the values)."),
@@ -79,6 +96,8 @@ def evaluate(
         split=split.value if split else None,
         json_path=out,
         csv_path=csv,
+        calibration_path=calibration,
+        further=metric or (),
     )
     output.show_scores(result)
     if not result.ok:

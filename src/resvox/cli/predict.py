@@ -54,6 +54,7 @@ DEVICE, PRECISION = Device(DEFAULTS.device), PredictPrecision(DEFAULTS.precision
         "resvox predict total scans/ -o out --roi-subset liver,spleen --weights-folder weights/",
         "resvox predict runs/liver dicom_series/ -o out --dicom seg --report",
         "resvox predict runs/liver scans/ -o out --speed balanced",
+        "resvox predict runs/liver scans/ -o out --uncertainty --report",
         "resvox predict runs/digits digits.npz -o out",
         "resvox predict s3://models/liver.safetensors s3://scans/manifest.parquet -o s3://results/liver --shard 3/7",
         "torchrun --nproc-per-node 2 -m resvox predict model.safetensors scans/ -o out",
@@ -114,6 +115,18 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities.", rich_help_panel=OUTPUT)
     ] = DEFAULTS.probabilities,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also write maps of doubt, and review.csv: what to check first.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = DEFAULTS.uncertainty,
+    calibrated: Annotated[
+        bool,
+        typer.Option("--calibrated", help="Probabilities with the model's temperature.", rich_help_panel=OUTPUT),
+    ] = DEFAULTS.calibrated,
     region_masks: Annotated[
         bool,
         typer.Option(
@@ -247,6 +260,8 @@ def predict(
         series=series,
         processes=processes,
         probabilities=probabilities,
+        uncertainty=uncertainty,
+        calibrated=calibrated,
         region_masks=region_masks,
         format=label_format,
         dicom=dicom,

@@ -13,6 +13,8 @@ from resvox.errors import EvaluationError, ResvoxError
 from resvox.evaluation.result import OnCase
 from resvox.volumes.formats import is_label_map, stem_of
 
+BESIDE = ("_probabilities.", "_uncertainty.", "_disagreement.")  # what `resvox predict` writes beside label maps
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
@@ -116,7 +118,7 @@ def _images(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         is_other = path.name.startswith(".") or path.is_dir() or not is_label_map(path)
-        if is_other or "_probabilities." in path.name or _is_mask_of_region(path):
+        if is_other or any(kind in path.name for kind in BESIDE) or _is_mask_of_region(path):
             continue
         case = stem_of(path)
         if case in found:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from resvox.evaluation.calibration.files import Calibration
     from resvox.evaluation.label_sets import Labels
 
 OnCase = Callable[[str, int, int], object]  # name of the case, number of cases done, number of cases
@@ -43,6 +44,8 @@ class EvaluateOptions:
         ignore: value of the reference whose voxels are left out.
         resample: bring a prediction on another grid to the reference's.
         split: of a manifest or ``.npz``: "train", "validation", "test" or "all"; None takes test where there is one.
+        further: metrics beyond Dice and surfaces, see `resvox.evaluation.further.table`.
+        calibration: also score the probabilities and the review list that lie beside label maps.
     """
 
     labels: Labels | Path | None = None
@@ -50,6 +53,8 @@ class EvaluateOptions:
     ignore: int | None = None
     resample: bool = False
     split: str | None = None
+    calibration: bool = False
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,7 @@ class EvaluateResult:
         extra: predictions without a reference.
         failed: one line per case that could not be compared.
         remarks: what was unusual about cases that were compared, one line each.
+        calibration: of probabilities and doubts, where that was asked for.
     """
 
     scores: Any
@@ -71,6 +77,7 @@ class EvaluateResult:
     extra: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
     @property
     def ok(self) -> bool:

@@ -6,13 +6,14 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resvox.errors import EvaluationError
+from resvox.evaluation.further.table import Values, check_further, further_values
 from resvox.evaluation.grids import on_reference_grid, without_single_slice
 from resvox.evaluation.label_maps import Array, compact, label_array, values_outside
 from resvox.evaluation.label_sets import Labels, LabelSet
@@ -38,6 +39,7 @@ class LabelScore:
         missed: the reference has the label, the prediction does not: Dice and surface Dice are 0, HD95 is
             None.
         extra: the prediction has the label, the reference does not: the same numbers.
+        further: name and value of metrics that were asked for, see `resvox.evaluation.further.table`.
 
     Raises:
         EvaluationError: numbers out of range or at odds with each other.
@@ -48,6 +50,7 @@ class LabelScore:
     surface_dice: float | None
     missed: bool = False
     extra: bool = False
+    further: Values = ()
 
     def __post_init__(self) -> None:
         for name, top in (("dice", 1.0), ("hd95_mm", math.inf), ("surface_dice", 1.0)):
@@ -74,8 +77,9 @@ class LabelScore:
         return "absent" if self.dice is None else "compared"
 
     def to_dict(self) -> dict[str, float | None]:
-        """``dice``, ``hd95_mm`` and ``surface_dice``, as `rounded`."""
-        return {name: rounded(getattr(self, name)) for name in METRICS}
+        """``dice``, ``hd95_mm``, ``surface_dice`` and further metrics, as `rounded`."""
+        further = {name: rounded(value) for name, value in self.further}
+        return {**{name: rounded(getattr(self, name)) for name in METRICS}, **further}
 
 
 def score_case(
@@ -85,6 +89,7 @@ def score_case(
     *,
     tolerance_mm: float = 1.0,
     ignore: int | None = None,
+    further: Sequence[str] = (),
     resample_to_reference: bool = False,
     prediction_path: str | os.PathLike[str] = "prediction",
     reference_path: str | os.PathLike[str] = "reference",
@@ -99,6 +104,7 @@ def score_case(
             voxels are left out.
         tolerance_mm: the distance up to which a boundary voxel counts as right in surface Dice.
         ignore: another value of the reference whose voxels are left out, such as -1 or 255.
+        further: metrics of `resvox.evaluation.further.table.FURTHER`: "volume", "cldice".
         resample_to_reference: bring a prediction on another grid to the reference's, instead of refusing
             it: each label's mask by linear interpolation, and the strongest wins, so that nothing shifts.
         prediction_path, reference_path: the files' names, for messages.
@@ -110,7 +116,7 @@ def score_case(
     Raises:
         EvaluationError: no label maps, different grids, or labels or a tolerance that are not valid.
     """
-    wanted = LabelSet.of(labels, ignore=ignore)
+    wanted, further = LabelSet.of(labels, ignore=ignore), check_further(further)
     if not (math.isfinite(tolerance_mm) and tolerance_mm >= 0):
         raise EvaluationError(f"tolerance_mm={tolerance_mm}", expected="millimetres, 0 or more")
     ours = label_array(prediction, path=prediction_path)
@@ -135,6 +141,10 @@ def score_case(
         indices = [numbers[value] for value in each]
         box = functools.reduce(_union, (boxes[index - 1] for index in indices))
         scores[name] = _score_masks(ours, theirs, indices, box, spacing_mm, tolerance_mm)
+        if further:
+            cuts = (array[box] if box is not None else array[(slice(0, 1),) * array.ndim] for array in (ours, theirs))
+            own, true = (_mask(array, indices) for array in cuts)
+            scores[name] = replace(scores[name], further=further_values(further, own, true, spacing_mm))
     return scores
 
 
@@ -216,6 +226,7 @@ def score_files(
     *,
     tolerance_mm: float = 1.0,
     ignore: int | None = None,
+    further: Sequence[str] = (),
     resample_to_reference: bool = False,
 ) -> dict[str, LabelScore]:
     """:func:`resvox.evaluation.score_case` of two label map files, named in every message.
@@ -232,6 +243,7 @@ def score_files(
         labels,
         tolerance_mm=tolerance_mm,
         ignore=ignore,
+        further=further,
         resample_to_reference=resample_to_reference,
         prediction_path=prediction,
         reference_path=reference,

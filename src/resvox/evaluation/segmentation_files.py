@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from resvox.evaluation.calibration.files import calibration_of
+from resvox.evaluation.further.table import check_further
 from resvox.evaluation.labels import find_labels
 from resvox.evaluation.matching import match, score_pairs
 from resvox.evaluation.result import EvaluateOptions, EvaluateResult, OnCase
@@ -19,6 +21,7 @@ def evaluate_label_maps(
     Raises:
         EvaluationError: nothing to compare, or no labels.
     """
+    check_further(options.further)  # a typing error is no fault of every case
     pairs = match(predictions, references)
     case_of = {reference: case for case, (_, reference) in pairs.files.items()}
     labels = find_labels(options.labels, pairs.references, ignore=options.ignore)
@@ -29,12 +32,16 @@ def evaluate_label_maps(
             reference,
             labels.of_case(case_of[reference]),
             tolerance_mm=options.tolerance_mm,
+            further=options.further,
             resample_to_reference=options.resample,
         )
 
     found = score_pairs(pairs.files, score, on_case)
+    table = ScoreTable(found.scores, tolerance_mm=options.tolerance_mm)
+    scored = {case: pairs.files[case] for case in found.scores}
     return EvaluateResult(
-        scores=ScoreTable(found.scores, tolerance_mm=options.tolerance_mm),
+        scores=table,
+        calibration=calibration_of(scored, labels, table) if options.calibration else None,
         labels=labels.to_dict(),
         missing=pairs.missing,
         extra=pairs.extra,

@@ -80,6 +80,20 @@ class ScoreTable:
         return list(self)
 
     @property
+    def further(self) -> tuple[str, ...]:
+        """The names of further metrics, in the order of their first appearance."""
+        return tuple(dict.fromkeys(name for row in self for name, _ in row.score.further))
+
+    @property
+    def further_means(self) -> dict[str, dict[str, float | None]]:
+        """Means of further metrics over the cases that have a value, by label."""
+        found: dict[str, dict[str, list[float | None]]] = {}
+        for row in self:
+            for name, value in row.score.further:
+                found.setdefault(row.label, {}).setdefault(name, []).append(value)
+        return {label: {name: mean(values) for name, values in own.items()} for label, own in found.items()}
+
+    @property
     def summary(self) -> dict[str, LabelSummary]:
         """Means over cases, label by label, in the order of the labels' first appearance."""
         by_label: dict[str, list[LabelScore]] = {}
@@ -114,10 +128,12 @@ class ScoreTable:
         """Write one row for every case and label, at once or not at all; undefined numbers are left empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["case", "label", *METRICS, "outcome"])
+        names = [*METRICS, *self.further]
+        writer.writerow(["case", "label", *names, "outcome"])
         for row in self:
-            values = row.score.to_dict().values()
-            writer.writerow([row.case, row.label, *("" if v is None else v for v in values), row.score.outcome])
+            values = row.score.to_dict()
+            cells = (values.get(name) for name in names)
+            writer.writerow([row.case, row.label, *("" if v is None else v for v in cells), row.score.outcome])
         return write_atomically(Path(path), text.getvalue())
 
     def table(self, *, title: str = "") -> Table:
@@ -126,7 +142,15 @@ class ScoreTable:
 
         sections = [
             [
-                Row(cells=(case if position == 0 else "", label, *_cells(score), _note(score)))
+                Row(
+                    cells=(
+                        case if position == 0 else "",
+                        label,
+                        *_cells(score),
+                        *self._more(dict(score.further)),
+                        _note(score),
+                    )
+                )
                 for position, (label, score) in enumerate(labels.items())
             ]
             for case, labels in self.scores.items()
@@ -135,15 +159,29 @@ class ScoreTable:
         if len(self.scores) > 1:
             sections.append(
                 [
-                    Row(cells=("mean" if position == 0 else "", label, *_cells(means), _counts(means)))
+                    Row(
+                        cells=(
+                            "mean" if position == 0 else "",
+                            label,
+                            *_cells(means),
+                            *self._more(self.further_means.get(label, {})),
+                            _counts(means),
+                        )
+                    )
                     for position, (label, means) in enumerate(summary.items())
                 ]
             )
         if len(summary) > 1:
-            cells = ("mean", "all labels", *_cells(self.overall), _counts(self.overall))
+            cells = ("mean", "all labels", *_cells(self.overall), *self._more({}), _counts(self.overall))
             sections.append([Row(cells=cells, style="bold")])
-        headings = ("case", "label", "Dice", "HD95 (mm)", f"surface Dice ({self.tolerance_mm:g} mm)", "")
-        return draw(headings, sections, title=title, text_columns=(0, 1, 5))
+        headings = ("case", "label", "Dice", "HD95 (mm)", f"surface Dice ({self.tolerance_mm:g} mm)", *self.further, "")
+        return draw(headings, sections, title=title, text_columns=(0, 1, len(headings) - 1))
+
+    def _more(self, values: Mapping[str, float | None]) -> tuple[str, ...]:
+        """The cells of further metrics."""
+        from resvox.evaluation.console import shown
+
+        return tuple(shown(values.get(name), 3) for name in self.further)
 
 
 def _summarize(scores: list[LabelScore]) -> LabelSummary:

@@ -33,7 +33,7 @@ class EvaluationTask:
 TASKS = {
     "segmentation": EvaluationTask(
         evaluate="resvox.evaluation.segmentation_files.evaluate_label_maps",
-        options=("labels", "tolerance_mm", "ignore", "resample"),
+        options=("labels", "tolerance_mm", "ignore", "resample", "calibration", "further"),
     ),
     "classification": EvaluationTask(
         evaluate="resvox.evaluation.classification_files.evaluate_classes",

@@ -15,6 +15,7 @@ import numpy as np
 
 from resvox.inference.boxes import Array, AxisWeights, BoxWalk, Span, Targets, can_restore
 from resvox.inference.decisions import Decision
+from resvox.inference.doubt import DoubtMaps
 from resvox.inference.heads import LinearHead
 from resvox.inference.reduction import probabilities_from_logits
 from resvox.inference.slice_sums import FinishedSlice
@@ -38,6 +39,8 @@ class Restorer:
         decision: what is interpolated and compared; None interpolates logits, of which the largest wins.
         probabilities: also restore (classes, *source) float32; this needs memory for all of them.
         threads: number of threads that restore boxes.
+        temperature: by which logits are divided for probabilities.
+        doubt: takes each box, and what it has beside logits.
 
     Raises:
         InferenceError: steps that cannot be restored slice by slice, see `can_restore`.
@@ -54,8 +57,11 @@ class Restorer:
         decision: Decision | None = None,
         probabilities: bool = False,
         threads: int = 1,
+        temperature: float = 1.0,
+        doubt: DoubtMaps | None = None,
     ) -> None:
         self.walk, self.decision = BoxWalk(prepared, threads=threads), decision
+        self.temperature, self.doubt = np.float32(temperature), doubt
         self.prepared, self.values, self.wants_probabilities = prepared, dict(values or {}), probabilities
         self.head, self.soften_last = head, soften_last
         self.outside = None if outside is None else np.asarray(outside, np.float32)
@@ -70,6 +76,8 @@ class Restorer:
 
     def restore(self, slices: Iterable[FinishedSlice]) -> tuple[Volume, Volume | None]:
         """The label map (*source), and the probabilities if they are wanted."""
+        if self.doubt is not None:
+            slices = self.doubt.counted(slices, self.head)
         self.walk.run(self._allocating(slices), self._restore_box)
         labels = Volume.on_grid(self.labels, self.prepared.source)
         if self.scores is None:
@@ -80,24 +88,31 @@ class Restorer:
         """The slices; the array of probabilities is allocated at the first one, which has the number of classes."""
         for each in slices:
             if self.wants_probabilities and self.scores is None:
-                classes = self.head.classes if self.head else len(each.logits)
+                beside = int(self.doubt is not None and self.doubt.members)
+                classes = self.head.classes if self.head else len(each.logits) - beside
                 self.scores = np.empty((classes, *self.walk.inner(self.labels).shape), np.float32)
             yield each
 
     def _restore_box(self, box: Array, span: Span, targets: Targets) -> None:
         if self.head is not None:
             box = self.head(box)
+        if self.doubt is not None:
+            box = self.doubt.take(self.walk, box, span, targets)
         if self.decision is not None:
             box = self.decision.values(box)
         self.walk.inner(self.labels)[targets] = self._labels_of(box, span, targets)
         if self.scores is not None:
-            if self.decision is not None:
-                likely = self.decision.probabilities(self.walk.interpolated(box, span, targets))
-            elif self.soften_last:
-                likely = probabilities_from_logits(self.walk.interpolated(box, span, targets))
-            else:
-                likely = self.walk.interpolated(probabilities_from_logits(box), span, targets)
-            self.scores[(slice(None), *targets)] = likely
+            self.scores[(slice(None), *targets)] = self._likely(box, span, targets)
+
+    def _likely(self, box: Array, span: Span, targets: Targets) -> Array:
+        """The probabilities of a box on its targets."""
+        if self.decision is not None:
+            return self.decision.probabilities(self.walk.interpolated(box, span, targets))
+        if self.temperature != 1:
+            box = box / self.temperature
+        if self.soften_last:
+            return probabilities_from_logits(self.walk.interpolated(box, span, targets))
+        return self.walk.interpolated(probabilities_from_logits(box), span, targets)
 
     def _labels_of(self, box: Array, span: Span, targets: Targets) -> Array | int:
         if len(box) == 1:

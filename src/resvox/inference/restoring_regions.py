@@ -13,6 +13,7 @@ import numpy as np
 from resvox.errors import InferenceError
 from resvox.inference.boxes import Array, BoxWalk, Span, Targets
 from resvox.inference.decisions import Decision
+from resvox.inference.doubt import DoubtMaps
 from resvox.inference.reduction import region_probabilities_from_logits
 from resvox.inference.restoring import MARGIN
 from resvox.inference.slice_sums import FinishedSlice
@@ -31,6 +32,8 @@ class RegionRestorer:
         probabilities: also restore (regions, *source) float32; this needs memory for all of them.
         masks: also restore one mask per region, (regions, *source) uint8.
         threads: number of threads that restore boxes.
+        temperature: by which logits are divided for probabilities.
+        doubt: takes each box, and what it has beside logits.
 
     Raises:
         InferenceError: steps that cannot be restored slice by slice, see `can_restore`; another number of outputs.
@@ -46,8 +49,11 @@ class RegionRestorer:
         probabilities: bool = False,
         masks: bool = False,
         threads: int = 1,
+        temperature: float = 1.0,
+        doubt: DoubtMaps | None = None,
     ) -> None:
         self.walk, self.decision = BoxWalk(prepared, threads=threads), decision
+        self.temperature, self.doubt = np.float32(temperature), doubt
         self.grid, self.class_order, self.soften_last = prepared.source, tuple(class_order), soften_last
         size = (len(self.class_order), *self.grid.shape)
         self.labels = np.zeros(self.grid.shape, np.min_scalar_type(max(self.class_order)))
@@ -61,12 +67,14 @@ class RegionRestorer:
 
     def restore(self, slices: Iterable[FinishedSlice]) -> tuple[Volume, Volume | None, Volume | None]:
         """The label map (*source), and probabilities and masks if they are wanted."""
-        self.walk.run(slices, self._restore_box)
+        self.walk.run(slices if self.doubt is None else self.doubt.counted(slices), self._restore_box)
         scores = None if self.scores is None else Volume.on_grid(self.scores, self.grid)
         masks = None if self.masks is None else Volume.on_grid(self.masks, self.grid)
         return Volume.on_grid(self.labels, self.grid), scores, masks
 
     def _restore_box(self, box: Array, span: Span, targets: Targets) -> None:
+        if self.doubt is not None:
+            box = self.doubt.take(self.walk, box, span, targets)
         if len(box) != len(self.class_order):
             raise InferenceError(
                 f"a network with {len(box)} outputs", expected=f"one per region, {len(self.class_order)}"
@@ -81,6 +89,8 @@ class RegionRestorer:
                 if self.masks is not None:
                     self.walk.inner(self.masks[place])[targets] = inside
         if self.scores is not None:
+            if self.temperature != 1 and self.decision is None:
+                box = box / self.temperature
             if self.decision is not None:
                 likely = self.decision.probabilities(self.walk.interpolated(box, span, targets))
             elif self.soften_last:

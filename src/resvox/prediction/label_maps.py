@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.prediction.outputs import (
+    DISAGREEMENT,
+    PROBABILITIES,
+    UNCERTAINTY,
     CaseFiles,
     algorithm_of,
     case_files,
@@ -19,12 +22,14 @@ from resvox.prediction.outputs import (
     write_masks,
 )
 from resvox.prediction.predictor import Written
+from resvox.prediction.uncertainty.review import doubt_fields
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from resvox.cards import ModelCard, SegmentationCard
     from resvox.delivery.naming import Algorithm, LabelSet
+    from resvox.inference.doubt import DoubtScores
     from resvox.locks import Claims
     from resvox.prediction.cases import Case, Found
     from resvox.prediction.log import RunLog
@@ -38,7 +43,8 @@ class Segmentation:
     """A label map on the grid of its scan, probabilities and masks of regions if wanted, and seconds per stage.
 
     ``windows``: how many there were; ``skipped``: how many of these were passed over as empty. ``log``: what the line
-    of the scan in predict.jsonl has about its speed.
+    of the scan in predict.jsonl has about its speed. Where doubt is wanted, ``uncertainty`` is its map,
+    ``disagreement`` that of several networks, and ``doubt`` their scores.
     """
 
     label_map: Volume
@@ -48,6 +54,9 @@ class Segmentation:
     skipped: int = 0
     region_masks: Volume | None = None
     log: Mapping[str, Any] = field(default_factory=dict)
+    uncertainty: Volume | None = None
+    disagreement: Volume | None = None
+    doubt: DoubtScores | None = None
 
 
 class LabelMaps:
@@ -93,8 +102,17 @@ class LabelMaps:
     def files_of(self, case: Case) -> tuple[str, ...]:
         """The names of a case's files; the label map is last, because its existence means that the case is done."""
         names = self._outputs(case).names
-        likely = f"{case.id}{self.options.suffix}_probabilities.nii.gz"
-        return (likely, *names) if self.options.probabilities else names
+        beside = (*self._names_of_doubt(case), *names)
+        return (self._beside(case, PROBABILITIES), *beside) if self.options.probabilities else beside
+
+    def _names_of_doubt(self, case: Case) -> tuple[str, ...]:
+        if not self.options.uncertainty:
+            return ()
+        kinds = (UNCERTAINTY, DISAGREEMENT) if len(self.paths) > 1 else (UNCERTAINTY,)
+        return tuple(self._beside(case, kind) for kind in kinds)
+
+    def _beside(self, case: Case, kind: str) -> str:
+        return f"{case.id}{self.options.suffix}{kind}"
 
     def _outputs(self, case: Case) -> CaseFiles:
         is_picture = case.is_picture and self.card.spatial_dims == 2
@@ -115,7 +133,10 @@ class LabelMaps:
         from resvox.volumes import write_volume
 
         if made.probabilities is not None:
-            write_volume(made.probabilities, self.options.out / self.files_of(case)[0])
+            write_volume(made.probabilities, self.options.out / self._beside(case, PROBABILITIES))
+        for volume, kind in ((made.uncertainty, UNCERTAINTY), (made.disagreement, DISAGREEMENT)):
+            if volume is not None:
+                write_volume(volume, self.options.out / self._beside(case, kind))
         if made.region_masks is not None:
             write_masks(made.region_masks, self._outputs(case).regions, self.options.out)
         options = self.options
@@ -128,7 +149,14 @@ class LabelMaps:
             self._label_set if named else None,
             self._algorithm if options.dicom else None,
         )
-        return Written(path=path, fields=made.log)
+        doubt = {} if made.doubt is None else doubt_fields(made.doubt, self._doubted)
+        return Written(path=path, fields={**made.log, **doubt})
+
+    @property
+    def _doubted(self) -> tuple[str, ...]:
+        """The names of the outputs but the background."""
+        names = self.card.output_names
+        return names if self.card.regions is not None or len(names) == 1 else names[1:]
 
     def with_outputs(self, out: Path, *, format: str, dicom: str | None) -> Self:
         """The same model and engine, writing other files into another folder."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resvox._version import __version__
 from resvox.prediction.cases import Case, state_of
-from resvox.prediction.outputs import REGION
+from resvox.prediction.outputs import BESIDE, REGION
 
 if TYPE_CHECKING:
     from resvox.inference import Engine
@@ -84,7 +84,7 @@ class RunLog:
         if claims.is_dir():
             names |= {path.name.removesuffix(".lock") for path in claims.glob("*.lock")}
         stems = [stem_of(name) for name in names]
-        names |= {f"{stem}_probabilities.nii.gz" for stem in stems}
+        names |= {f"{stem}{kind}" for stem in stems for kind in BESIDE}
         beginnings = tuple(f"{stem}{REGION}" for stem in stems)
         return lambda name: name in names or name.startswith(beginnings)
 

@@ -26,6 +26,7 @@ def engine_of(
     agreement: Agreement | None = None,
     head: LinearHead | None = None,
     notify: Callable[[str], object] | None = None,
+    together: Callable[[Sequence[Engine]], Engine] | None = None,
 ) -> Engine:
     """The engine that computes a model's outputs.
 
@@ -34,6 +35,7 @@ def engine_of(
         agreement: the measure of the accuracy guard; None is that of label maps.
         head: the last layer, where it is applied after blending.
         notify: called with a line of text where an engine is given up or memory runs out.
+        together: several engines as one; None is the mean of their outputs.
 
     Raises:
         InferenceError: an engine, device or precision that cannot be.
@@ -41,7 +43,7 @@ def engine_of(
     from resvox.inference import EnsembleEngine
 
     engines = [_engine_of_one(each, options, agreement, head, notify) for each in files]
-    return engines[0] if len(engines) == 1 else EnsembleEngine(engines)
+    return engines[0] if len(engines) == 1 else (together or EnsembleEngine)(engines)
 
 
 def _engine_of_one(

@@ -24,7 +24,7 @@ OWN_FORMAT = "resvox"
 NNUNET_FORMAT = "nnunet"
 BUNDLE_FORMAT = "bundle"
 RUN_FILES = ("plan.yaml", "checkpoints")  # what a run has before it has a model
-MAY_DIFFER = ("training", "colours")  # between models that are averaged
+MAY_DIFFER = ("training", "colours", "temperature")  # between models that are averaged
 
 
 @dataclass(frozen=True, kw_only=True)

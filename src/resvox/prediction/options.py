@@ -53,6 +53,9 @@ class PredictOptions:
         series: of a DICOM folder that holds several: its UID or its number.
         processes: that share the cases; with several GPUs each takes the next one.
         probabilities: also write probabilities.
+        uncertainty: also write a map of how unsure the model is of each voxel, of several models one of how far they
+            disagree, and the list ``review.csv`` of the cases, the most doubtful one first.
+        calibrated: probabilities are those of logits divided by the model's temperature, which its validation fitted.
         region_masks: of a model for regions also write one mask per region: a voxel may belong to several.
         format: of the label maps of scans: "nii.gz", "nii", "seg.nrrd" (3D Slicer, with names and colours), "nrrd",
             "mha", or "none" where ``dicom`` is all that is wanted.
@@ -91,6 +94,8 @@ class PredictOptions:
     series: str | None = None
     processes: int = 1
     probabilities: bool = False
+    uncertainty: bool = False
+    calibrated: bool = False
     region_masks: bool = False
     format: str = "nii.gz"
     dicom: str | None = None
@@ -175,6 +180,8 @@ class Choices(TypedDict, total=False):
     skip_empty: bool
     memory_gb: float
     probabilities: bool
+    uncertainty: bool
+    calibrated: bool
     region_masks: bool
     folds: tuple[str, ...] | None
     checkpoint: str

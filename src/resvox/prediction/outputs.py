@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from resvox.volumes import Volume
 
 REGION = "_region_"  # between the name of a case and that of a region
+# behind the name of a case
+PROBABILITIES, UNCERTAINTY, DISAGREEMENT = "_probabilities.nii.gz", "_uncertainty.nii.gz", "_disagreement.nii.gz"
+BESIDE = (PROBABILITIES, UNCERTAINTY, DISAGREEMENT)
 
 
 @dataclass(frozen=True, kw_only=True)

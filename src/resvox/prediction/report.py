@@ -54,8 +54,9 @@ def write_report(
     """
     from resvox.viewer.report import link, page, paragraph, section, table, write_page
 
-    rows, links = [], []
-    for case, outcome in zip(cases, result.cases, strict=True):
+    rows, links, doubts = [], [], _doubts(result)
+    pairs = sorted(zip(cases, result.cases, strict=True), key=lambda pair: -doubts.get(pair[1].id, -1.0))
+    for case, outcome in pairs:
         volumes: Mapping[str, float] = {}
         if outcome.path is not None and outcome.status in ("written", "present"):
             try:
@@ -67,15 +68,27 @@ def write_report(
                 if not (result.out / PAGES).is_dir():
                     raise
                 notify(f"{outcome.id} is not in the report: {error}")
-        rows.append(_row(outcome, card, volumes))
+        own = (f"{doubts[outcome.id]:.3f}" if outcome.id in doubts else "-",) if doubts else ()
+        rows.append((*_row(outcome, card, volumes), *own))
     names = [name for name, value in card.labels.items() if value]
+    head = ("case", "status", "seconds", *names, *(("doubt",) if doubts else ()))
+    order = [paragraph("The most doubtful case comes first; review.csv has the same order.")] if doubts else []
     pieces = [
-        section("Cases", table("Volumes in mL", ("case", "status", "seconds", *names), rows), paragraph(str(result))),
+        section("Cases", table("Volumes in mL", head, rows), *order, paragraph(str(result))),
         section("Look around", *(links or [paragraph("No label map could be shown.")])),
     ]
     lead = f"{len(rows)} cases, labels {', '.join(names)}."
     footer = f"Made by resvox {__version__}. Not for diagnosis."
     return write_page(result.out / NAME, page("resvox predict", lead, pieces, footer=footer))
+
+
+def _doubts(result: PredictResult) -> dict[str, float]:
+    """The doubt of each case, where it was asked for in this run or an earlier one."""
+    from resvox.prediction.log import RunLog
+
+    log = RunLog(result.out)
+    lines = {case.id: log.by_case.get(case.id) or {} for case in result.cases}
+    return {case: float(line["doubt"]) for case, line in lines.items() if "doubt" in line}
 
 
 def _write_page(

@@ -31,12 +31,14 @@ from resvox.prediction.predictor import (
 )
 from resvox.prediction.speed.of_model import speed_control
 from resvox.prediction.tasks import refuse_unused
+from resvox.prediction.uncertainty.certainty import certainty_of
 from resvox.preprocessing import NnunetPreprocessing
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from resvox.inference import FinishedSlice, WindowCount
+    from resvox.inference.doubt import DoubtMaps
     from resvox.inference.engines.agreement import Agreement
     from resvox.preprocessing import Prepared
     from resvox.volumes import Volume
@@ -83,7 +85,15 @@ class Segmenter(LabelMaps):
         self._check_regions()
         check_options(self.card, self.options, self.path)
         options = engine_options(self.options)
-        self.engine = engine_of(files, options, agreement=self._agreement(), head=self._head, notify=notify)
+        self.certainty = certainty_of(files, self.card, self.options, notify)
+        self.engine = engine_of(
+            files,
+            options,
+            agreement=self._agreement(),
+            head=self._head,
+            notify=notify,
+            together=self.certainty.engine,
+        )
         self._first = self._first_stage(files[0], notify)
         self._speed = speed_control(self.options, files, self._head, notify=notify)
 
@@ -166,7 +176,7 @@ class Segmenter(LabelMaps):
             masks = self.options.region_masks
             made = finish(prepared, logits, self.card, probabilities=probabilities, masks=masks)
             return self._segmentation(made, network, start, count)
-        masks, is_first = self.options.region_masks, self._speed.verdict is None
+        masks, is_first, doubt = self.options.region_masks, self._speed.verdict is None, self.certainty.maps(prepared)
         run = partial(
             stream,
             prepared,
@@ -178,15 +188,17 @@ class Segmenter(LabelMaps):
         )
         slices = self._speed.slices(run, count)
         first = self.options.resample == "labels" or labels_first(self.card)
-        if first and not probabilities and not masks:
+        if first and not probabilities and not masks and doubt is None:
             watch = _Watch()
             made = self._labels_first(prepared, watch.passed_on(slices)), None, None
             network = watch.seconds
         else:
-            label_map, likely, own, restoring = self._restored(prepared, slices, probabilities=probabilities)
+            label_map, likely, own, restoring = self._restored(
+                prepared, slices, probabilities=probabilities, doubt=doubt
+            )
             made = label_map, likely, own
             network = time.perf_counter() - start - restoring
-        segmentation = self._segmentation(made, network, start, count)
+        segmentation = with_doubt(self._segmentation(made, network, start, count), doubt)
         return replace(segmentation, log=self._speed.record(count, is_first=is_first))
 
     def _segmentation(self, made: Made, network: float, start: float, count: WindowCount) -> Segmentation:
@@ -204,7 +216,12 @@ class Segmenter(LabelMaps):
         )
 
     def _restored(
-        self, prepared: Prepared, slices: Iterator[FinishedSlice], *, probabilities: bool
+        self,
+        prepared: Prepared,
+        slices: Iterator[FinishedSlice],
+        *,
+        probabilities: bool,
+        doubt: DoubtMaps | None = None,
     ) -> tuple[Volume, Volume | None, Volume | None, float]:
         """Label map, probabilities and masks on the scan's grid, and the seconds that bringing them there took."""
         from resvox.inference import RegionRestorer, Restorer, can_restore
@@ -212,7 +229,9 @@ class Segmenter(LabelMaps):
         from resvox.machine import usable_threads
 
         by_nnunet, masks = isinstance(self.preprocessing, NnunetPreprocessing), self.options.region_masks
+        temperature = self.certainty.of_probabilities
         if not (can_restore(prepared) and is_linear(prepared)):
+            self._refuse_certainty()
             logits, start = whole_logits(prepared, slices), time.perf_counter()
             if by_nnunet:
                 made = finish(prepared, logits, self.card, probabilities=probabilities, masks=masks)
@@ -229,6 +248,8 @@ class Segmenter(LabelMaps):
                 probabilities=probabilities,
                 masks=masks,
                 threads=threads,
+                temperature=temperature,
+                doubt=doubt,
             )
             return *of_regions.restore(slices), of_regions.seconds
         restorer = Restorer(
@@ -240,15 +261,34 @@ class Segmenter(LabelMaps):
             decision=decision,
             probabilities=probabilities,
             threads=threads,
+            temperature=temperature,
+            doubt=doubt,
         )
         return *restorer.restore(slices), None, restorer.seconds
+
+    def _refuse_certainty(self) -> None:
+        if self.options.uncertainty or self.options.calibrated:
+            raise InferenceError(
+                "uncertainty or calibrated probabilities with a model whose logits are resampled by splines",
+                expected="linear resampling on the way back",
+                fix="leave --uncertainty and --calibrated out",
+                path=self.path,
+            )
 
     def _first_stage(self, file: ModelFile, notify: Callable[[str], object] | None) -> Segmenter | None:
         """The first stage of a cascade, with the same options."""
         if self.card.cascade is None:
             return None
         path = first_stage_of(file, self.card.cascade.model)
-        options = replace(self.options, model=path, probabilities=False, region_masks=False, postprocess=False)
+        options = replace(
+            self.options,
+            model=path,
+            probabilities=False,
+            region_masks=False,
+            postprocess=False,
+            uncertainty=False,
+            calibrated=False,
+        )
         return Segmenter(options, notify=notify)
 
     def _labels_first(self, prepared: Prepared, slices: Iterator[FinishedSlice]) -> Volume:
@@ -289,6 +329,14 @@ class Segmenter(LabelMaps):
         """Compute the label maps of prepared scans."""
         wanted = self.options.probabilities
         return [self.segment_prepared(each, probabilities=wanted, progress=progress) for each in ready]
+
+
+def with_doubt(made: Segmentation, doubt: DoubtMaps | None) -> Segmentation:
+    """A segmentation with its maps and scores of doubt, where there are any."""
+    if doubt is None:
+        return made
+    uncertainty, disagreement = doubt.volumes()
+    return replace(made, uncertainty=uncertainty, disagreement=disagreement, doubt=doubt.scores)
 
 
 @dataclass

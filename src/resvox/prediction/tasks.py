@@ -72,6 +72,8 @@ TASKS: dict[str, TaskRow] = {
                 "skip_empty",
                 "memory_gb",
                 "probabilities",
+                "uncertainty",
+                "calibrated",
                 "region_masks",
                 "suffix",
                 "format",

@@ -9,8 +9,10 @@ from typing import Any
 from torch import nn
 
 from resvox.blueprint.resnet_recipe import LEVELS
+from resvox.hub import local_path
 from resvox.training.plans.base import TrainingPlan
 from resvox.weights import load_weights
+from resvox.weights.by_name import Names, keep_by_name
 
 HEAD_STAGE = LEVELS  # stem and four residual stages are 0 to 4; everything behind them is the head
 _STAGE = re.compile(r"(?:encoder\.)?(?:layer(?P<v1>\d)|(?:stages|levels)\.(?P<v2>\d))(?:\.|$)")
@@ -28,8 +30,12 @@ def stage_of(name: str) -> int:
     return min(number, HEAD_STAGE - 1)  # a network may have more stages: the deep ones count as the last
 
 
-def begin_from_weights(module: nn.Module, plan: TrainingPlan) -> str:
+def begin_from_weights(module: nn.Module, plan: TrainingPlan, names: Names | None = None) -> str:
     """Fill a new network with the plan's weights; returns what was loaded, in words, or an empty text.
+
+    Args:
+        names: of the network's outputs and channels. Those that the weights name too keep their part of the head and
+            of the first convolution, see `resvox.weights.by_name`; None begins with a new head.
 
     Raises:
         WeightsError: weights that do not fit the plan's network.
@@ -44,7 +50,12 @@ def begin_from_weights(module: nn.Module, plan: TrainingPlan) -> str:
         classifier="drop",
         inflate=plan.weights_inflate,
     )
-    return str(report)
+    kept = (
+        []
+        if names is None or plan.weights_head == "new"
+        else keep_by_name(module, local_path(plan.weights), names, peer=plan.weights_peer)
+    )
+    return "; ".join([str(report), *kept])
 
 
 def freeze(module: nn.Module, plan: TrainingPlan) -> None:

@@ -270,7 +270,7 @@ def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay)
     """A new network, one that begins from weights, or the one of a checkpoint; and the cases of that checkpoint."""
     module = build_model(job.plan)
     source = job.run.resume_source(finish=job.finish) if job.resume else None
-    loaded = begin_from_weights(module, job.plan) if source is None else ""
+    loaded = begin_from_weights(module, job.plan, job.task.names(job.dataset)) if source is None else ""
     freeze(module, job.plan)
     module.to(memory_format=CHANNELS_LAST[job.plan.spatial_dims])  # type: ignore[call-overload]
     optimizer = make_optimizer(module, job.plan, fabric.device)

@@ -59,6 +59,16 @@ class RunFolder:
         return self.path / "checkpoints" / "best.pt"
 
     @property
+    def validation(self) -> Path:
+        """The score of each case at the best validation."""
+        return self.path / "validation.json"
+
+    @property
+    def snapshots(self) -> Path:
+        """Slices of its worst cases, in a folder for each process."""
+        return self.path / "validation"
+
+    @property
     def cache(self) -> Path:
         """Prepared cases: inside the run, or in the folder that RESVOX_PREPARED names, to be shared among runs."""
         return prepared_cases_folder() or self.path / "cache"
@@ -156,8 +166,9 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what an earlier run left here; the cache, the plan and files of others stay."""
-        for path in (self.metrics, self.model, self.last, self.best):
+        for path in (self.metrics, self.model, self.last, self.best, self.validation):
             path.unlink(missing_ok=True)
+        shutil.rmtree(self.snapshots, ignore_errors=True)
         shutil.rmtree(self.events, ignore_errors=True)
 
     def tidy(self) -> None:

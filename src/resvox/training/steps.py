@@ -19,6 +19,7 @@ from resvox.training.finetuning import train_mode
 from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, seed_number
+from resvox.training.records import write_scores, write_snapshots
 from resvox.training.schedule import learning_rate, set_learning_rate
 from resvox.training.stopping import StopRequestedError, agreed, end_workers, ignore_ended_children, signals_wait
 from resvox.training.task import Cases, Job, State, StepReport
@@ -206,8 +207,11 @@ def _validate_answers(state: State, job: Job, cases: Cases) -> dict[str, Any]:
     progress.validation_due = False
     if found.score is not None and (found.score, found.tie) > (progress.best_score, progress.best_tie):
         progress.best_score, progress.best_tie, progress.best_step = found.score, found.tie, progress.step
-        progress.best = found.columns
+        progress.best = {**found.columns, **found.kept}
+        write_snapshots(job.run.snapshots / str(state.fabric.global_rank), progress.step, found.snapshots)
         if state.fabric.is_global_zero:
+            if found.cases:
+                write_scores(job.run.validation, progress.step, found.cases)
             save_checkpoint(job.run.best, plan=job.plan.to_dict(), progress=progress, model=state.module.state_dict())
     return found.columns
 

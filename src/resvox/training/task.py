@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -18,8 +18,10 @@ from resvox.training.averaging import WeightAverage
 from resvox.training.batches import Sample
 from resvox.training.checkpoints import Progress
 from resvox.training.plans.precision import Precision
+from resvox.training.records import Snapshot
 from resvox.training.run_folder import RunFolder
 from resvox.training.stopping import StopGuard
+from resvox.weights.by_name import Names
 
 LARGEST_OVERLAP = 0.25  # of windows while validating: half the time of 0.5, and it only ranks checkpoints
 
@@ -33,11 +35,17 @@ class ValidationResult:
             no score: then it chooses no weights.
         columns: of metrics.csv.
         tie: decides between two equal scores, the higher the better.
+        kept: further numbers that are kept with the scores of the best weights, for the card.
+        cases: the scores of each case, of all processes.
+        snapshots: slices of the worst cases of this process.
     """
 
     score: float | None
     columns: dict[str, float | None]
     tie: float = 0.0
+    kept: dict[str, float | None] = field(default_factory=dict)
+    cases: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    snapshots: tuple[Snapshot, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +146,10 @@ class Task(ABC):
     def columns(self, dataset: Any) -> tuple[str, ...]:
         """The columns that a validation adds to metrics.csv, in order."""
 
+    def names(self, dataset: Any) -> Names | None:
+        """What outputs and channels stand for, so that weights to begin from are matched; None: a new head."""
+        return None
+
     def remarks(self, job: Job) -> list[str]:
         """Lines to show before the cases are prepared."""
         return []
@@ -174,7 +186,7 @@ class Task(ABC):
 
         Args:
             training: dataset and steps; the task adds its scores.
-            best: the columns of the best validation.
+            best: the columns of the best validation, and what it kept beside them.
         """
 
 

@@ -6,7 +6,7 @@ A row holds dotted names, resolved when they are needed, so that the table itsel
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -131,14 +131,27 @@ def read_for(task: str, dataset: str | os.PathLike[str]) -> Any:
     return _resolve(TASKS[check_task(task)].reader)(dataset)
 
 
-def plan_for(task: str, dataset: Any, *, device: str, changes: Mapping[str, Any]) -> TrainingPlan:
+def plan_for(
+    task: str,
+    dataset: Any,
+    *,
+    device: str,
+    changes: Mapping[str, Any],
+    on_fingerprint: Callable[[Any], object] | None = None,
+) -> TrainingPlan:
     """A plan made from the dataset's fingerprint.
+
+    Args:
+        on_fingerprint: called with the fingerprint.
 
     Raises:
         DatasetError: a case that cannot be used. PlanError: a change that contradicts the data.
     """
     row = TASKS[check_task(task)]
-    plan: TrainingPlan = _resolve(row.planner)(_resolve(row.fingerprint)(dataset), device=device, **changes)
+    fingerprint = _resolve(row.fingerprint)(dataset)
+    if on_fingerprint is not None:
+        on_fingerprint(fingerprint)
+    plan: TrainingPlan = _resolve(row.planner)(fingerprint, device=device, **changes)
     return plan
 
 

@@ -55,7 +55,7 @@ def overlay_png(
 
     total = sum(width for _, width in sizes_mm)
     row_inches = max(height for height, _ in sizes_mm) / total * width_inches * 0.97
-    figure = _figure(width_inches, len(turned) * (row_inches + 0.32) + 0.45, "#0d1117")
+    figure = empty_figure(width_inches, len(turned) * (row_inches + 0.32) + 0.45, "#0d1117")
     grid = figure.add_gridspec(
         len(turned),
         len(planes),
@@ -71,7 +71,7 @@ def overlay_png(
             _panel(axes, *cuts, sizes_mm[column], shown, labels, colours)
             _captions(axes, title, plane, index)
     _legend(figure, [name for name, value in labels.items() if value != 0], colours)
-    return _png(figure)
+    return as_png(figure)
 
 
 def curve_png(
@@ -84,7 +84,7 @@ def curve_png(
 ) -> bytes:
     """Lines over steps, e.g. loss; ``series`` is ``{name: (x, y)}``; ``theme`` is "light" or "dark"."""
     paper, ink, rule = PAPER[theme]
-    figure = _figure(9.6, 3.2, paper)
+    figure = empty_figure(9.6, 3.2, paper)
     axes = figure.add_axes((0.07, 0.16, 0.91, 0.78))
     axes.set_facecolor(paper)
     for (name, (x, y)), colour in zip(series.items(), LINES[theme] * len(series), strict=False):
@@ -101,7 +101,7 @@ def curve_png(
         spine.set_color(rule)
     if len(series) > 1:
         axes.legend(frameon=False, labelcolor=ink, fontsize=9)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _cut(array: Array, plane: Plane | None, index: int | None) -> Array:
@@ -189,14 +189,16 @@ def _legend(figure: Figure, names: Sequence[str], colours: Mapping[str, str]) ->
     )  # fmt: skip
 
 
-def _figure(width: float, height: float, colour: str) -> Figure:
+def empty_figure(width: float, height: float, colour: str) -> Figure:
+    """A figure of a size in inches, on paper of a colour."""
     # Figure without pyplot: no global state, no window system, and Agg is what savefig uses for a PNG.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), facecolor=colour)
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG."""
     buffer = io.BytesIO()
     options: dict[str, Any] = {"format": "png", "dpi": 110, "metadata": {"Software": None}}
     figure.savefig(buffer, facecolor=figure.get_facecolor(), **options)

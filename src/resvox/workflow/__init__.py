@@ -3,10 +3,12 @@
 Importing this is cheap: what a verb needs is loaded when it is called.
 """
 
+from resvox.evaluation.further.table import FURTHER
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
 from resvox.training.plans.fields import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 from resvox.training.plans.options import TrainOptions
 from resvox.training.plans.precision import Precision as TrainPrecision
+from resvox.workflow.compare import CompareResult, compare
 from resvox.workflow.convert import ConvertResult, convert
 from resvox.workflow.convert_labels import ConvertLabelsResult, convert_labels
 from resvox.workflow.demo.result import DemoResult
@@ -22,9 +24,11 @@ from resvox.workflow.view import ViewResult, view
 
 __all__ = [
     "AUGMENTATIONS",
+    "FURTHER",
     "OPTIMIZERS",
     "SCHEDULES",
     "CaseOutcome",
+    "CompareResult",
     "ConvertLabelsResult",
     "ConvertResult",
     "DemoResult",
@@ -35,6 +39,7 @@ __all__ = [
     "TrainOptions",
     "TrainPrecision",
     "ViewResult",
+    "compare",
     "convert",
     "convert_labels",
     "demo",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resvox.errors import EvaluationError
 from resvox.evaluation.result import EvaluateOptions, EvaluateResult
+from resvox.files import write_atomically
+
+if TYPE_CHECKING:
+    from resvox.evaluation.calibration.files import Calibration
 
 __all__ = ["EvaluateResult", "evaluate"]
 
@@ -22,8 +28,10 @@ def evaluate(
     ignore: int | None = None,
     resample: bool = False,
     split: str | None = None,
+    further: Sequence[str] = (),
     json_path: str | os.PathLike[str] | None = None,
     csv_path: str | os.PathLike[str] | None = None,
+    calibration_path: str | os.PathLike[str] | None = None,
     on_case: Callable[[str, int, int], object] | None = None,
 ) -> EvaluateResult:
     """How well predictions agree with their references.
@@ -45,8 +53,11 @@ def evaluate(
         ignore: value of the reference whose voxels are left out of every score, such as -1 or 255.
         resample: bring a prediction on another grid to the reference's, instead of rejecting it.
         split: of a manifest or ``.npz``: "train", "validation", "test" or "all"; None takes test where there is one.
+        further: metrics beyond these: "volume" (mL, and the difference to the reference), "cldice" (centrelines).
         json_path: also write the scores there as JSON: case -> label -> metrics.
         csv_path: also write the scores there as CSV.
+        calibration_path: also score the probabilities (``<case>_probabilities.nii.gz``) and the ``review.csv`` beside
+            the label maps, and write ECE, Brier score, reliability and risk there as JSON; a plot beside it (.png).
         on_case: called with (case, number done, total) before each case.
 
     Raises:
@@ -60,13 +71,25 @@ def evaluate(
         ignore=ignore,
         resample=resample,
         split=split,
+        calibration=calibration_path is not None,
+        further=tuple(further),
     )
     result = evaluate_task(task, Path(predictions), Path(references), options, on_case)
     if json_path is not None:
         result.scores.to_json(json_path)
     if csv_path is not None:
         result.scores.to_csv(csv_path)
+    if calibration_path is not None and result.calibration is not None:
+        _write_calibration(result.calibration, Path(calibration_path))
     return result
+
+
+def _write_calibration(calibration: Calibration, path: Path) -> None:
+    from resvox.viewer.plots import calibration_png
+
+    write_atomically(path, json.dumps(calibration.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    risk = [] if calibration.risk is None else calibration.risk.curve
+    write_atomically(path.with_suffix(".png"), calibration_png(calibration.overall.curve, risk))
 
 
 def _labels_in(path: Path) -> Mapping[str, int | Sequence[int]] | Path:

@@ -37,6 +37,8 @@ def predict(
     series: str | None = DEFAULTS.series,
     processes: int = DEFAULTS.processes,
     probabilities: bool = DEFAULTS.probabilities,
+    uncertainty: bool = DEFAULTS.uncertainty,
+    calibrated: bool = DEFAULTS.calibrated,
     region_masks: bool = DEFAULTS.region_masks,
     format: str = DEFAULTS.format,
     dicom: str | None = DEFAULTS.dicom,
@@ -91,6 +93,7 @@ def predict(
         model=model or (), inputs=inputs or (), out=Path(out or ""), mirror=mirror, overlap=overlap, engine=engine,
         device=device, precision=precision, resample=resample, speed=speed, skip_empty=skip_empty,
         memory_gb=memory_gb, series=series, processes=processes, probabilities=probabilities,
+        uncertainty=uncertainty, calibrated=calibrated,
         region_masks=region_masks, format=format, dicom=dicom, sidecar=sidecar, report=report, overwrite=overwrite,
         suffix=suffix, split=split, folds=folds, checkpoint=checkpoint, exact=exact, orientation=orientation,
         postprocess=postprocess, total=total,
@@ -115,6 +118,10 @@ def predict(
         work = replace(work, cases=tuple(case for case in work.cases if part.has(case.id)))
     run = predict_in_processes if options.processes > 1 else predict_cases
     result = run(options, callbacks, work)
+    if options.uncertainty:
+        from resvox.prediction.uncertainty.review import review_of
+
+        review_of(options.out, [case.id for case in result.cases])
     if options.report:
         from resvox.prediction.report import report_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,14 +154,19 @@ def _train(
     written = _written_plan(options, out)
     task = check_task(options.task or (written.task if written is not None else DEFAULT_TASK))
     described = read_for(task, dataset)
+    fingerprints: list[Any] = []  # of the data, where a plan is made from them
     changes = fields_for(task, options.plan_fields())
     settled = (
-        _planned(task, described, changes, device=options.device)
+        _planned(task, described, changes, device=options.device, keep=fingerprints.append)
         if written is None
         else _changed(written, task, changes)
     )
     if on_plan is not None:
         on_plan(described, settled)
+    from resvox.workflow.training_report.facts import write_fingerprint
+
+    for each in fingerprints:
+        write_fingerprint(out, each, overwrite=options.overwrite)
     if options.plan_only:
         path = _write_plan(settled, out, overwrite=options.overwrite)
         return TrainResult(plan=settled, plan_path=path, fit=None)
@@ -169,6 +175,7 @@ def _train(
     # Not before it is needed: a wrong path should not wait for torch.
     from resvox.training import fit
     from resvox.viewer import label_colours
+    from resvox.workflow.training_report.following import after_step, report_of
 
     result = fit(
         described,
@@ -182,7 +189,9 @@ def _train(
         workers=options.workers,
         progress=options.progress,
         colours=label_colours(described.labels) if TASKS[task].has_label_map else {},
+        on_step=partial(after_step, folder=out),
     )
+    report_of(out)
     return TrainResult(plan=settled, plan_path=out / PLAN_FILE, fit=result)
 
 
@@ -232,13 +241,15 @@ def _written_plan(options: TrainOptions, out: Path) -> TrainingPlan | None:
     return plan if plan is None or isinstance(plan, TrainingPlan) else load_plan(Path(plan).expanduser())
 
 
-def _planned(task: str, described: Any, changes: dict[str, Any], *, device: str) -> TrainingPlan:
+def _planned(
+    task: str, described: Any, changes: dict[str, Any], *, device: str, keep: Callable[[Any], object]
+) -> TrainingPlan:
     """A plan made from the data, for the network of the weights to begin from, where there are any."""
     weights, peer = changes.get("weights"), changes.get("weights_peer")
     if weights is None:
-        return plan_for(task, described, device=device, changes=changes)
+        return plan_for(task, described, device=device, changes=changes, on_fingerprint=keep)
     changes = {**network_fields(task, weights, peer, changes.get("model")), **changes}
-    plan = plan_for(task, described, device=device, changes=changes)
+    plan = plan_for(task, described, device=device, changes=changes, on_fingerprint=keep)
     strides = strides_of(plan, weights, peer)
     if strides == plan.strides:
         return plan

@@ -19,6 +19,7 @@ from resvox.training.classification.plan import ClassificationPlan
 from resvox.training.classification.samples import ImageSamples
 from resvox.training.losses import ClassificationLoss
 from resvox.training.task import Cases, Job, State, Task, ValidationResult, refuse_mismatch
+from resvox.weights.by_name import Names
 
 
 class Classification(Task):
@@ -35,6 +36,11 @@ class Classification(Task):
             ("in_channels", plan.in_channels, len(dataset.channel_names)),
             ("num_classes", plan.num_classes, dataset.num_classes),
         )
+
+    def names(self, dataset: ClassificationDataset) -> Names:
+        """The classes and channels."""
+        channels = tuple(dataset.channel_names)
+        return Names(outputs=tuple(dataset.classes), channels=channels, has_background=False)
 
     def columns(self, dataset: ClassificationDataset) -> tuple[str, ...]:
         """Accuracy, balanced accuracy, AUC, log loss, and the recall of each class."""

@@ -56,6 +56,7 @@ class TrainingPlan(ABC):
     weights: str | None = plan_field(None, "file of weights to begin from; null: new ones", "network")
     weights_peer: str | None = plan_field(None, "whose weights they are, where their names do not say", "network")
     weights_first_conv: str = plan_field("sum", "of weights for other channels: sum, repeat or first", "network")
+    weights_head: str = plan_field("match", "match: classes keep their rows by name; new: none does", "network")
     weights_inflate: str = plan_field("centre", "of 2D weights in a 3D network: centre or average", "network")
     # preprocessing and augmentation
     orientation: str | None = plan_field(

@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "augmentation": AUGMENTATIONS,
     "weights_first_conv": ("sum", "repeat", "first"),
     "weights_inflate": ("centre", "average"),
+    "weights_head": ("match", "new"),
     "precision": tuple(each.value for each in Precision),
 }
 

@@ -50,12 +50,14 @@ class Plan(PatchPlan):
     loss: str = plan_field("dice_ce", "dice_ce or ce")
     batch_dice: bool = plan_field(True, "Dice of the batch as a whole; false: the mean of the Dice of each patch")
     label_smoothing: float = plan_field(0.0, "of the cross-entropy: share of the certainty spread over all labels")
+    skeleton_recall: float = plan_field(0.0, "weight of the recall of centrelines in the loss, for vessels; 0: none")
 
     def check_own(self) -> None:
         """As `PatchPlan`, and at least two labels or one region."""
         check_least(self, {"num_classes": 2 if self.outputs == "labels" else 1, "encoder_depth": 1})
         check_fraction(self, "foreground_fraction", may_be_one=True)
         check_fraction(self, "label_smoothing")
+        check_least(self, {"skeleton_recall": 0})
         super().check_own()
 
     def model_options(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from resvox.cards import SegmentationCard, Windows
 from resvox.datasets.segmentation import Case, Dataset
+from resvox.errors import PlanError
 from resvox.training.batches import Sample
 from resvox.training.losses import SegmentationLoss
 from resvox.training.plans.sides import safe_mirror_axes
@@ -17,10 +18,13 @@ from resvox.training.segmentation.cache import PreparedCase, members_of, prepare
 from resvox.training.segmentation.losses import MaskedLabelLoss, RegionLoss
 from resvox.training.segmentation.plan import Plan
 from resvox.training.segmentation.samples import PatchSampler
+from resvox.training.segmentation.skeletons import SkeletonRecall
 from resvox.training.segmentation.validation import validate
 from resvox.training.task import Cases, Job, State, Task, ValidationResult, refuse_mismatch
+from resvox.weights.by_name import Names
 
 MEAN = "dice_mean"  # the column of the mean over labels
+TEMPERATURE = "temperature"  # kept with the best scores
 
 
 class Segmentation(Task):
@@ -42,6 +46,13 @@ class Segmentation(Task):
     def columns(self, dataset: Dataset) -> tuple[str, ...]:
         """Names of the scores: ``dice_mean``, ``dice_<label>``, ..."""
         return (MEAN, *map(column_of, dataset.targets))
+
+    def names(self, dataset: Dataset) -> Names:
+        """Labels with the background, or regions."""
+        channels = tuple(dataset.channel_names)
+        if dataset.regions is not None:
+            return Names(outputs=dataset.targets, channels=channels, has_background=False, independent=True)
+        return Names(outputs=tuple(dataset.labels), channels=channels)
 
     def remarks(self, job: Job) -> list[str]:
         """Warnings of axes whose mirroring may swap labels, and of labels that no case was annotated with."""
@@ -85,11 +96,19 @@ class Segmentation(Task):
             "label_smoothing": plan.label_smoothing,
             "drops_coarsest": plan.drops_coarsest_level,
         }
+        if plan.skeleton_recall and (dataset.regions or dataset.ignore is not None or dataset.is_partly_labelled):
+            raise PlanError(
+                f"skeleton_recall={plan.skeleton_recall} with regions, ignored voxels or partly labelled cases",
+                expected="labels that are known everywhere",
+                fix="set skeleton_recall to 0",
+                path=dataset.source,
+            )
         if dataset.regions is not None:
             return RegionLoss(plan.loss, members_of(dataset), **settings)
         if dataset.ignore is not None or dataset.is_partly_labelled:
             return MaskedLabelLoss(plan.loss, **settings)
-        return SegmentationLoss(plan.loss, **settings)
+        loss = SegmentationLoss(plan.loss, **settings)
+        return SkeletonRecall(loss, plan.skeleton_recall) if plan.skeleton_recall else loss
 
     def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
         """Whole volumes, window by window."""
@@ -103,7 +122,13 @@ class Segmentation(Task):
             between=state.check_stop,
         )
         columns = {MEAN: result.mean, **{column_of(name): value for name, value in result.dice.items()}}
-        return ValidationResult(score=result.score, columns=columns)
+        return ValidationResult(
+            score=result.score,
+            columns=columns,
+            kept={TEMPERATURE: result.temperature},
+            cases=result.cases,
+            snapshots=result.worst,
+        )
 
     def card(self, job: Job, training: dict[str, Any], best: dict[str, float | None]) -> SegmentationCard:
         """Labels, colours, and the window."""
@@ -119,6 +144,7 @@ class Segmentation(Task):
             colours=job.colours,
             inference=Windows(roi_size=plan.patch_size, overlap=plan.overlap, mirror_axes=plan.mirror_axes),
             training={**training, "dice": dice},
+            temperature=best.get(TEMPERATURE),
         )
 
 

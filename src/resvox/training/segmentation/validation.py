@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from resvox.datasets.segmentation import Dataset
-from resvox.inference import TorchEngine, labels_from_logits, sliding_window_inference
+from resvox.inference import TorchEngine, labels_from_logits, labels_from_regions, sliding_window_inference
 from resvox.training.plans.precision import Precision
+from resvox.training.records import WORST, Snapshot, snapshot_of
 from resvox.training.segmentation.cache import PreparedCase, members_of
 from resvox.training.segmentation.plan import Plan
+from resvox.training.segmentation.temperature import TEMPERATURES, best_temperature, losses_of_case
 from resvox.training.task import LARGEST_OVERLAP
 
 
@@ -24,11 +26,15 @@ from resvox.training.task import LARGEST_OVERLAP
 class LabelDice:
     """Mean Dice over cases of each label or region; None where neither a reference nor a prediction holds it.
 
-    ``referenced``: the labels that a reference holds.
+    ``referenced``: the labels that a reference holds. ``temperature``: see `resvox.training.segmentation.temperature`;
+    None where no voxel is known. ``cases``: the Dice of each case; ``worst``: slices of this process's worst cases.
     """
 
     dice: dict[str, float | None]
     referenced: frozenset[str]
+    temperature: float | None = None
+    cases: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    worst: tuple[Snapshot, ...] = ()
 
     @property
     def mean(self) -> float | None:
@@ -71,7 +77,11 @@ def validate(
     names = dataset.targets
     members = np.asarray(members_of(dataset))
     sums = torch.zeros(3, len(names), dtype=torch.float64, device=fabric.device)
-    for case in cases[fabric.global_rank :: fabric.world_size]:
+    losses = torch.zeros(len(TEMPERATURES) + 1, dtype=torch.float64, device=fabric.device)
+    table = torch.zeros(len(cases), len(names), dtype=torch.float64, device=fabric.device)  # Dice + 1, 0 for none
+    worst = _Worst(plan, members, is_softmax=dataset.regions is None)
+    for place in range(fabric.global_rank, len(cases), fabric.world_size):
+        case = cases[place]
         between()
         logits = sliding_window_inference(
             np.asarray(case.image),
@@ -85,15 +95,62 @@ def validate(
             if not math.isnan(score):
                 sums[0, index] += score
                 sums[1, index] += 1
+                table[place, index] = score + 1
+        worst.see(case, logits, scores)
         for target in case.targets:
             sums[2, target - 1] += 1
-    gathered = fabric.all_reduce(sums, reduce_op="sum") if fabric.world_size > 1 else sums
-    assert isinstance(gathered, torch.Tensor)
-    totals, counts, references = gathered.tolist()
+        if case.known is None or all(case.known):
+            reference, is_softmax = np.asarray(case.label), dataset.regions is None
+            found = losses_of_case(logits, reference, members, is_softmax=is_softmax)
+            losses += torch.from_numpy(found).to(fabric.device)
+    totals, counts, references = _gathered(sums, fabric).tolist()
     return LabelDice(
         dice={name: total / count if count else None for name, total, count in zip(names, totals, counts, strict=True)},
         referenced=frozenset(name for name, count in zip(names, references, strict=True) if count),
+        cases={
+            case.id: {name: value - 1 if value else None for name, value in zip(names, row, strict=True)}
+            for case, row in zip(cases, _gathered(table, fabric).tolist(), strict=True)
+        },
+        worst=tuple(worst.snapshots),
+        temperature=best_temperature(_gathered(losses, fabric).cpu().numpy()),
     )
+
+
+class _Worst:
+    """Slices of the cases with the lowest mean Dice so far."""
+
+    def __init__(self, plan: Plan, members: np.ndarray[Any, Any], *, is_softmax: bool) -> None:
+        self.plan, self.members, self.is_softmax = plan, members, is_softmax
+        self._kept: list[tuple[float, Snapshot]] = []
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """The worst one first."""
+        return [each for _, each in self._kept]
+
+    def see(self, case: PreparedCase, logits: np.ndarray[Any, Any], scores: Sequence[float]) -> None:
+        known = [score for score in scores if not math.isnan(score)]
+        if not known or (len(self._kept) == WORST and np.mean(known) >= self._kept[-1][0]):
+            return
+        reference = np.asarray(case.label)
+        valid = reference < len(self.members)
+        if self.is_softmax:
+            prediction, truth = labels_from_logits(logits), np.where(valid, reference, 0)
+        else:
+            order = range(1, len(logits) + 1)
+            belongs = self.members[np.where(valid, reference, 0)]
+            prediction = labels_from_regions(logits, order)
+            truth = labels_from_regions(np.where(np.moveaxis(belongs, -1, 0), 1, -1), order)
+        spacing_mm = self.plan.spacing_mm or (1.0,) * self.plan.spatial_dims
+        made = snapshot_of(case.id, np.asarray(case.image), prediction * valid, truth, spacing_mm)
+        self._kept = sorted([*self._kept, (float(np.mean(known)), made)], key=lambda each: each[0])[:WORST]
+
+
+def _gathered(sums: torch.Tensor, fabric: Fabric) -> torch.Tensor:
+    """Sums over all processes."""
+    gathered = fabric.all_reduce(sums, reduce_op="sum") if fabric.world_size > 1 else sums
+    assert isinstance(gathered, torch.Tensor)
+    return gathered
 
 
 def dice_of_case(

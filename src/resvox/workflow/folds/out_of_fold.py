@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,9 @@ from resvox.files import sha256_of, write_atomically
 from resvox.workflow.folds.folder import Folds, FoldsFolder
 
 if TYPE_CHECKING:
-    from resvox.datasets.segmentation import Dataset
+    from resvox.datasets.segmentation import Case, Dataset
     from resvox.evaluation.table import ScoreTable
+    from resvox.prediction.outcomes import CaseOutcome
     from resvox.training.plans.options import TrainOptions
     from resvox.volumes import Volume
 
@@ -56,41 +57,17 @@ def predict_out_of_fold(
     Raises:
         ResvoxError: a case that could not be predicted.
     """
-    from resvox.prediction.batch import predict_cases
-    from resvox.prediction.cases import Case as Scan
-    from resvox.prediction.cases import Work
-    from resvox.prediction.options import Callbacks, PredictOptions
-    from resvox.volumes import InputCase
-    from resvox.volumes.reading import is_flat_picture
+    from resvox.prediction.uncertainty.review import review_of
 
     by_id = {case.id: case for case in dataset.cases}
     found: list[Predicted] = []
     for fold in range(folds.count):
         cases = [by_id[name] for name, own in folds.cases.items() if own == fold]
-        scans = tuple(
-            Scan(
-                id=file_name(case.id),
-                inputs=tuple(str(Path(path).resolve()) for path in case.images),
-                files=case.images,
-                item=InputCase(id=case.id, paths=case.images, channels=len(dataset.channel_names)),
-                is_picture=is_flat_picture(case.images[0]),
-            )
-            for case in cases
-        )
         say(f"fold {fold}: predicting {len(cases)} cases that it did not train on")
-        result = predict_cases(
-            PredictOptions(
-                model=folder.run(fold).model,
-                out=folder.predictions,
-                engine=ENGINE,
-                precision=PRECISION,
-                device=options.device,
-                postprocess=False,
-            ),
-            Callbacks(on_note=say),
-            Work(cases=scans),
-        )
-        for case, outcome in zip(cases, result.cases, strict=True):
+        outcomes = _predicted(dataset, cases, folder, fold, options, say)
+        if _remove_undoubted(folder, cases):
+            outcomes = _predicted(dataset, cases, folder, fold, options, say)
+        for case, outcome in zip(cases, outcomes, strict=True):
             if outcome.path is None or outcome.status not in ("written", "present"):
                 raise ResvoxError(
                     f"case {case.id!r} could not be predicted: {outcome.reason}",
@@ -99,7 +76,76 @@ def predict_out_of_fold(
                     path=folder.predictions,
                 )
             found.append(Predicted(case=case, fold=fold, path=outcome.path))
+    review_of(folder.predictions, [file_name(case) for case in folds.cases])
     return sorted(found, key=lambda each: str(each.case.id))
+
+
+def _predicted(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    folder: FoldsFolder,
+    fold: int,
+    options: TrainOptions,
+    say: Callable[[str], None],
+) -> Sequence[CaseOutcome]:
+    """The outcomes of some cases, predicted by one fold."""
+    from resvox.prediction.batch import predict_cases
+    from resvox.prediction.cases import Case as Scan
+    from resvox.prediction.cases import Work
+    from resvox.prediction.options import Callbacks, PredictOptions
+    from resvox.volumes import InputCase
+    from resvox.volumes.reading import is_flat_picture
+
+    scans = tuple(
+        Scan(
+            id=file_name(case.id),
+            inputs=tuple(str(Path(path).resolve()) for path in case.images),
+            files=case.images,
+            item=InputCase(id=case.id, paths=case.images, channels=len(dataset.channel_names)),
+            is_picture=is_flat_picture(case.images[0]),
+        )
+        for case in cases
+    )
+    chosen = PredictOptions(
+        model=folder.run(fold).model,
+        out=folder.predictions,
+        engine=ENGINE,
+        precision=PRECISION,
+        device=options.device,
+        postprocess=False,
+        uncertainty=True,
+    )
+    return predict_cases(chosen, Callbacks(on_note=say), Work(cases=scans)).cases
+
+
+def _remove_undoubted(folder: FoldsFolder, cases: Sequence[Case]) -> bool:
+    """Remove predictions of unknown doubt: a kill came between the label map and its line in the log."""
+    from resvox.prediction.log import RunLog
+
+    lines = RunLog(folder.predictions).by_case
+    unknown = [lines[name] for name in map(file_name, (case.id for case in cases)) if name in lines]
+    unknown = [line for line in unknown if "doubt" not in line]
+    for line in unknown:
+        (folder.predictions / str(line["file"])).unlink(missing_ok=True)
+    return bool(unknown)
+
+
+def forget_fold(folder: FoldsFolder, folds: Folds, fold: int) -> None:
+    """Remove the predictions of a fold that is about to train on: they are of weights that will change."""
+    from resvox.volumes.formats import stem_of
+
+    names = {file_name(case) for case, own in folds.cases.items() if own == fold}
+    for path in folder.predictions.glob("*") if folder.predictions.is_dir() else ():
+        if path.is_file() and stem_of(path) in names:
+            path.unlink(missing_ok=True)
+
+
+def doubts_of(folder: FoldsFolder, folds: Folds) -> dict[str, float]:
+    """The doubt of each case, of the fold that did not train on it."""
+    from resvox.prediction.uncertainty.review import NAME, read_review
+
+    found = read_review(folder.predictions / NAME)
+    return {case: found[file_name(case)] for case in folds.cases if file_name(case) in found}
 
 
 def file_name(case: str) -> str:

@@ -17,6 +17,7 @@ from resvox.workflow.folds.folder import Folds, FoldsFolder
 from resvox.workflow.folds.training import FoldsJob, is_finished, train_folds
 
 if TYPE_CHECKING:
+    from resvox.evaluation.calibration.risk import RiskCoverage
     from resvox.evaluation.table import ScoreTable
     from resvox.training.plans.base import TrainingPlan
     from resvox.workflow.folds.choices import Choice
@@ -34,6 +35,7 @@ class FoldsResult:
         title: its name.
         scores: out of fold, on the grids of the scans; None where folds are left, or the task has no label maps.
         choice: the post-processing that these scores chose.
+        risk: these scores against the doubt of each case.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class FoldsResult:
     title: str
     scores: ScoreTable | None = field(default=None, repr=False)
     choice: Choice | None = None
+    risk: RiskCoverage | None = None
 
     @property
     def by_fold(self) -> dict[int, float | None]:
@@ -109,13 +112,17 @@ def _refuse_short(options: TrainOptions) -> None:
 def _out_of_fold(job: FoldsJob, result: FoldsResult, say: Callable[[str], None]) -> FoldsResult:
     from dataclasses import replace
 
+    from resvox.evaluation.calibration.risk import risk_coverage
+    from resvox.evaluation.table import ScoreTable
     from resvox.workflow.folds.choices import choose_rules
-    from resvox.workflow.folds.out_of_fold import predict_out_of_fold, score_out_of_fold, write_csv
+    from resvox.workflow.folds.out_of_fold import doubts_of, predict_out_of_fold, score_out_of_fold, write_csv
 
     predicted = predict_out_of_fold(job.dataset, job.folder, job.folds, job.options, say)
     table = score_out_of_fold(job.dataset, predicted, say)
     choice = choose_rules(job.dataset, predicted, say)
-    result = replace(result, scores=table, choice=choice)
+    dice = {case: ScoreTable({case: own}).overall.dice for case, own in table.scores.items()}
+    risk = risk_coverage(doubts_of(job.folder, job.folds), dice)
+    result = replace(result, scores=table, choice=choice, risk=risk)
     for fold in range(job.folds.count):
         _write_rules(job.folder.run(fold).model, choice)
     write_csv(table, job.folds.cases, job.folder.csv)
@@ -130,6 +137,7 @@ def _as_json(result: FoldsResult) -> dict[str, Any]:
 
     assert result.scores is not None
     assert result.choice is not None
+    assert result.risk is not None
     summary = {label: _numbers(asdict(each)) for label, each in result.scores.summary.items()}
     return {
         **result.folds.to_dict(),
@@ -137,6 +145,7 @@ def _as_json(result: FoldsResult) -> dict[str, Any]:
         "summary": summary,
         "overall": _numbers(asdict(result.scores.overall)),
         "postprocessing": result.choice.to_dict(),
+        "doubt": result.risk.to_dict(),
         "scores": result.scores.to_dict(),
     }
 

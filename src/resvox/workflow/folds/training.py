@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from resvox.training.plans.options import TrainOptions
 from resvox.training.run_folder import RunFolder
 from resvox.workflow.folds.assignment import dataset_of_fold
 from resvox.workflow.folds.folder import Folds, FoldsFolder
+from resvox.workflow.folds.out_of_fold import forget_fold
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -54,6 +56,7 @@ def train_folds(job: FoldsJob, say: Callable[[str], None]) -> None:
         if is_finished(job.folder.run(fold), job.plan):
             say(f"fold {fold}: finished before")
         else:
+            forget_fold(job.folder, job.folds, fold)
             left.append(fold)
     if job.options.folds_at_once > 1 and len(left) > 1:
         _train_at_once(job, left, say)
@@ -66,9 +69,10 @@ def train_folds(job: FoldsJob, say: Callable[[str], None]) -> None:
 def train_fold(job: FoldsJob, fold: int) -> FitResult:
     """Train one fold, from its last checkpoint where it has one and may be resumed."""
     from resvox.training import fit
+    from resvox.workflow.training_report.following import after_step, report_of
 
     run, options = job.folder.run(fold), job.options
-    return fit(
+    result = fit(
         dataset_of_fold(job.dataset, job.folds.cases, fold),
         job.plan,
         run.path,
@@ -79,7 +83,10 @@ def train_fold(job: FoldsJob, fold: int) -> FitResult:
         workers=options.workers,
         progress=options.progress,
         colours=job.colours,
+        on_step=partial(after_step, folder=run.path),
     )
+    report_of(run.path)
+    return result
 
 
 def is_finished(run: RunFolder, plan: TrainingPlan) -> bool:

@@ -1,0 +1,1 @@
+"""Comparison of several sets of scores on the same cases, with paired statistics."""

@@ -1,0 +1,1 @@
+"""RUN/report.html: how a training goes, on one self-contained page."""
