@@ -16,10 +16,10 @@ from resvox.cards.segmentation import SegmentationCard
 from resvox.errors import EvaluationError, InferenceError, WeightsError
 from resvox.evaluation.calibration.reliability import Reliability, reliability_of
 from resvox.evaluation.calibration.risk import risk_coverage
-from resvox.inference.doubt import DisagreeingEngine, DoubtMaps, entropy, likely
 from resvox.inference.ensemble import EnsembleEngine
 from resvox.inference.restoring import Restorer
 from resvox.inference.streaming import FinishedSlice
+from resvox.inference.uncertainty.doubt import DisagreeingEngine, DoubtMaps, entropy, likely
 from resvox.preprocessing import Preprocessing, Window
 from resvox.training.segmentation.temperature import best_temperature, losses_of_case
 from resvox.volumes import Volume, read_label_map, read_volume, write_label_map, write_volume

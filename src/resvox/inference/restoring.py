@@ -15,10 +15,10 @@ import numpy as np
 
 from resvox.inference.boxes import Array, AxisWeights, BoxWalk, Span, Targets, can_restore
 from resvox.inference.decisions import Decision
-from resvox.inference.doubt import DoubtMaps
 from resvox.inference.heads import LinearHead
 from resvox.inference.reduction import probabilities_from_logits
 from resvox.inference.slice_sums import FinishedSlice
+from resvox.inference.uncertainty.doubt import DoubtMaps
 from resvox.preprocessing import Prepared
 from resvox.volumes import Volume
 

@@ -13,10 +13,10 @@ import numpy as np
 from resvox.errors import InferenceError
 from resvox.inference.boxes import Array, BoxWalk, Span, Targets
 from resvox.inference.decisions import Decision
-from resvox.inference.doubt import DoubtMaps
 from resvox.inference.reduction import region_probabilities_from_logits
 from resvox.inference.restoring import MARGIN
 from resvox.inference.slice_sums import FinishedSlice
+from resvox.inference.uncertainty.doubt import DoubtMaps
 from resvox.preprocessing import Prepared
 from resvox.volumes import Volume
 
@@ -89,16 +89,18 @@ class RegionRestorer:
                 if self.masks is not None:
                     self.walk.inner(self.masks[place])[targets] = inside
         if self.scores is not None:
-            if self.temperature != 1 and self.decision is None:
-                box = box / self.temperature
-            if self.decision is not None:
-                likely = self.decision.probabilities(self.walk.interpolated(box, span, targets))
-            elif self.soften_last:
-                likely = region_probabilities_from_logits(self.walk.interpolated(box, span, targets))
-            else:
-                likely = self.walk.interpolated(region_probabilities_from_logits(box), span, targets)
-            for scores, own in zip(self.scores, likely, strict=True):
+            for scores, own in zip(self.scores, self._likely(box, span, targets), strict=True):
                 self.walk.inner(scores)[targets] = own
+
+    def _likely(self, box: Array, span: Span, targets: Targets) -> Array:
+        """The probabilities of a box on its targets."""
+        if self.decision is not None:
+            return self.decision.probabilities(self.walk.interpolated(box, span, targets))
+        if self.temperature != 1:
+            box = box / self.temperature
+        if self.soften_last:
+            return region_probabilities_from_logits(self.walk.interpolated(box, span, targets))
+        return self.walk.interpolated(region_probabilities_from_logits(box), span, targets)
 
     def _inside(self, logit: Array, span: Span, targets: Targets) -> Array | bool:
         """Whether the voxels of a box are in a region, of whose logits (1, *box) these are."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from resvox.cards import ModelCard, SegmentationCard
     from resvox.delivery.naming import Algorithm, LabelSet
-    from resvox.inference.doubt import DoubtScores
+    from resvox.inference.uncertainty.doubt import DoubtScores
     from resvox.locks import Claims
     from resvox.prediction.cases import Case, Found
     from resvox.prediction.log import RunLog

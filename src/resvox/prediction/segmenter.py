@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from resvox.inference import FinishedSlice, WindowCount
-    from resvox.inference.doubt import DoubtMaps
     from resvox.inference.engines.agreement import Agreement
+    from resvox.inference.uncertainty.doubt import DoubtMaps
     from resvox.preprocessing import Prepared
     from resvox.volumes import Volume
 

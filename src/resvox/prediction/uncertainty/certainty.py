@@ -12,7 +12,7 @@ from resvox.errors import InferenceError
 if TYPE_CHECKING:
     from resvox.cards import SegmentationCard
     from resvox.inference import Engine
-    from resvox.inference.doubt import DoubtMaps
+    from resvox.inference.uncertainty.doubt import DoubtMaps
     from resvox.prediction.model_files import ModelFile
     from resvox.prediction.options import PredictOptions
     from resvox.preprocessing import Prepared
@@ -44,7 +44,7 @@ class Certainty:
     def engine(self, engines: Sequence[Engine]) -> Engine:
         """Several engines as one, which also gives their disagreement where it is wanted."""
         from resvox.inference import EnsembleEngine
-        from resvox.inference.doubt import DisagreeingEngine
+        from resvox.inference.uncertainty.doubt import DisagreeingEngine
 
         if not self.is_wanted:
             return EnsembleEngine(engines)
@@ -52,7 +52,7 @@ class Certainty:
 
     def maps(self, prepared: Prepared) -> DoubtMaps | None:
         """What gathers the doubt of one scan; None where it is not wanted."""
-        from resvox.inference.doubt import DoubtMaps
+        from resvox.inference.uncertainty.doubt import DoubtMaps
 
         if not self.is_wanted:
             return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resvox.files import write_atomically
-from resvox.inference.doubt import DoubtScores
+from resvox.inference.uncertainty.doubt import DoubtScores
 
 NAME = "review.csv"
 

@@ -1,0 +1,1 @@
+"""How sure a network is, gathered while labels are restored."""
