@@ -121,7 +121,7 @@ def predict(
     if options.uncertainty:
         from resvox.prediction.uncertainty.review import review_of
 
-        review_of(options.out, [case.id for case in result.cases])
+        review_of(options.out)
     if options.report:
         from resvox.prediction.report import report_of
 

@@ -39,12 +39,12 @@ def write_review(folder: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
     return write_atomically(folder / NAME, text.getvalue())
 
 
-def review_of(folder: Path, cases: Iterable[str]) -> Path:
-    """Write the list of some cases of a folder of predictions, from its log."""
+def review_of(folder: Path) -> Path:
+    """Write the list of the cases that have a result in a folder of predictions, from its log."""
     from resvox.prediction.log import RunLog
 
-    log = RunLog(folder)
-    return write_review(folder, [log.by_case[case] for case in cases if case in log.by_case])
+    lines = RunLog(folder).by_case.values()
+    return write_review(folder, [line for line in list(lines) if (folder / str(line.get("file"))).exists()])
 
 
 def read_review(path: Path) -> dict[str, float]:

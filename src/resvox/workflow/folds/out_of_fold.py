@@ -76,7 +76,7 @@ def predict_out_of_fold(
                     path=folder.predictions,
                 )
             found.append(Predicted(case=case, fold=fold, path=outcome.path))
-    review_of(folder.predictions, [file_name(case) for case in folds.cases])
+    review_of(folder.predictions)
     return sorted(found, key=lambda each: str(each.case.id))
 
 
