@@ -91,6 +91,7 @@ $(NNUNET)/installed: $(VENV)/test-installed
 
 test-nnunet: $(NNUNET)/installed  ## models of nnU-Net: our results beside those of nnU-Net itself
 	$(NNUNET)/bin/python -W ignore tests/nnunet/peer_runs.py nnunet-toys
+	$(NNUNET)/bin/python -W ignore tests/nnunet/peer_plans.py nnunet-toys/plans.json
 	PYTHONPATH=tests $(BIN)/python tests/nnunet/total_toys.py nnunet-toys/total
 	$(NNUNET)/bin/python -W ignore tests/nnunet/peer_total.py nnunet-toys/total
 	RESVOX_NNUNET_TOYS=nnunet-toys $(BIN)/python -m pytest -q -m nnunet tests/nnunet

@@ -176,6 +176,7 @@ def test_options_reach_the_workflow(call, monkeypatch):
         "--weights", "w.pt", "--weights-peer", "timm", "--frozen-stages", "2", "--layer-decay", "0.5",
         "--optimizer", "sgd", "--schedule", "cosine", "--no-deep-supervision", "--ema", "0.99",
         "--augmentation", "nnunet", "--oversample", "0.33", "--no-batch-dice", "--label-smoothing", "0.1",
+        "--recipe", "nnunet", "--preset", "L", "--memory-gb", "12", "--profile",
         "--class-weights", "--no-balanced", "--channel-dropout", "0.2",
     )  # fmt: skip
     del seen["on_plan"]
@@ -184,7 +185,8 @@ def test_options_reach_the_workflow(call, monkeypatch):
         batch_size=4, resume=True, device="cpu", processes=2, precision="bf16-mixed", seed=5, workers=1,
         weights="w.pt", weights_peer="timm", frozen_stages=2, layer_decay=0.5, optimizer="sgd", schedule="cosine",
         deep_supervision=False, ema=0.99, augmentation="nnunet", oversample=0.33, batch_dice=False, label_smoothing=0.1,
-        class_weights=True, balanced=False, channel_dropout=0.2,
+        class_weights=True, balanced=False, channel_dropout=0.2, recipe="nnunet", preset="L", memory_gb=12.0,
+        profile=True,
     )  # fmt: skip
     assert seen == {"dataset": Path("data"), "out": Path("run"), "options": options}
 

@@ -145,6 +145,19 @@ def numbers(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
+def number_or_auto(text: str | int) -> int | str:
+    """A parser of a number of processes, or ``auto``."""
+    if str(text) == "auto":
+        return "auto"
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise typer.BadParameter(f"{text!r}; expected a number from 0 on, or auto")
+    return number
+
+
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,

@@ -18,11 +18,12 @@ from resvox.cli.app import (
     DeviceOption,
     choices,
     examples,
+    number_or_auto,
     numbers,
     one_of,
     verb,
 )
-from resvox.workflow import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, TrainOptions, TrainPrecision
+from resvox.workflow import AUGMENTATIONS, OPTIMIZERS, PRESETS, RECIPES, SCHEDULES, TrainOptions, TrainPrecision
 
 DEFAULTS = TrainOptions()
 DEVICE = Device(DEFAULTS.device)
@@ -35,6 +36,7 @@ FOLDS = "Cross-validation"
         "resvox train scans.csv -o runs/liver --encoder resnet34 --minutes 120",
         "resvox train Dataset001_Liver -o runs/liver --weights resnet50.pth --frozen-stages 2",
         "resvox train Dataset001_Liver -o runs/liver --weights hf://owner/liver-ct",
+        "resvox train Dataset001_Liver -o runs/liver --recipe nnunet --preset L",
         "resvox train Dataset001_Liver -o runs/liver --optimizer sgd --deep-supervision --ema 0.999",
         "resvox train Dataset001_Liver -o runs/liver --plan-only",
         "resvox train Dataset001_Liver -o runs/liver --plan runs/liver/plan.yaml",
@@ -115,6 +117,27 @@ def train(
     ] = None,
     channel_dropout: Annotated[
         float | None, typer.Option(min=0.0, max=0.99, help="Chance that a channel is set to 0.", rich_help_panel=DATA)
+    ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            parser=one_of(RECIPES),
+            metavar=choices(RECIPES),
+            help="Whose rules make the plan.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = DEFAULTS.recipe,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            parser=one_of(PRESETS),
+            metavar=choices(PRESETS),
+            help="Of nnunet: its planner for 8, 24 or 40 GB.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0.1, help="Of nnunet: the memory to plan for.", rich_help_panel=LEARNING)
     ] = None,
     optimizer: Annotated[
         str | None,
@@ -206,8 +229,17 @@ def train(
     precision: Annotated[TrainPrecision | None, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers.", rich_help_panel=RUN)] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that cut and augment patches.", rich_help_panel=RUN)
+        Any,
+        typer.Option(
+            parser=number_or_auto,
+            metavar="N|auto",
+            help="Processes that cut and augment patches.",
+            rich_help_panel=RUN,
+        ),
     ] = DEFAULTS.workers,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Measure where the time goes.", rich_help_panel=RUN)
+    ] = DEFAULTS.profile,
     debug: Debug = False,
 ) -> None:
     """Train a model: for label maps, for the class of a whole image, or for a volume of values.
@@ -226,6 +258,9 @@ def train(
         weights_peer=weights_peer,
         frozen_stages=frozen_stages,
         layer_decay=layer_decay,
+        recipe=recipe,
+        preset=preset,
+        memory_gb=memory_gb,
         optimizer=optimizer,
         schedule=schedule,
         deep_supervision=deep_supervision,
@@ -255,5 +290,6 @@ def train(
         precision=precision.value if precision else None,
         seed=seed,
         workers=workers,
+        profile=profile,
     )
     output.show_trained(workflow.train(dataset, out, options=options, on_plan=output.show_plan), dataset)

@@ -25,7 +25,8 @@ from resvox.training.checkpoints import Members, Progress, fitting, is_readable,
 from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
 from resvox.training.plans.base import TrainingPlan
-from resvox.training.processes import choose_precision, make_fabric, quiet_libraries
+from resvox.training.processes import choose_precision, choose_workers, make_fabric, quiet_libraries
+from resvox.training.profiling import Profile, StageClock
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder, changed_files, naming_a_full_disk, refuse_other_cases
 from resvox.training.schedule import make_optimizer
@@ -54,6 +55,7 @@ class FitResult:
     title: str
     history: list[dict[str, Any]] = field(repr=False)
     seconds: float
+    profile: Profile | None = None
 
     @property
     def best_score(self) -> float | None:
@@ -78,7 +80,8 @@ def fit(
     num_nodes: int = 1,
     accelerator: str = "auto",
     precision: str | None = None,
-    workers: int = 0,
+    workers: int | str = 0,
+    profile: bool = False,
     progress: bool = True,
     on_step: Callable[[StepReport], None] | None = None,
     colours: Mapping[str, str] | None = None,
@@ -94,7 +97,8 @@ def fit(
         devices: processes on this machine, or "auto"; under `torchrun` its own number counts. Several are
             spawned: keep the call under ``if __name__ == "__main__":``.
         precision: instead of the plan's: "32-true", "bf16-mixed" or "16-mixed".
-        workers: processes that cut and augment patches; changes the speed, not the samples.
+        workers: processes that cut and augment patches, or "auto"; changes the speed, not the samples.
+        profile: measure where the time goes, for `FitResult.profile`, the log and RUN/profile.json.
         progress: show a bar on a terminal, plain lines elsewhere; False is silent.
         on_step: called after each step on every process.
         colours: ``{label name: "#rrggbb"}`` to keep in the model file.
@@ -126,10 +130,11 @@ def fit(
         overwrite=overwrite,
         finish=finish,
         precision=chosen,
-        workers=workers,
+        workers=choose_workers(workers, processes=fabric.world_size, is_cuda=fabric.device.type == "cuda"),
         shown=progress,
         on_step=on_step,
         colours=dict(colours or {}),
+        profile=profile,
     )
     with StopGuard(forwards=True) as guard:
         try:
@@ -217,6 +222,10 @@ def _locked_train(fabric: Fabric, job: Job, display: ProgressDisplay, guard: Sto
     cases = _prepare(job, state, members, display)
     display.start(state.progress.step)
     history = run_steps(state, job, cases, display)
+    measured = state.clock.result() if job.profile and not job.finish else None
+    if measured is not None and fabric.is_global_zero:
+        display.say(f"profile: {measured}")
+        measured.save(job.run.profile)
     if fabric.is_global_zero:
         _export(state, job, display)
     fabric.barrier()
@@ -224,6 +233,7 @@ def _locked_train(fabric: Fabric, job: Job, display: ProgressDisplay, guard: Sto
         "best": state.progress.best,
         "history": history,
         "seconds": state.progress.seconds,
+        "profile": measured,
     }
 
 
@@ -296,7 +306,7 @@ def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay)
             average.load(content.get("average") or content["model"])  # best.pt holds the average as its weights
     state = State(
         fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress, stop=guard, average=average,
-        loaded=loaded,
+        clock=StageClock(enabled=job.profile, device=fabric.device), loaded=loaded,
     )  # fmt: skip
     return state, content.get("cases") or {}
 

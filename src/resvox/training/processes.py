@@ -19,6 +19,7 @@ from lightning_fabric.plugins.environments import (
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
 from resvox.errors import PlanError
+from resvox.machine import usable_threads
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.plans.precision import Precision
 
@@ -147,6 +148,25 @@ def check_cuda() -> None:
             expected="a GPU with its driver, and PyTorch with CUDA",
             fix="--device cpu, or look at nvidia-smi and https://pytorch.org/get-started",
         )
+
+
+def choose_workers(workers: int | str, *, processes: int, is_cuda: bool) -> int:
+    """How many processes cut and augment patches, for each process that trains.
+
+    Args:
+        workers: a number, or "auto": on a GPU what is left of the processor's cores, at most 8; on a CPU, whose cores
+            compute anyway, one where there are two or more for each process.
+        processes: that train together on this machine.
+
+    Raises:
+        PlanError: neither "auto" nor a number of at least 0.
+    """
+    if workers == "auto":
+        cores = usable_threads() // processes
+        return max(0, min(8, cores - 1)) if is_cuda else min(1, cores // 2)
+    if not isinstance(workers, int) or workers < 0:
+        raise PlanError(f"workers={workers!r}", expected='"auto", or a number of at least 0')
+    return workers
 
 
 def quiet_libraries() -> None:

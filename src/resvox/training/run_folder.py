@@ -44,6 +44,11 @@ class RunFolder:
         return self.path / "model.safetensors"
 
     @property
+    def profile(self) -> Path:
+        """Where the time went, where it was measured."""
+        return self.path / "profile.json"
+
+    @property
     def events(self) -> Path:
         """The folder of TensorBoard."""
         return self.path / "tensorboard"

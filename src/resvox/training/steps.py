@@ -55,13 +55,16 @@ def _train_steps(
     loss_function = job.task.loss(cases, job).to(fabric.device)
     train_mode(state.model, plan)
     began = time.monotonic() - progress.seconds
+    state.clock.begin()
     for step in range(progress.step, plan.steps):
         if _time_is_over(plan, progress) and progress.best_step:
             break  # resumed after its time was spent
         rate = learning_rate(plan, step)
-        batch = next(batches)
+        with state.clock.measure("data"):
+            batch = next(batches)
         loss = _one_step(state, plan, loss_function, batch, step, rate)
         progress.step, progress.seconds = step + 1, time.monotonic() - began
+        state.clock.count()
         row: dict[str, Any] = {"step": progress.step, "loss": loss, "learning_rate": rate}
         ends, stopped = _validate_if_due(state, job, cases, row, began)
         logs.write(row)
@@ -160,22 +163,25 @@ def _one_step(
     state: State, plan: TrainingPlan, loss_function: nn.Module, batch: Batch, step: int, rate: float
 ) -> float:
     """One optimizer step; the loss is the mean over processes."""
-    fabric = state.fabric
+    fabric, measure = state.fabric, state.clock.measure
     # Dropout and the like draw from torch's generator: set here, a resume draws the same numbers.
     torch.manual_seed(seed_number(plan.seed, Purpose.STEP, step, fabric.global_rank))
     set_learning_rate(state.optimizer, rate)
-    image, target = fabric.to_device((batch.image, batch.target))
-    image = image.to(memory_format=CHANNELS_LAST[plan.spatial_dims])
-    known = () if batch.known is None else (fabric.to_device(batch.known),)
-    loss = loss_function(state.model(image), target, *known)
-    _refuse_nan(loss, step, batch)
-    state.optimizer.zero_grad(set_to_none=True)
-    fabric.backward(loss)
-    if plan.gradient_clip:
-        fabric.clip_gradients(state.model, state.optimizer, max_norm=plan.gradient_clip, error_if_nonfinite=False)
-    state.optimizer.step()
-    if state.average is not None:
-        state.average.update(state.module, step)
+    with measure("forward"):
+        image, target = fabric.to_device((batch.image, batch.target))
+        image = image.to(memory_format=CHANNELS_LAST[plan.spatial_dims])
+        known = () if batch.known is None else (fabric.to_device(batch.known),)
+        loss = loss_function(state.model(image), target, *known)
+        _refuse_nan(loss, step, batch)
+    with measure("backward"):
+        state.optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+    with measure("optimizer"):
+        if plan.gradient_clip:
+            fabric.clip_gradients(state.model, state.optimizer, max_norm=plan.gradient_clip, error_if_nonfinite=False)
+        state.optimizer.step()
+        if state.average is not None:
+            state.average.update(state.module, step)
     mean = loss.detach()
     if fabric.world_size > 1:
         mean = fabric.all_reduce(mean, reduce_op="mean")
@@ -194,7 +200,7 @@ def _refuse_nan(loss: torch.Tensor, step: int, batch: Batch) -> None:
 
 def _validate(state: State, job: Job, cases: Cases) -> dict[str, Any]:
     """The score columns of a row, none where a signal cut the validation short; the best weights so far are kept."""
-    with state.answering():
+    with state.clock.measure("validation"), state.answering():
         return _validate_answers(state, job, cases)
 
 

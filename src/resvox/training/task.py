@@ -18,6 +18,7 @@ from resvox.training.averaging import WeightAverage
 from resvox.training.batches import Sample
 from resvox.training.checkpoints import Progress
 from resvox.training.plans.precision import Precision
+from resvox.training.profiling import StageClock
 from resvox.training.records import Snapshot
 from resvox.training.run_folder import RunFolder
 from resvox.training.stopping import StopGuard
@@ -94,6 +95,7 @@ class Job:
     shown: bool
     on_step: Callable[[StepReport], None] | None
     colours: dict[str, str]
+    profile: bool = False
 
 
 @dataclass(kw_only=True)
@@ -107,6 +109,7 @@ class State:
     progress: Progress
     stop: StopGuard
     average: WeightAverage | None = None  # of the weights, where the plan asks for one
+    clock: StageClock = field(default_factory=lambda: StageClock(enabled=False, device=torch.device("cpu")))
     loaded: str = ""  # which weights it began from, in words
 
     @contextmanager

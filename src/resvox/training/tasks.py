@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
+from resvox.training.plans.recipe import DEFAULT_RECIPE, Recipe
 
 if TYPE_CHECKING:
     from resvox.training.plans.base import TrainingPlan
@@ -34,6 +35,7 @@ class TaskRow:
         reader: ``path -> dataset``.
         fingerprint: ``dataset -> fingerprint``.
         planner: ``(fingerprint, device=..., **changes) -> plan``.
+        recipes: further planners by the name of a recipe, which take ``recipe=Recipe(...)`` too.
         plan: the class of its plans.
         runner: the class that the loop drives, a `Task`.
         weights_fields: ``(network found in a weights file, model name) -> plan fields``; None where ``weights`` is
@@ -54,6 +56,7 @@ class TaskRow:
     renamed: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     has_label_map: bool = False
+    recipes: Mapping[str, str] = field(default_factory=dict)
 
 
 ONE_LEVEL = Refusal(expected="a task whose networks have a decoder", fix="leave --deep-supervision out")
@@ -72,6 +75,7 @@ TASKS: dict[str, TaskRow] = {
         weights_fields="resvox.training.segmentation.planning.weights_fields",
         models=("segmentation",),
         refused={"class_balance": NO_CLASSES},
+        recipes={"nnunet": "resvox.training.segmentation.nnunet_planning.make_plan"},
         has_label_map=True,
     ),
     "classification": TaskRow(
@@ -137,6 +141,7 @@ def plan_for(
     *,
     device: str,
     changes: Mapping[str, Any],
+    recipe: Recipe | None = None,
     on_fingerprint: Callable[[Any], object] | None = None,
 ) -> TrainingPlan:
     """A plan made from the dataset's fingerprint.
@@ -145,14 +150,26 @@ def plan_for(
         on_fingerprint: called with the fingerprint.
 
     Raises:
-        DatasetError: a case that cannot be used. PlanError: a change that contradicts the data.
+        DatasetError: a case that cannot be used. PlanError: a change that contradicts the data, a recipe that the task
+            does not have.
     """
     row = TASKS[check_task(task)]
+    planner: str = row.planner
+    more: dict[str, Any] = {}
+    if recipe is not None and recipe.name != DEFAULT_RECIPE:
+        planner, more = _planner_of(recipe.name, task), {"recipe": recipe}
     fingerprint = _resolve(row.fingerprint)(dataset)
     if on_fingerprint is not None:
         on_fingerprint(fingerprint)
-    plan: TrainingPlan = _resolve(row.planner)(fingerprint, device=device, **changes)
+    plan: TrainingPlan = _resolve(planner)(fingerprint, device=device, **more, **changes)
     return plan
+
+
+def _planner_of(recipe: str, task: str) -> str:
+    if recipe not in TASKS[task].recipes:
+        known = [name for name, row in TASKS.items() if recipe in row.recipes]
+        raise PlanError(f"recipe={recipe!r} for a {task}", expected=f"a {' or '.join(known)}", fix="leave --recipe out")
+    return TASKS[task].recipes[recipe]
 
 
 def fields_for(task: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from resvox.prediction.outcomes import CaseOutcome, PredictResult
 from resvox.training.plans.fields import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 from resvox.training.plans.options import TrainOptions
 from resvox.training.plans.precision import Precision as TrainPrecision
+from resvox.training.plans.recipe import PRESETS, RECIPES
 from resvox.workflow.compare import CompareResult, compare
 from resvox.workflow.convert import ConvertResult, convert
 from resvox.workflow.convert_labels import ConvertLabelsResult, convert_labels
@@ -26,6 +27,8 @@ __all__ = [
     "AUGMENTATIONS",
     "FURTHER",
     "OPTIMIZERS",
+    "PRESETS",
+    "RECIPES",
     "SCHEDULES",
     "CaseOutcome",
     "CompareResult",

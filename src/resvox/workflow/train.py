@@ -53,6 +53,9 @@ def train(
     weights_peer: str | None = DEFAULTS.weights_peer,
     frozen_stages: int | None = DEFAULTS.frozen_stages,
     layer_decay: float | None = DEFAULTS.layer_decay,
+    recipe: str = DEFAULTS.recipe,
+    preset: str | None = DEFAULTS.preset,
+    memory_gb: float | None = DEFAULTS.memory_gb,
     optimizer: str | None = DEFAULTS.optimizer,
     schedule: str | None = DEFAULTS.schedule,
     deep_supervision: bool | None = DEFAULTS.deep_supervision,
@@ -76,7 +79,8 @@ def train(
     processes: int = DEFAULTS.processes,
     precision: str | None = DEFAULTS.precision,
     seed: int | None = DEFAULTS.seed,
-    workers: int = DEFAULTS.workers,
+    workers: int | str = DEFAULTS.workers,
+    profile: bool = DEFAULTS.profile,
     progress: bool = DEFAULTS.progress,
     options: TrainOptions | None = None,
     on_plan: Callable[[Any, TrainingPlan], object] | None = None,
@@ -87,10 +91,11 @@ def train(
         dataset: for segmentation a folder in MSD or nnU-Net layout, or a CSV manifest (columns image, label,
             split); for the other tasks see `read_classification` and `read_regression`.
         out: the folder of the run: plan.yaml, metrics.csv, checkpoints, model.safetensors.
-        task, model, encoder, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer, frozen_stages,
-            layer_decay, optimizer, schedule, deep_supervision, ema, augmentation, oversample, batch_dice,
-            label_smoothing, class_weights, balanced, channel_dropout, plan, plan_only, resume, overwrite, finish,
-            folds, fold, folds_at_once, device, processes, precision, seed, workers, progress: see `TrainOptions`.
+        task, model, encoder, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer,
+            frozen_stages, layer_decay, recipe, preset, memory_gb, optimizer, schedule, deep_supervision, ema,
+            augmentation, oversample, batch_dice, label_smoothing, class_weights, balanced, channel_dropout, plan,
+            plan_only, resume, overwrite, finish, folds, fold, folds_at_once, device, processes, precision, seed,
+            workers, profile, progress: see `TrainOptions`.
         options: all of these at once, instead of keywords.
         on_plan: called with the dataset and the plan before training.
 
@@ -110,6 +115,9 @@ def train(
         weights_peer=weights_peer,
         frozen_stages=frozen_stages,
         layer_decay=layer_decay,
+        recipe=recipe,
+        preset=preset,
+        memory_gb=memory_gb,
         optimizer=optimizer,
         schedule=schedule,
         deep_supervision=deep_supervision,
@@ -134,6 +142,7 @@ def train(
         precision=precision,
         seed=seed,
         workers=workers,
+        profile=profile,
         progress=progress,
     )
     if options is not None and given != DEFAULTS:
@@ -150,6 +159,7 @@ def _train(
         check_cuda()  # before minutes of reading
     if options.weights is not None:
         options = replace(options, weights=pinned(options.weights))  # the plan names the commit that was used
+    _check_recipe(options)
     options = _with_folds(options, out)
     written = _written_plan(options, out)
     task = check_task(options.task or (written.task if written is not None else DEFAULT_TASK))
@@ -157,7 +167,7 @@ def _train(
     fingerprints: list[Any] = []  # of the data, where a plan is made from them
     changes = fields_for(task, options.plan_fields())
     settled = (
-        _planned(task, described, changes, device=options.device, keep=fingerprints.append)
+        _planned(task, described, changes, options, keep=fingerprints.append)
         if written is None
         else _changed(written, task, changes)
     )
@@ -187,12 +197,23 @@ def _train(
         devices=options.processes,
         accelerator=options.device,
         workers=options.workers,
+        profile=options.profile,
         progress=options.progress,
         colours=label_colours(described.labels) if TASKS[task].has_label_map else {},
         on_step=partial(after_step, folder=out),
     )
     report_of(out)
     return TrainResult(plan=settled, plan_path=out / PLAN_FILE, fit=result)
+
+
+def _check_recipe(options: TrainOptions) -> None:
+    """Refuse a recipe beside a plan, and options of another recipe, before anything is read."""
+    if options.plan is not None and options.plan_recipe != DEFAULTS.plan_recipe:
+        raise PlanError(
+            f"recipe={options.recipe!r} with a plan",
+            expected="one of them: a recipe makes a plan",
+            fix="leave --plan or --recipe out",
+        )
 
 
 def _with_folds(options: TrainOptions, out: Path) -> TrainOptions:
@@ -242,19 +263,20 @@ def _written_plan(options: TrainOptions, out: Path) -> TrainingPlan | None:
 
 
 def _planned(
-    task: str, described: Any, changes: dict[str, Any], *, device: str, keep: Callable[[Any], object]
+    task: str, described: Any, changes: dict[str, Any], options: TrainOptions, *, keep: Callable[[Any], object]
 ) -> TrainingPlan:
     """A plan made from the data, for the network of the weights to begin from, where there are any."""
     weights, peer = changes.get("weights"), changes.get("weights_peer")
+    make = partial(plan_for, task, described, device=options.device, recipe=options.plan_recipe, on_fingerprint=keep)
     if weights is None:
-        return plan_for(task, described, device=device, changes=changes, on_fingerprint=keep)
+        return make(changes=changes)
     changes = {**network_fields(task, weights, peer, changes.get("model")), **changes}
-    plan = plan_for(task, described, device=device, changes=changes, on_fingerprint=keep)
+    plan = make(changes=changes)
     strides = strides_of(plan, weights, peer)
     if strides == plan.strides:
         return plan
     # Made again instead of changed: the patch, where none is given, must be a multiple of these strides.
-    return plan_for(task, described, device=device, changes={**changes, "strides": strides})
+    return make(changes={**changes, "strides": strides})
 
 
 def _changed(written: TrainingPlan, task: str, changes: dict[str, Any]) -> TrainingPlan:

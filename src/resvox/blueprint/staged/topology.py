@@ -8,7 +8,7 @@ MIN_EDGE = 4  # voxels: no axis of a map becomes shorter
 NEAR = 2.0  # spacings within this factor count as alike
 
 
-def topology(patch_size: Axes, spacing_mm: tuple[float, ...]) -> tuple[tuple[Axes, ...], tuple[Axes, ...]]:
+def topology(patch_size: tuple[float, ...], spacing_mm: tuple[float, ...]) -> tuple[tuple[Axes, ...], tuple[Axes, ...]]:
     """Strides and kernels of each stage, fine to coarse; the first stage does not stride.
 
     An axis is halved while its map keeps 4 voxels and its spacing is within a factor of 2 of the smallest among such
@@ -16,10 +16,11 @@ def topology(patch_size: Axes, spacing_mm: tuple[float, ...]) -> tuple[tuple[Axe
     single axis that remains is halved only while it keeps 6 voxels.
 
     Args:
-        patch_size: voxels per axis.
+        patch_size: voxels per axis; a median of sizes may have halves.
         spacing_mm: per axis, in the same order.
     """
-    size, spacing, wide = list(patch_size), list(spacing_mm), [False] * len(patch_size)
+    size: list[float] = list(patch_size)
+    spacing, wide = list(spacing_mm), [False] * len(patch_size)
     strides, kernels = [(1,) * len(size)], []
     while True:
         halved = _halved_axes(size, spacing)
@@ -34,7 +35,7 @@ def topology(patch_size: Axes, spacing_mm: tuple[float, ...]) -> tuple[tuple[Axe
     return tuple(strides), (*kernels, (3,) * len(size))
 
 
-def _halved_axes(size: list[int], spacing: list[float]) -> list[int]:
+def _halved_axes(size: list[float], spacing: list[float]) -> list[int]:
     able = [axis for axis, voxels in enumerate(size) if voxels >= 2 * MIN_EDGE]
     finest = min((spacing[axis] for axis in able), default=0.0)
     chosen = [axis for axis in able if spacing[axis] / finest < NEAR]

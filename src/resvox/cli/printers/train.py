@@ -77,6 +77,8 @@ def show_trained(result: TrainResult, dataset: Path) -> None:
         folder = result.plan_path.parent
         line(f"Wrote {result.plan_path}. Edit it, then: resvox train {dataset} -o {folder} --plan {result.plan_path}")
         return
+    if result.fit.profile is not None:
+        _show_profile(result.fit.profile)
     best = result.fit.best_score
     shown = "-" if best is None else f"{best:.3f}" if best == 0 or abs(best) >= 0.001 else f"{best:.3g}"
     name = "mean Dice" if result.fit.title == "Dice" else result.fit.title
@@ -100,3 +102,15 @@ def _show_folds(result: FoldsResult, dataset: Path) -> None:
         line(f"Post-processing that helped out of fold: {'; '.join(chosen) or 'none'}")
         line(f"Wrote {result.folder / 'cross_validation.json'} and .csv")
     line(f"The mean of all folds predicts: resvox predict {result.folder} INPUT... -o OUT")
+
+
+def _show_profile(profile: Any) -> None:
+    """Where the time of the training went."""
+    table = Table(
+        box=None, padding=(0, 2), title=f"{profile.steps} steps in {profile.total:.1f} s", title_justify="left"
+    )
+    for name, style in (("stage", "bold"), ("seconds", ""), ("ms per step", ""), ("share", "")):
+        table.add_column(name, style=style, justify="left" if name == "stage" else "right")
+    for row in profile.rows():
+        table.add_row(*row)
+    out.print(table)

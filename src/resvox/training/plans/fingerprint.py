@@ -30,13 +30,17 @@ class Intensities:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFacts:
-    """Size in voxels and spacing in mm of one case, axes in canonical order, and voxels of each label."""
+    """Size in voxels and spacing in mm of one case, axes in canonical order, and voxels of each label.
+
+    ``cropped_shape``: the size without the border that is 0 in every channel; empty where it is not known.
+    """
 
     id: str
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     axis_codes: str
     voxels: dict[str, int]
+    cropped_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,8 @@ class Fingerprint:
     """A dataset's numbers: everything that the planning rules read.
 
     ``orientation`` is "SPL" for volumes (axes of every case are counted in that order) and None for images.
-    ``regions`` are the values of each region, where a network learns regions in place of the labels.
+    ``regions`` are the values of each region, where a network learns regions in place of the labels; ``has_ignore``:
+    some voxels were not annotated.
     """
 
     name: str
@@ -55,6 +60,14 @@ class Fingerprint:
     cases: tuple[CaseFacts, ...]
     intensities: tuple[Intensities, ...]
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    has_ignore: bool = False
+
+    @property
+    def median_cropped_share(self) -> float:
+        """The median share of a case that is left without the border that is 0 in every channel."""
+        return float(
+            np.median([np.prod(case.cropped_shape or case.shape) / np.prod(case.shape) for case in self.cases])
+        )
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -87,11 +100,12 @@ class Fingerprint:
         return asdict(self)
 
 
-def case_facts(case: str, volume: Volume, voxels: dict[str, int]) -> CaseFacts:
+def case_facts(case: str, volume: Volume, voxels: dict[str, int], *, cropped_shape: tuple[int, ...] = ()) -> CaseFacts:
     """Size and spacing of a case's volume with its axes in canonical order.
 
     Args:
         voxels: how many voxels each label has; empty where there are no labels.
+        cropped_shape: the size without the empty border, axes as in the volume.
     """
     codes = "".join(volume.axis_codes) if volume.spatial_dims == 3 else ""
     order = canonical_order(codes) if codes else tuple(range(volume.spatial_dims))
@@ -101,6 +115,7 @@ def case_facts(case: str, volume: Volume, voxels: dict[str, int]) -> CaseFacts:
         spacing_mm=tuple(float(volume.spacing_mm[axis]) for axis in order),
         axis_codes=codes,
         voxels=voxels,
+        cropped_shape=tuple(int(cropped_shape[axis]) for axis in order) if cropped_shape else (),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
+from resvox.training.plans.recipe import DEFAULT_RECIPE, Recipe
 
 if TYPE_CHECKING:
     from resvox.training.plans.base import TrainingPlan
@@ -38,6 +39,9 @@ class TrainOptions:
         weights_peer: whose weights they are, where their names do not say.
         frozen_stages: how many of stem and four residual stages learn nothing.
         layer_decay: how much slower each stage learns than the one behind it.
+        recipe: whose rules make the plan: "resvox", or "nnunet" for label maps: its planner and trainer.
+        preset: of the recipe "nnunet": "M", "L" or "XL", its planners for residual encoders.
+        memory_gb: of the recipe "nnunet": the memory to plan for; that of the preset (8, 24, 40) if not given.
         optimizer: "adamw" or "sgd", with Nesterov momentum; a plan made for it has its learning rate.
         schedule: how the learning rate falls: "poly" (power 0.9), "cosine" or "constant".
         deep_supervision: learn from coarser levels too, where the model can.
@@ -62,7 +66,8 @@ class TrainOptions:
         processes: how many train together (GPUs, or CPU processes).
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
         seed: all randomness follows from it.
-        workers: processes that cut patches, for each process that trains.
+        workers: processes that cut patches, for each process that trains, or "auto".
+        profile: measure where the time goes.
         progress: show a bar or lines.
 
     Raises:
@@ -81,6 +86,9 @@ class TrainOptions:
     weights_peer: str | None = None
     frozen_stages: int | None = None
     layer_decay: float | None = None
+    recipe: str = DEFAULT_RECIPE
+    preset: str | None = None
+    memory_gb: float | None = None
     optimizer: str | None = None
     schedule: str | None = None
     deep_supervision: bool | None = None
@@ -104,7 +112,8 @@ class TrainOptions:
     processes: int = 1
     precision: str | None = None
     seed: int | None = None
-    workers: int = 0
+    workers: int | str = 0
+    profile: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -114,8 +123,18 @@ class TrainOptions:
         if self.weights is not None:
             object.__setattr__(self, "weights", os.path.expanduser(self.weights))
         for name, least in (("processes", 1), ("workers", 0), ("folds_at_once", 1), ("folds", 2), ("fold", 0)):
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                raise PlanError(f"{name}={getattr(self, name)}", expected=f"at least {least}")
+            value = getattr(self, name)
+            if value is not None and (name, value) != ("workers", "auto") and value < least:
+                raise PlanError(f"{name}={value}", expected=f"at least {least}")
+
+    @property
+    def plan_recipe(self) -> Recipe:
+        """The recipe with what it was given.
+
+        Raises:
+            PlanError: an unknown name, or options of another recipe.
+        """
+        return Recipe(name=self.recipe, preset=self.preset, memory_gb=self.memory_gb)
 
     def plan_fields(self) -> dict[str, Any]:
         """The options that were given and are fields of a plan, under the plan's names."""

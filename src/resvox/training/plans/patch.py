@@ -75,9 +75,10 @@ class PatchPlan(TrainingPlan):
             "deep_supervision": self.deep_supervision,
             "resolution": self.spacing_mm,  # of a network whose kernels follow it
         }
-        if "spacing_mm" in taken:  # the stages of such a network follow from its patch
-            decided.update(patch_size=self.patch_size, spacing_mm=self.spacing_mm)
+        if "spacing_mm" in taken:  # the stages of such a network follow from its patch, where they are not listed
             del decided["strides"]
+            if not {"strides", "kernels"} & set(self.further_options):
+                decided.update(patch_size=self.patch_size, spacing_mm=self.spacing_mm)
         return {
             "spatial_dims": self.spatial_dims,
             "in_channels": self.in_channels,

@@ -15,7 +15,7 @@ from resvox.datasets.segmentation import Case, Dataset
 from resvox.training.prepared import entry_facts, entry_name, prepared_entry, sources_checksum, stamp
 
 if TYPE_CHECKING:
-    from resvox.preprocessing import Preprocessing
+    from resvox.preprocessing import NnunetPreprocessing, Preprocessing
 
 LAYOUT = 1  # raise it when the files in a folder change their meaning
 COORDINATES_PER_LABEL = 10_000
@@ -63,7 +63,12 @@ class PreparedCase:
 
 
 def prepare_case(
-    case: Case, dataset: Dataset, preprocessing: Preprocessing, folder: Path, *, check: bool = True
+    case: Case,
+    dataset: Dataset,
+    preprocessing: Preprocessing | NnunetPreprocessing,
+    folder: Path,
+    *,
+    check: bool = True,
 ) -> PreparedCase:
     """The case out of the cache, prepared first where it is missing or damaged, or its files have changed.
 
@@ -93,7 +98,7 @@ def prepare_case(
 def prepare_cases(
     cases: Sequence[Case],
     dataset: Dataset,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | NnunetPreprocessing,
     folder: Path,
     *,
     check: bool = True,
@@ -108,7 +113,7 @@ def prepare_cases(
     return prepared
 
 
-def _determined_by(case: Case, dataset: Dataset, preprocessing: Preprocessing) -> tuple[Any, ...]:
+def _determined_by(case: Case, dataset: Dataset, preprocessing: Preprocessing | NnunetPreprocessing) -> tuple[Any, ...]:
     """The preprocessing, the label values, and the size and date of each of the case's files."""
     assert case.label is not None
     settings = [LAYOUT, preprocessing.to_dict(), list(dataset.labels.values()), dataset.channel_names]
@@ -118,7 +123,9 @@ def _determined_by(case: Case, dataset: Dataset, preprocessing: Preprocessing) -
     return settings, [stamp(path) for path in (*case.images, case.label)]
 
 
-def _write(case: Case, dataset: Dataset, preprocessing: Preprocessing, folder: Path) -> dict[str, Any]:
+def _write(
+    case: Case, dataset: Dataset, preprocessing: Preprocessing | NnunetPreprocessing, folder: Path
+) -> dict[str, Any]:
     image, label_map = read_labelled(case, dataset)
     prepared = preprocessing.apply(image)
     label = _class_indices(dataset, prepared.labels(label_map))

@@ -11,6 +11,7 @@ import numpy as np
 from resvox.datasets.labelled import read_labelled
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.errors import DatasetError
+from resvox.preprocessing import nonzero_box
 from resvox.training.plans.fingerprint import (
     CANONICAL,
     CaseFacts,
@@ -47,7 +48,9 @@ def take_fingerprint(
     values: list[np.ndarray[Any, Any]] = []
     for done, case in enumerate(labelled, start=1):
         image, label = read_labelled(case, dataset)
-        facts.append(case_facts(case.id, label, _voxels_of_labels(dataset, label)))
+        start, stop = nonzero_box(image.with_channel_axis())
+        inner = tuple(after - before for before, after in zip(start, stop, strict=True))
+        facts.append(case_facts(case.id, label, _voxels_of_labels(dataset, label), cropped_shape=inner))
         values.append(_foreground_values(case, image, label, samples, ignore=dataset.ignore))
         if progress is not None:
             progress(done, len(labelled), case.id)
@@ -67,6 +70,7 @@ def take_fingerprint(
         cases=tuple(facts),
         intensities=channel_intensities(dataset.channel_names, values),
         regions={} if dataset.regions is None else dict(dataset.regions.values),
+        has_ignore=dataset.ignore is not None,
     )
 
 

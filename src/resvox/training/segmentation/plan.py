@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from resvox.errors import PlanError
 from resvox.training.plans.fields import check_fraction, check_least, plan_field
 from resvox.training.plans.patch import PatchPlan
+
+if TYPE_CHECKING:
+    from resvox.preprocessing import NnunetPreprocessing, Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,7 @@ class Plan(PatchPlan):
         "loss": ("dice_ce", "ce"),
         "outputs": ("labels", "regions"),
         "foreground_order": ("spread", "last"),
+        "pipeline": ("resvox", "nnunet"),
         "foreground_by": ("case", "label"),
     }
 
@@ -35,6 +40,11 @@ class Plan(PatchPlan):
         "labels", "labels: one of them for each voxel (softmax); regions: each by itself (sigmoid)", "data"
     )
     model: str = plan_field("unet", "a segmentation model of `resvox models`", "network")
+    pipeline: str = plan_field(
+        "resvox",
+        "how scans are prepared: resvox, or nnunet: its crop, normalization and resampling with cubic splines",
+        "preprocessing",
+    )
     foreground_fraction: float = plan_field(0.5, "of the patches are centred on a voxel of a label", "preprocessing")
     foreground_order: str = plan_field(
         "spread",
@@ -59,7 +69,41 @@ class Plan(PatchPlan):
         check_fraction(self, "label_smoothing")
         check_least(self, {"skeleton_recall": 0})
         super().check_own()
+        if self.pipeline == "nnunet" and (self.spatial_dims != 3 or self.spacing_mm is None or self.crop != "nonzero"):
+            raise PlanError(
+                f"pipeline='nnunet' with spatial_dims={self.spatial_dims}, spacing_mm={self.spacing_mm}, "
+                f"crop={self.crop!r}",
+                expected="volumes, a spacing, and crop='nonzero'",
+                fix="set pipeline to resvox",
+            )
+
+    def preparation(self) -> Preprocessing | NnunetPreprocessing:
+        """What is done to a scan and its labels before the network sees them."""
+        if self.pipeline == "resvox":
+            return self.preprocessing()
+        from resvox.preprocessing import NnunetPreprocessing
+
+        assert self.spacing_mm is not None
+        rules = [dict(_nnunet_rule(rule)) for rule in self.normalization]
+        return NnunetPreprocessing.from_dict(
+            {"spacing_mm": list(self.spacing_mm), "rules": rules, "orientation": self.orientation}
+        )
 
     def model_options(self) -> dict[str, Any]:
         """The keyword arguments for `resvox.create_model(plan.model, ...)`."""
         return self.network_options(self.num_classes)
+
+
+def _nnunet_rule(rule: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A normalization of the plan as nnU-Net computes it."""
+    if rule["kind"] == "zscore":
+        return {"scheme": "ZScoreNormalization", "masked": bool(rule.get("nonzero_only", False))}
+    low, high = float(rule["low"]), float(rule["high"])
+    mean, std = rule.get("mean"), rule.get("std")
+    return {
+        "scheme": "CTNormalization",
+        "percentile_00_5": low,
+        "percentile_99_5": high,
+        "mean": (low + high) / 2 if mean is None else mean,
+        "std": (high - low) / 2 if std is None else std,
+    }

@@ -39,7 +39,19 @@ def make_plan(
     """
     check_sizes(changes, fingerprint.spatial_dims)
     device = choose_device(device)
-    decided: dict[str, Any] = {
+    decided = common_decisions(fingerprint, model, encoder)
+    notes = {"num_classes": _outputs_in_words(fingerprint)}
+    for rule in (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, mirroring):
+        settled = {**decided, **changes}
+        values, reasons = rule(fingerprint, settled, device)
+        decided.update(values)
+        notes.update(reasons)
+    return finished_plan(decided, notes, changes)
+
+
+def common_decisions(fingerprint: Fingerprint, model: str, encoder: str) -> dict[str, Any]:
+    """The fields that every recipe decides in the same way."""
+    return {
         "model": model,
         "encoder": encoder,
         "spatial_dims": fingerprint.spatial_dims,
@@ -48,16 +60,16 @@ def make_plan(
         "outputs": "regions" if fingerprint.regions else "labels",
         "encoder_depth": 5,
     }
-    notes = {"num_classes": _outputs_in_words(fingerprint)}
-    for rule in (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, _mirroring):
-        settled = {**decided, **changes}
-        values, reasons = rule(fingerprint, settled, device)
-        decided.update(values)
-        notes.update(reasons)
-    for name in changes:
-        notes[name] = "given"
+
+
+def finished_plan(decided: Mapping[str, Any], notes: Mapping[str, str], changes: Mapping[str, Any]) -> Plan:
+    """The plan of decisions and changes, with the reasons; a change has none but that it was given.
+
+    Raises:
+        PlanError: fields that contradict each other.
+    """
     plan = Plan.from_dict({**decided, **changes})
-    return Plan(**{**plan.to_dict(), "notes": notes})
+    return Plan(**{**plan.to_dict(), "notes": {**notes, **dict.fromkeys(changes, "given")}})
 
 
 def _outputs_in_words(fingerprint: Fingerprint) -> str:
@@ -67,7 +79,8 @@ def _outputs_in_words(fingerprint: Fingerprint) -> str:
     return "labels: " + ", ".join(f"{value} {name}" for name, value in fingerprint.labels.items())
 
 
-def _mirroring(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+def mirroring(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+    """The axes that may be mirrored: all but those that a label names a side of."""
     axes = safe_mirror_axes(list(fingerprint.targets), settled["orientation"], fingerprint.spatial_dims)
     kept = [axis for axis in range(fingerprint.spatial_dims) if axis not in axes]
     reason = f"labels name sides: mirroring axes {kept} would swap them" if kept else "no label names a side"

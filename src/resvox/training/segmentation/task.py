@@ -72,11 +72,11 @@ class Segmentation(Task):
         self, cases: Sequence[Case], job: Job, *, share: slice, progress: Callable[[int, int, str], None]
     ) -> None:
         """Prepare the cases, see `prepare_cases`."""
-        prepare_cases(cases[share], job.dataset, job.plan.preprocessing(), job.run.cache, progress=progress)
+        prepare_cases(cases[share], job.dataset, job.plan.preparation(), job.run.cache, progress=progress)
 
     def prepared(self, cases: Sequence[Case], job: Job) -> list[PreparedCase]:
         """The prepared cases, see `prepare_cases`."""
-        return prepare_cases(cases, job.dataset, job.plan.preprocessing(), job.run.cache, check=False)
+        return prepare_cases(cases, job.dataset, job.plan.preparation(), job.run.cache, check=False)
 
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
         """The samples: patches of cases."""
@@ -136,7 +136,7 @@ class Segmentation(Task):
         names = {column_of(name): name for name in job.dataset.targets}
         dice = {names[column]: value for column, value in best.items() if column in names}
         return SegmentationCard(
-            preprocessing=plan.preprocessing().to_dict(),
+            preprocessing=plan.preparation().to_dict(),
             channel_names=tuple(job.dataset.channel_names),
             labels=dict(job.dataset.labels),
             regions=job.dataset.regions,
