@@ -33,6 +33,19 @@ import resvox
 print(resvox.list_models("resnet*vd"))
 assert "unet" in resvox.list_models(task="segmentation")
 ```
+
+## What is this file?
+
+`resvox models --show PATH` shows what a model on the disk is: a model file, a training run or a folder of them, a
+checkpoint, an exported network, a model folder of nnU-Net, a bundle of MONAI, the zip of either, or a file of weights
+of a known library. Network and options, parameters, labels with regions and the ignored value, channels, spacing,
+window, preprocessing, training, scores and licence are shown as far as the source records them; `--json` gives them
+to a program. Headers and names are read: nothing in a file is run, and no network is computed.
+
+```console
+$ resvox models --show runs/liver
+$ resvox models --show spleen_ct_segmentation/ --json
+```
 """
 
 

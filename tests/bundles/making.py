@@ -188,15 +188,15 @@ def balanced(module: torch.nn.Module, channels: int, dims: int) -> torch.nn.Modu
 
 def write_bundle(
     folder: Path, kind: str, config: dict | None = None, *, ending: str = ".json", described: dict | None = None,
-    seed: int = 0,
+    seed: int = 0, network: dict | None = None,
 ) -> Path:  # fmt: skip
-    """A bundle of a kind; a given configuration is written as it is."""
+    """A bundle of a kind; a given configuration is written as it is, ``network`` is the one whose weights it has."""
     config = configuration(kind) if config is None else config
     for name in ("configs", "models"):
         (folder / name).mkdir(parents=True)
     text = json.dumps(config, indent=1) if ending == ".json" else yaml.safe_dump(config)
     (folder / "configs" / f"inference{ending}").write_text(text)
-    described = metadata(kind) if described is None else described
+    described = metadata(kind, network) if described is None else described
     (folder / "configs" / "metadata.json").write_text(json.dumps(described))
-    torch.save(network_of(KINDS[kind], seed).state_dict(), folder / "models" / "model.pt")
+    torch.save(network_of(network or KINDS[kind], seed).state_dict(), folder / "models" / "model.pt")
     return folder

@@ -71,7 +71,7 @@ def inverse(transforms, made, array, *, nearest):
     return np.transpose(transforms.inverse(tensor).numpy(), (0, 3, 2, 1))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(scan=scans(), pixdim=st.tuples(*[st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0])] * 3), turned=st.booleans())
 def test_spacing_and_its_way_back_are_those_of_monai(tmp_path_factory, scan, pixdim, turned):
     seed, shape, affine = scan
@@ -84,7 +84,22 @@ def test_spacing_and_its_way_back_are_those_of_monai(tmp_path_factory, scan, pix
     np.testing.assert_allclose(found, inverse(transforms, made, scores, nearest=False), atol=1e-5)
     labels = np.random.default_rng(seed).integers(0, 9, prepared.grid.shape)
     back = inverse(transforms, made, labels[None].astype(np.float32), nearest=True)[0]
-    np.testing.assert_array_equal(prepared.restore_labels(labels).array, back)
+    wrong = prepared.restore_labels(labels).array != back
+    assert not wrong[~half_way(prepared, wrong.shape)].any()
+
+
+def half_way(prepared, shape):
+    """The voxels of a scan that lie half-way between two of the network's along some axis: either one is the nearest.
+
+    Which one PyTorch takes is the rounding of the last bit of a product of matrices, which depends on their sizes.
+    """
+    step = prepared.steps[-1]
+    grids = np.meshgrid(*(np.abs(each % 1 - 0.5) < 1e-9 for each in step.places()), indexing="ij")
+    tied = np.any(grids, axis=0)[None]
+    for earlier in reversed(prepared.steps[:-1]):
+        tied = earlier.inverse(tied, "labels")
+    assert tied[0].shape == shape
+    return tied[0]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -118,7 +133,7 @@ def of_ours(transform, array):
 FLAGS, NUMBERS = st.booleans(), st.floats(-5, 5, width=32)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 99), nonzero=FLAGS, channel_wise=FLAGS, given_numbers=FLAGS, channels=st.integers(1, 3))
 def test_normalizing_is_that_of_monai(seed, nonzero, channel_wise, given_numbers, channels):
     array = np.random.default_rng(seed).normal(40, 300, (channels, 5, 6, 4)).astype(np.float32)
@@ -134,7 +149,7 @@ def test_normalizing_is_that_of_monai(seed, nonzero, channel_wise, given_numbers
     np.testing.assert_allclose(ours, made.numpy(), rtol=1e-5, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(minv=st.none() | NUMBERS, maxv=st.none() | NUMBERS, factor=st.none() | NUMBERS, channel_wise=FLAGS)
 def test_scaling_is_that_of_monai(minv, maxv, factor, channel_wise):
     array = np.random.default_rng(1).normal(40, 300, (2, 5, 6, 4)).astype(np.float32)
@@ -144,7 +159,7 @@ def test_scaling_is_that_of_monai(minv, maxv, factor, channel_wise):
     np.testing.assert_allclose(ours, made, rtol=1e-6, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(a=st.tuples(NUMBERS, NUMBERS), b=st.tuples(st.none() | NUMBERS, st.none() | NUMBERS), clip=FLAGS)
 def test_a_range_is_scaled_as_by_monai(a, b, clip):
     if clip and None not in b and b[0] > b[1]:
@@ -156,7 +171,7 @@ def test_a_range_is_scaled_as_by_monai(a, b, clip):
     np.testing.assert_allclose(ours, made, rtol=2e-6, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 99), margin=st.integers(0, 4), divisor=st.integers(1, 5), smaller=FLAGS, one=FLAGS)
 def test_cropping_is_that_of_monai(seed, margin, divisor, smaller, one):
     array = np.random.default_rng(seed).normal(-2.2, 1, (2, 9, 8, 7)).astype(np.float32)

@@ -49,7 +49,7 @@ class ModelDescription:
         channel_names: of a scan, in order.
         spatial_dims: 2 or 3.
         input_size: voxels of a window, or of a whole image.
-        preprocessing: as in the model file.
+        preprocessing: orientation and spacing of what the network sees; None where they are those of the file.
         labels: name and value of each label; empty for regression.
         regions: name and values of each region that is an output of its own; empty where each label is one.
         target_names: of the values that a regression gives.

@@ -19,6 +19,7 @@ from resvox.workflow.export import ExportResult, export
 from resvox.workflow.predict import predict
 from resvox.workflow.publish import PublishResult, publish
 from resvox.workflow.serve import serve
+from resvox.workflow.show import show_model
 from resvox.workflow.status import status
 from resvox.workflow.train import train
 from resvox.workflow.view import ViewResult, view
@@ -51,6 +52,7 @@ __all__ = [
     "predict",
     "publish",
     "serve",
+    "show_model",
     "status",
     "train",
     "view",

@@ -109,6 +109,7 @@ def describe_models(files: Sequence[ModelFile]) -> ModelDescription:
             raise WeightsError(f"an exported network ({file.format})", expected="a model.safetensors", path=file.path)
         load_model(file.path)  # a damaged file is not published
     first, card = files[0], files[0].card
+    prepared = first.preprocessing()
     own = card.own_fields()
     blueprint = read_header(first.path).blueprint
     return ModelDescription(
@@ -119,7 +120,7 @@ def describe_models(files: Sequence[ModelFile]) -> ModelDescription:
         channel_names=card.channel_names,
         spatial_dims=card.spatial_dims,
         input_size=card.input_size,
-        preprocessing=card.preprocessing,
+        preprocessing={"orientation": prepared.orientation, "spacing_mm": prepared.spacing_mm},
         labels=own.get("labels", {}),
         regions=own.get("regions", {}),
         target_names=tuple(own.get("target_names", ())),
