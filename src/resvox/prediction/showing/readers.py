@@ -42,14 +42,13 @@ def _folds(path: Path) -> tuple[str, ...] | None:
 
 def bundle(path: Path) -> Description:
     """A bundle of MONAI, or its zip; one that cannot be predicted with by its network and the reason."""
-    from resvox.catalog import get_blueprint
     from resvox.prediction.bundle.cards import card_of
     from resvox.weights.bundle.folder import Bundle
     from resvox.weights.bundle.network import read_bundle_network
 
     found = Bundle.read(path)
     network = read_bundle_network(found)
-    facts = network_facts(get_blueprint(network.name, **network.options), dict(network.options))
+    facts = network_facts(network.blueprint, dict(network.options))
     files = (network.weights.relative_to(found.path).as_posix(),)
     licence = "see LICENSE in the bundle" if (found.path / "LICENSE").is_file() else None
     try:

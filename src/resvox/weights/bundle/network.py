@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resvox.blueprint import Blueprint
+from resvox.catalog import get_blueprint
 from resvox.errors import WeightsError
 from resvox.weights.bundle.folder import Bundle, is_bundle
 from resvox.weights.importers.monai import NAME
@@ -41,6 +43,15 @@ class BundleNetwork:
     name: str
     options: Mapping[str, Any]
     weights: Path
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """The network, without its weights.
+
+        Raises:
+            BlueprintError: options that are not valid together.
+        """
+        return get_blueprint(self.name, **self.options)
 
 
 def from_bundle(source: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
