@@ -201,3 +201,41 @@ def test_a_label_map_carries_the_intent_code_by_which_viewers_know_it(tmp_path):
     }
     assert codes == {"labels": "label", "scan": "none"}
     assert read_volume(tmp_path / "labels.nii.gz").array.dtype == np.uint8
+
+
+@pytest.fixture(params=["isal", "zlib"])
+def compressor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "zlib":  # as where ISA-L has no package
+        monkeypatch.setitem(sys.modules, "isal.igzip", None)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_compressed_files_are_read_by_others_and_do_not_depend_on_time_or_name(
+    compressor: str, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import SimpleITK as sitk  # noqa: N813
+
+    array = np.random.default_rng(0).integers(0, 9, (20, 30, 40)).astype(kind)
+    volume = Volume(array, spacing_mm=(3, 2, 1))
+    path = write_volume(volume, tmp_path / "x.nii.gz")
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    other = write_volume(volume, tmp_path / "another_name.nii.gz")
+    assert path.read_bytes() == other.read_bytes()
+    np.testing.assert_array_equal(np.asarray(nibabel.load(path).dataobj), array.transpose())
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(os.fspath(path))), array)
+    np.testing.assert_array_equal(read_volume(path).array, array)
+
+
+def test_a_label_map_is_compressed_by_isal_where_it_is_installed(tmp_path: Path) -> None:
+    import gzip
+    import io
+
+    from isal.igzip import IGzipFile
+
+    from resvox.volumes.deflating import deflating
+
+    assert isinstance(deflating(io.BytesIO()), IGzipFile)
+    blocks = np.kron(np.random.default_rng(0).integers(0, 3, (4, 8, 8)), np.ones((8, 16, 16))).astype(np.uint8)
+    path = write_label_map(Volume(blocks, spacing_mm=(1, 1, 1)), tmp_path / "x.nii.gz")
+    assert path.stat().st_size < len(gzip.compress(gzip.decompress(path.read_bytes()), 1))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resvox.errors import VolumeError
+from resvox.volumes.deflating import deflating
 from resvox.volumes.formats import paired_files
 from resvox.volumes.inflating import InflatedStream
 from resvox.volumes.nifti_header import RAS_TO_LPS, THREE_D_MARK, NiftiHeader, parse_header
@@ -144,4 +145,9 @@ def write_nifti(volume: Volume, path: Path, *, is_label_map: bool = False) -> No
         image.header["descrip"] = THREE_D_MARK if dims == 3 else b""
     elif is_label_map:
         image.header.set_intent("label")
-    image.to_filename(path)
+    with open(path, "wb") as stored:
+        if path.name.lower().endswith(".gz"):
+            with deflating(stored) as stream:
+                image.to_stream(stream)
+        else:
+            image.to_stream(stored)
