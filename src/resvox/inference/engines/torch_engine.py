@@ -80,12 +80,15 @@ class TorchEngine:
 
     def _made_for(self, module: torch.nn.Module, roi: tuple[int, ...]) -> torch.nn.Module:
         # Imported late: validation in training uses this engine without folding.
+        from resvox.inference.engines.direct_convolution import with_direct_convolutions
         from resvox.inference.engines.folding import folded, in_precision
 
         made = folded(module, roi_size=None if self._keeps_upsampling() else roi)
         if self.precision != "float32":
             self._cast = getattr(torch, self.precision)
             made = in_precision(made, self._cast)
+        elif self.device.type == "cpu":
+            made = with_direct_convolutions(made)
         if self.device.type == "cuda":
             self._graph = CudaGraph(notify=self._notify)
         return made.to(self.device)
