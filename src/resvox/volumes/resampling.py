@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d
 
 from resvox.errors import VolumeError
 from resvox.machine import usable_threads
@@ -233,6 +232,8 @@ def _apply_matrix(
 
 
 def _blurred(volume: Volume, grid: Grid) -> Volume:
+    from scipy.ndimage import gaussian_filter1d  # late: it takes longer to import than the rest of this package
+
     turned = np.abs(volume.grid.direction.T @ grid.direction) * np.asarray(grid.spacing_mm)
     factors = turned.max(axis=1) / np.asarray(volume.spacing_mm)  # size of a target voxel along each source axis
     sigmas_voxels = np.sqrt(np.maximum(factors**2 - 1.0, 0.0)) / HALF_MAXIMUM

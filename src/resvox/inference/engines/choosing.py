@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from resvox.errors import InferenceError
 from resvox.inference.engines.agreement import Agreement, LabelAgreement
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
+from resvox.inference.engines.devices import place_of, type_of, warn
 from resvox.inference.engines.guard import GuardedEngine, Making, Verdict
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
 from resvox.inference.engines.table import (
@@ -65,19 +67,16 @@ def make_engine(
     Raises:
         InferenceError: an unknown engine, device or precision, or one that this machine does not have.
     """
-    from resvox.inference.engines.folding import without_head
-    from resvox.inference.engines.torch_engine import choose_device, warn
-
     rows = network_engines()
     _check_choice("engine", engine, (AUTO, *rows))
     _check_choice("precision", precision, PRECISIONS)
-    place = choose_device(device)
+    place = place_of(device)
     agreement = agreement or LabelAgreement(head.labels if head is not None else None)
     held: list[torch.nn.Module] = []
 
     def module() -> torch.nn.Module:  # loaded at most once, and only if it is needed
         if not held:
-            held.append(load() if head is None else without_head(load()))
+            held.append(load() if head is None else _without_head(load()))
         return held[0]
 
     if head is not None and fingerprint is not None:
@@ -98,7 +97,7 @@ def make_engine(
         return _made(rows[engine], request(precision))
     candidates: Candidates = [
         (f"{row.name} in {each}", _making(row, request(each)))
-        for row, each in _wanted(engine, precision, place.type, agreement)
+        for row, each in _wanted(engine, precision, type_of(place), agreement)
     ]
     if precision not in (AUTO, "float32"):
         return _first_made(candidates, notify or warn, only=engine != AUTO)
@@ -237,10 +236,14 @@ def _has_bfloat16(row: EngineRow, place: str) -> bool:
     return bool(row.bfloat16 and resolve(row.bfloat16)(place))
 
 
-def _versions() -> str:
-    import torch
+def _without_head(module: torch.nn.Module) -> torch.nn.Module:
+    from resvox.inference.engines.folding import without_head
 
-    return torch.__version__
+    return without_head(module)
+
+
+def _versions() -> str:
+    return importlib.metadata.version("torch")
 
 
 def _read_verdict(name: str) -> Verdict | None:

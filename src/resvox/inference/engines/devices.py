@@ -1,10 +1,75 @@
-"""The devices of this machine."""
+"""The devices of this machine. torch, which takes seconds to import, is asked only where there may be a GPU."""
 
 from __future__ import annotations
 
-import torch
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    import torch
+
+# A device of torch; the processor also by its name, where torch is not needed.
+Place = Union["torch.device", str]
+# What the drivers of GPUs make that torch computes on: NVIDIA's, AMD's, and that of Windows' subsystem for Linux.
+DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia", "/dev/kfd", "/dev/dxg", "/dev/nvhost-gpu")
+
+
+def may_have_gpu() -> bool:
+    """Whether torch could find a GPU that it takes by itself; False only where there is surely none."""
+    if "torch" in sys.modules:
+        return True  # it is asked: that costs nothing now
+    if sys.platform == "darwin":
+        return False  # Apple's GPUs are used by name alone
+    if sys.platform != "linux":
+        return True
+    return any(os.path.exists(each) for each in DRIVERS)
+
+
+def place_of(device: str) -> Place:
+    """The device that a name means; "auto" is CUDA where there is a GPU, else the processor.
+
+    Raises:
+        InferenceError: a device that this machine does not have.
+    """
+    if device == "cpu" or (device == "auto" and not may_have_gpu()):
+        return "cpu"
+    from resvox.inference.engines.torch_engine import choose_device
+
+    return choose_device(device)
+
+
+def type_of(place: Place) -> str:
+    """The type of a device: "cpu", "cuda" and so on."""
+    return place if isinstance(place, str) else place.type
 
 
 def gpu_count() -> int:
     """CUDA devices that this process may use."""
+    if not may_have_gpu():
+        return 0
+    import torch
+
     return torch.cuda.device_count()
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether a type of device ("cpu", "cuda") has bfloat16 units; older cards emulate it slowly."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return bool(set(text.split()) & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def warn(line: str) -> None:
+    """The default notify: emit a ``RuntimeWarning``."""
+    warnings.warn(line, RuntimeWarning, stacklevel=2)

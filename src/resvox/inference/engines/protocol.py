@@ -12,6 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+    from resvox.inference.engines.devices import Place
+
 
 @runtime_checkable
 class Engine(Protocol):
@@ -55,7 +57,7 @@ class NetworkRequest:
     module: Callable[[], torch.nn.Module]
     roi_size: tuple[int, ...]
     in_channels: int
-    device: torch.device
+    device: Place
     precision: str
     fingerprint: str | None
     notify: Callable[[str], object]

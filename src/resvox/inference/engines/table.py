@@ -90,7 +90,7 @@ ENGINES = (
         package="torch",
         network=f"{HERE}.torch_engine:engine_of_network",
         file=f"{HERE}.torch_formats:engine_of_file",
-        bfloat16=f"{HERE}.torch_engine:has_bfloat16",
+        bfloat16=f"{HERE}.devices:has_bfloat16",
         is_automatic=True,
         formats=(
             ExportFormat(
@@ -111,7 +111,7 @@ ENGINES = (
         name="torch-plain",
         package="torch",
         network=f"{HERE}.torch_engine:reference_engine",
-        bfloat16=f"{HERE}.torch_engine:has_bfloat16",
+        bfloat16=f"{HERE}.devices:has_bfloat16",
         is_reference=True,
     ),
     EngineRow(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from resvox.errors import InferenceError
 from resvox.inference.engines.cuda_graph import CudaGraph, is_out_of_memory
+from resvox.inference.engines.devices import warn
 from resvox.inference.engines.protocol import Engine, NetworkRequest
 from resvox.inference.engines.table import PRECISIONS
 
@@ -195,19 +194,6 @@ def reference_engine(request: NetworkRequest) -> Engine:
     return TorchEngine(request.module(), device=request.device, precision=request.precision, notify=request.notify)
 
 
-def has_bfloat16(device: str) -> bool:
-    """Whether a type of device ("cpu", "cuda") has bfloat16 units; older cards emulate it slowly."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device != "cpu":
-        return False
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return bool(set(text.split()) & {"avx512_bf16", "amx_bf16", "bf16"})
-
-
 def _lay_channels_last(module: torch.nn.Module) -> None:
     for weight in module.parameters():
         layout = CHANNELS_LAST.get(weight.ndim)
@@ -271,8 +257,3 @@ def _choose_precision(precision: str, device: torch.device) -> str:
         return "float32"
     # Older cards only emulate bfloat16, slower than float32.
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-
-
-def warn(line: str) -> None:
-    """The default notify: emit a ``RuntimeWarning``."""
-    warnings.warn(line, RuntimeWarning, stacklevel=2)
