@@ -8,7 +8,7 @@ NIIVUE := src/resvox/viewer/assets/niivue.umd.js
 SOURCES := src tests benchmarks tools drop-in/src
 
 .DEFAULT_GOAL := help
-.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-nnunet test-serve test-fast test-oldest check laws fuzz format bench docs test-packages clean
+.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-fleet test-nnunet test-serve test-fast test-oldest check laws fuzz format bench docs test-packages clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -119,6 +119,18 @@ test-serve: $(VENV)/test-installed $(VENV)/browser-installed $(NIIVUE) .venv-mon
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE RESVOX_MONAILABEL_PYTHON=$(CURDIR)/.venv-monailabel/bin/python \
 	  RESVOX_SCHEMATHESIS=$(CURDIR)/.venv-schemathesis/bin/schemathesis $(BIN)/python -m pytest -q -s -m serve tests/server
 
+# Ray, a server with the protocol of S3 and its client: they ask for an older python-dateutil than the tests have.
+FLEET := .venv-fleet
+
+$(FLEET)/installed: $(VENV)/test-installed
+	$(PYTHON) -m venv --clear $(FLEET)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$($(FLEET)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth
+	$(FLEET)/bin/python -m pip --disable-pip-version-check install -q ray==2.60.0 s3fs==2026.9.0 'moto[s3,server]==5.2.5'
+	touch $@
+
+test-fleet: $(FLEET)/installed  ## scans by address on Ray with an S3 server: faults, kills, memory
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(FLEET)/bin/python -m pytest -q -s -m fleet tests/fleet
+
 check: $(VENV)/test-installed $(NIIVUE)  ## format, lint, types
 	$(BIN)/ruff format --check -q $(SOURCES)
 	$(BIN)/ruff check -q $(SOURCES)
@@ -162,4 +174,4 @@ bench: $(VENV)/test-installed $(NNUNET)/installed  ## the benchmarks against the
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(OLDEST) $(DOCS) .venv-monailabel .venv-schemathesis site dist demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(DOCS) $(FLEET) .venv-monailabel .venv-schemathesis site dist demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,7 +15,12 @@ NEW = {"torch", "torchvision"}  # installed at the versions of constraints.txt
 TOOLS = {"mypy", "ruff", "types-pyyaml"}  # `make check` alone uses them
 MADE = {"tensorflow-cpu"}  # named in the Makefile, which installs it without its dependencies
 FAR = {"tptbox"}  # installed without its dependencies, for its images, at the version of constraints.txt
-STORES = {"s3fs", "gcsfs", "adlfs"}  # each wants its own version of fsspec; `make test-fleet` uses them, where it can
+STORES = {
+    "s3fs",
+    "gcsfs",
+    "adlfs",
+    "ray",
+}  # each wants its own version of fsspec; `make test-fleet` uses them, where it can
 
 
 def bounds(text):

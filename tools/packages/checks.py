@@ -219,6 +219,14 @@ def check_files_of(package: str) -> str:
     return f"{len(scans)} scans in {package}"
 
 
+def check_import(package: str) -> str:
+    """The package of an extra is there, and the core did not load it."""
+    import importlib
+
+    importlib.import_module(package)
+    return package
+
+
 def check_drop_in() -> str:
     """Both import names build a network."""
     code = (
@@ -241,6 +249,11 @@ OWN = {
     "serve": check_serve,
     "demo": lambda: check_files_of("slicerio"),
     "unseen": lambda: check_files_of("TPTBox"),
+    "s3": lambda: check_import("s3fs"),
+    "gcs": lambda: check_import("gcsfs"),
+    "azure": lambda: check_import("adlfs"),
+    "parquet": lambda: check_import("pyarrow"),
+    "ray": lambda: check_import("ray"),
     "drop-in": check_drop_in,
 }
 

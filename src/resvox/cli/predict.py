@@ -23,7 +23,7 @@ from resvox.cli.app import (
     verb,
 )
 from resvox.errors import InferenceError
-from resvox.fleet.options import FleetOptions
+from resvox.fleet.options import CLUSTERS, FleetOptions
 from resvox.inference.engines.table import engine_names
 from resvox.prediction.options import DEFAULTS, DICOM_KINDS, FORMATS, RESAMPLING, SPEEDS, PredictOptions
 from resvox.prediction.totalsegmentator.choices import TotalChoices
@@ -220,6 +220,20 @@ def predict(
             metavar="I/N", help="Do one of N parts (default: by the variables of an array job).", rich_help_panel=SCALE
         ),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(parser=one_of(CLUSTERS), metavar=choices(CLUSTERS), help="Run on it.", rich_help_panel=SCALE),
+    ] = FLEET.cluster,
+    cluster_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a running cluster: auto, ray://HEAD:10001 (default: this machine).", rich_help_panel=SCALE
+        ),
+    ] = FLEET.address,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Actors (default: one per GPU, or per 4 cores).", rich_help_panel=SCALE),
+    ] = FLEET.workers,
     scratch_gb: Annotated[
         float, typer.Option(min=0.001, help="For files that are fetched ahead.", rich_help_panel=SCALE)
     ] = FLEET.scratch_gb,
@@ -283,7 +297,15 @@ def predict(
             resampling_order=resampling_order,
         ),
     )
-    fleet = FleetOptions(shard=shard, scratch_gb=scratch_gb, retry_aside=retry_aside, core_hour_price=core_hour_price)
+    fleet = FleetOptions(
+        shard=shard,
+        cluster=cluster,
+        address=cluster_address,
+        workers=workers,
+        scratch_gb=scratch_gb,
+        retry_aside=retry_aside,
+        core_hour_price=core_hour_price,
+    )
     with output.PredictDisplay(debug=debug) as display:
         result = workflow.predict(
             options=options,

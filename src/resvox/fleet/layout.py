@@ -86,6 +86,10 @@ class OutputFolder:
         """Note why a case has no result."""
         write_bytes(self.place("failed", case), _text({**record, **stamp()}))
 
+    def drop_claim(self, case: str) -> None:
+        """Remove the claim of a process that is known to have ended."""
+        delete(self.place("claims", case))
+
     def check(self) -> None:
         """Write and remove a small file, before any scan is fetched.
 

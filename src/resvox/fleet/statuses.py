@@ -6,6 +6,7 @@ when, cases that were done before), each other line about a case.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -64,9 +65,9 @@ class StatusLog:
         }  # fmt: skip
         if self._rows or self._present:
             text = "".join(f"{json.dumps(row, default=str)}\n" for row in [head, *self._rows])
-            write_bytes(
-                self.out.hidden / f"status/{self.run}/{self.worker}-{self._part:05d}.jsonl", text.encode("utf-8")
-            )
+            place = self.out.hidden / f"status/{self.run}/{self.worker}-{self._part:05d}.jsonl"
+            with contextlib.suppress(StorageError):
+                write_bytes(place, text.encode("utf-8"))
             self._part += 1
         self._rows, self._present, self._began = [], 0, until
 

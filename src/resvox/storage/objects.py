@@ -7,6 +7,7 @@ import importlib
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ from resvox.storage.failures import ShortReadError, refusal, retried
 ETAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "content_md5")  # by store, the best first
 TIMES = ("LastModified", "last_modified", "updated", "Last-Modified", "mtime", "created")
 WHOLE_BYTES = 64 << 20  # up to here an object is sent in one request, which can be conditional
-CHUNK = 1 << 20
+_IN_MEMORY = threading.Lock()  # fsspec's store in memory looks first and writes then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +159,8 @@ def create(location: Location, content: bytes) -> bool:
     _check_writable(location)
     fs, path = filesystem(location)
     try:
-        retried(location, "written", lambda: _conditional(fs, path, content))
+        with _IN_MEMORY if location.scheme == "memory" else contextlib.nullcontext():
+            retried(location, "written", lambda: _conditional(fs, path, content))
     except FileExistsError:
         # A retry after a lost answer finds its own object.
         return read_bytes(location) == content

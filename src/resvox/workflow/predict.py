@@ -147,4 +147,8 @@ def predict_addresses(
                 fix="--cluster ray, or several --shard" if name == "processes" else "leave it out",
             )
     watch = Watch(on_total=callbacks.start, on_item=on_row or (lambda item: None), on_note=callbacks.note)
+    if fleet.cluster is not None:
+        from resvox.fleet.cluster import predict_on_ray
+
+        return predict_on_ray(options, fleet, watch)
     return predict_rows(options, fleet, callbacks, watch)
