@@ -42,7 +42,7 @@ def test_parts_are_of_equal_bytes():
     chance = random.Random(0)
     sizes = [int(chance.lognormvariate(18, 1)) for _ in range(2000)]
     bytes_of = [sum(row.bytes for row in part) for part in parts(rows(sizes), 7)]
-    assert max(bytes_of) - min(bytes_of) <= max(sizes)
+    assert max(bytes_of) - min(bytes_of) < 0.5 * max(sizes)  # dealt out in one direction: 0.9 of it
     without = [len(part) for part in parts(rows([None] * 2000), 7)]
     assert max(without) < 2 * min(without)
 
