@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resvox.files import creating_folder
 from resvox.machine import engine_cache_folder
-from resvox.storage.addresses import Location
+from resvox.storage.addresses import Location, is_uri
 from resvox.storage.fetching import Source, source_of
 from resvox.storage.objects import download
 
@@ -29,12 +29,21 @@ def cached(source: str | os.PathLike[str]) -> Path:
         return local
     found = source_of(location)
     state = found.state
-    mark = f"{location}\0{state.bytes}\0{state.etag or state.modified}"
+    mark = f"{found.location}\0{state.bytes}\0{state.etag or state.modified}"
     folder = _cache_folder() / hashlib.sha256(mark.encode()).hexdigest()[:24]
     if not folder.is_dir():
         with creating_folder(folder) as making:
             _fill(found, making)
     return folder / location.name
+
+
+def local_copy(source: str | os.PathLike[str]) -> Path:
+    """A local path as it is, and of an address what `cached` gives.
+
+    Raises:
+        StorageError: as in `cached`.
+    """
+    return cached(source) if is_uri(source) else Path(source).expanduser()
 
 
 def _fill(source: Source, folder: Path) -> None:

@@ -43,7 +43,7 @@ def evaluate(
         predictions: a label map, a volume of values, or a folder of them; for classes a ``predictions.csv`` or its
             folder.
         references: a file for a file, or a folder with the same case names; for classes an ``.npz``, a manifest, or
-            folders of the classes.
+            folders of the classes. Both may be addresses (``s3://`` and others), which are copied into the cache.
         task: one of ``resvox.catalog.TASKS``; None takes classification where there is a table of classes, else
             segmentation.
         labels: ``{name: value}``, ``{name: [value, ...]}`` for regions, or a ``dataset.json``, a model file or a run
@@ -64,6 +64,7 @@ def evaluate(
         EvaluationError: nothing to compare, labels that cannot be found, or an option that the task does not use.
     """
     from resvox.evaluation.tasks import evaluate_task
+    from resvox.storage import local_copy
 
     options = EvaluateOptions(
         labels=labels if labels is None or isinstance(labels, Mapping) else _labels_in(Path(labels)),
@@ -74,7 +75,7 @@ def evaluate(
         calibration=calibration_path is not None,
         further=tuple(further),
     )
-    result = evaluate_task(task, Path(predictions), Path(references), options, on_case)
+    result = evaluate_task(task, local_copy(predictions), local_copy(references), options, on_case)
     if json_path is not None:
         result.scores.to_json(json_path)
     if csv_path is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
 from resvox.hub import pinned
+from resvox.storage import local_copy
 from resvox.training.plans.from_weights import network_fields, strides_of
 from resvox.training.plans.options import TrainOptions
 from resvox.training.tasks import DEFAULT_TASK, TASKS, check_task, fields_for, plan_for, read_for
@@ -88,7 +89,8 @@ def train(
     """Train a model; ``out/model.safetensors`` holds all that `predict` needs.
 
     Args:
-        dataset: for segmentation a folder in MSD or nnU-Net layout, or a CSV manifest (columns image, label,
+        dataset: also the address of one (``s3://`` and others), which is copied into the cache as a whole;
+            for segmentation a folder in MSD or nnU-Net layout, or a CSV manifest (columns image, label,
             split); for the other tasks see `read_classification` and `read_regression`.
         out: the folder of the run: plan.yaml, metrics.csv, checkpoints, model.safetensors.
         task, model, encoder, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer,
@@ -147,7 +149,7 @@ def train(
     )
     if options is not None and given != DEFAULTS:
         raise PlanError("options and keywords at once", expected="either", fix="use dataclasses.replace(options, ...)")
-    return _train(Path(dataset).expanduser(), Path(out).expanduser(), options or given, on_plan)
+    return _train(local_copy(dataset), Path(out).expanduser(), options or given, on_plan)
 
 
 def _train(
