@@ -12,6 +12,7 @@ import pytest
 from resvox.errors import StorageError
 from resvox.fleet.claims import ObjectClaims
 from resvox.fleet.layout import Maker, OutputFolder, refuse_other_source
+from resvox.fleet.statuses import read_status
 from resvox.locks import describe_process
 from resvox.storage import Location
 from resvox.storage.objects import write_bytes
@@ -113,3 +114,18 @@ def test_another_scan_of_the_same_name_is_refused():
         StorageError, match=r"^s3://b/2/a.nii: a result called a exists already in s3://o/, made from s3://b/1"
     ):
         refuse_other_source(record, [{"uri": "s3://b/2/a.nii"}], Location.parse("s3://o/"))
+
+
+def test_a_claim_beside_its_result_is_swept_and_a_living_one_stays(out):
+    leave(out, "a", expires=0)
+    leave(out, "b", expires=0)
+    leave(out, "c", token="other")
+    for case in ("a", "c"):
+        out.finish(case, {"case": case, "files": {}})
+    ObjectClaims(out).sweep()
+    assert out.record("claims", "a") is None
+    assert out.record("claims", "b") is not None  # whose process ended before the result
+    assert out.record("claims", "c") is not None
+    assert read_status(out.location).working == 0
+    leave(out, "d")
+    assert read_status(out.location).working == 1

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -225,16 +227,18 @@ def test_a_scan_that_ends_its_actor_is_set_aside(make_model, client, bucket, sto
 def test_no_voxel_is_in_the_object_store_of_ray_and_no_key_in_its_logs(make_model, client, bucket, store, tmp_path):
     folder = scans(tmp_path / "in", 20)
     words = ray_words(make_model, filled(client, bucket, folder), bucket)
+    place = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # the names of sockets must be short
     code = (
         "import ray, sys; ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, "
-        f"_temp_dir={str(tmp_path / 'r')!r}); from resvox.cli.app import app; import resvox.cli; "
+        f"_temp_dir={str(place)!r}); from resvox.cli.app import app; import resvox.cli; "
         "app(standalone_mode=False); "
         "from ray._private.internal_api import memory_summary; print('SUMMARY', memory_summary(stats_only=True))"
     )
     out = finished(command(words, tmp_path=tmp_path, endpoint=f"http://127.0.0.1:{store}", code=code))
     print(out)
     assert "Plasma memory usage 0 MiB" in out
-    logs = "".join(path.read_text(errors="replace") for path in (tmp_path / "r").rglob("*") if path.is_file())
+    logs = "".join(path.read_text(errors="replace") for path in place.rglob("*") if path.is_file())
+    shutil.rmtree(place, ignore_errors=True)
     assert "hunter2" not in logs
 
 

@@ -13,15 +13,15 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from resvox.errors import StorageError
-from resvox.fleet.layout import OutputFolder
+from resvox.fleet.layout import OutputFolder, parsed
 from resvox.locks import describe_process, is_gone
-from resvox.storage.objects import create, delete, write_bytes
+from resvox.storage.objects import create, delete, listing, read_bytes, write_bytes
 
 LEASE_SECONDS = 600.0
 BEATS = 3  # in a lease
@@ -118,6 +118,14 @@ class ObjectClaims:
             return
         delete(self.out.place("claims", case))
 
+    def sweep(self) -> None:
+        """Remove what processes left that ended between a result and its claim."""
+        for place, _ in listing(self.out.hidden / "claims/"):
+            found = parsed(read_bytes(place) or b"{}")
+            case = str(found.get("case"))
+            if found and self._is_over(found) and self.out.record("done", case):
+                delete(place)
+
     def _create(self, case: str, deaths: int) -> bool:
         own = {
             "case": case,
@@ -135,11 +143,7 @@ class ObjectClaims:
         return True
 
     def _is_over(self, found: dict[str, Any]) -> bool:
-        try:
-            expires = float(found.get("expires", 0))
-        except (TypeError, ValueError):
-            expires = 0.0
-        return time.time() > expires or found.get("worker") in self.gone or is_gone(found)
+        return found.get("worker") in self.gone or is_over(found)
 
     def _beating(self) -> None:
         while not self._end.wait(self.lease_s / BEATS):
@@ -154,3 +158,12 @@ class ObjectClaims:
                     with contextlib.suppress(StorageError):  # the next beat tries again
                         write_bytes(self.out.place("claims", case), json.dumps(renewed).encode())
                         self._held[case] = renewed
+
+
+def is_over(found: Mapping[str, Any]) -> bool:
+    """Whether a claim has expired, or its process on this machine has ended."""
+    try:
+        expires = float(found.get("expires", 0))
+    except (TypeError, ValueError):
+        expires = 0.0
+    return time.time() > expires or is_gone(found)

@@ -16,6 +16,7 @@ from resvox.errors import InferenceError, ResvoxError
 from resvox.fleet.actor import Actor, Begun, Done
 from resvox.fleet.ahead import MOST_DEATHS
 from resvox.fleet.batches import Batch, Batches
+from resvox.fleet.claims import ObjectClaims
 from resvox.fleet.inputs import Rows
 from resvox.fleet.items import Item
 from resvox.fleet.layout import OutputFolder
@@ -61,6 +62,7 @@ def predict_on_ray(options: PredictOptions, fleet: FleetOptions, watch: Watch) -
             driver.run(Batches(rows_of_shard(rows, shard)), workers)
         finally:
             driver.close()
+        ObjectClaims(out, gone=driver.gone).sweep()
     return result_of(driver.tally, fleet, out, driver.engine)
 
 

@@ -175,6 +175,7 @@ def predict_rows(
         watch.on_total(total if shard.is_whole else -(-total // shard.count))
         for item in worker.items(rows_of_shard(rows, shard)):
             watch.on_item(item)
+        worker.claims.sweep()
         tally = worker.log.tally
         engine = describe(worker.predictor.engine)
     return result_of(tally, fleet, worker.out, engine)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from resvox.errors import StorageError
+from resvox.fleet.claims import is_over
 from resvox.fleet.items import Item
 from resvox.fleet.layout import OutputFolder, parsed, stamp
 from resvox.fleet.tally import Failure, Tally
@@ -127,7 +128,9 @@ def read_status(location: Location, *, core_hour_price: float | None = None) -> 
         if isinstance(total, int):
             status.total = max(status.total or 0, total)
     status.done = sum(1 for _ in listing(out.hidden / "done/"))
-    status.working = sum(1 for _ in listing(out.hidden / "claims/"))
+    status.working = sum(
+        _is_working(out, parsed(read_bytes(place) or b"{}")) for place, _ in listing(out.hidden / "claims/")
+    )
     for place, _ in listing(out.hidden / "failed/"):
         record = parsed(read_bytes(place) or b"{}")
         case = str(record.get("case"))
@@ -138,6 +141,11 @@ def read_status(location: Location, *, core_hour_price: float | None = None) -> 
             "no run has worked here", expected="the -o of a resvox predict with addresses", path=str(out.location)
         )
     return status
+
+
+def _is_working(out: OutputFolder, claim: dict[str, Any]) -> bool:
+    """Whether a claim is that of a case in work, and not one that a killed process left."""
+    return bool(claim) and not is_over(claim) and out.record("done", str(claim.get("case"))) is None
 
 
 def status_rows(out: OutputFolder) -> Iterator[dict[str, Any]]:
