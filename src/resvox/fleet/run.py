@@ -214,7 +214,17 @@ def maker_of(predictor: Predictor[Any, Any]) -> Maker:
 
 def _outputs(options: PredictOptions) -> dict[str, Any]:
     """The options that change which files a result has, where they are not the usual ones."""
-    names = ("format", "dicom", "sidecar", "probabilities", "region_masks", "suffix", "series")
+    names = (
+        "format",
+        "dicom",
+        "sidecar",
+        "probabilities",
+        "uncertainty",
+        "calibrated",
+        "region_masks",
+        "suffix",
+        "series",
+    )
     changed = options.changed()
     return {name: changed[name] for name in names if name in changed}
 
