@@ -217,6 +217,8 @@ def test_a_folder_of_results_that_cannot_be_written_to_is_named_before_any_scan(
         predict(model, f"{bucket}/scans/", tmp_path / "file" / "out")
     with pytest.raises(StorageError, match="results on a web server"):
         predict(model, f"{bucket}/scans/", "https://host/out")
+    with pytest.raises(InferenceError, match=r"-o seg.nii.gz, which is a file by its name"):
+        predict(model, f"{bucket}/scans/", "seg.nii.gz")
     with pytest.raises(InferenceError, match="--report with addresses"):
         predict(model, f"{bucket}/scans/", f"{bucket}/out", report=True)
 

@@ -29,7 +29,7 @@ def find_work(options: PredictOptions, callbacks: Callbacks) -> Work:
     Raises:
         WeightsError: a model that cannot be used. InferenceError: an option that cannot be.
     """
-    _check_out(options.out)
+    check_out(options.out)
     _check_order(options)
     file = chosen_files(options)[0]
     card = file.card
@@ -42,7 +42,12 @@ def find_work(options: PredictOptions, callbacks: Callbacks) -> Work:
     return Work(cases=found.cases, since=Claims(options.out).clock())
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Refuse a file as the folder of results.
+
+    Raises:
+        InferenceError: with the folder that may be meant.
+    """
     from resvox.volumes.formats import ending_of
 
     is_file = out.is_file() or bool(ending_of(out)) or out.suffix.lower() in OTHER_FILES

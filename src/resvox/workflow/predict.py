@@ -138,7 +138,11 @@ def predict_addresses(
 ) -> PredictResult:
     """Predict scans by their addresses, in this process or on a cluster."""
     from resvox.fleet.run import Watch, predict_rows
+    from resvox.prediction.inputs import check_out
+    from resvox.storage import is_uri
 
+    if not is_uri(options.out):
+        check_out(options.out)
     for name in ("report", "split", "processes"):
         if name in options.changed():
             raise InferenceError(
