@@ -15,13 +15,13 @@ import argparse
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 PARTS = {"ribs": (1,), "spine": (2, 3, 4), "lungs": (5, 6)}  # values of slicerio's segmentation
 HELD_OUT = 5  # every fifth slice, from the third
 FOLDS = 5
-BAD = 0.7  # a mean Dice below this is a badly segmented case
 
 
 def write_slices(folder: Path) -> Path:
@@ -83,14 +83,17 @@ def run(work: Path, steps: int) -> str:
             rows.append(
                 f"| {name} | {how} | {overall.ece:.4f} | {overall.brier:.4f} | {scored.scores.overall.dice:.3f} |"
             )
-    found, bad = result.risk.found(dice_below=BAD)
+    limit = 1 - sum(result.risk.risks) / len(result.risk.risks)  # the mean: what is below it is badly segmented
+    found, bad = result.risk.found(dice_below=limit)
     temperatures = [_temperature(work / "run" / f"fold_{fold}") for fold in range(FOLDS)]
     cases = len(result.scores.scores)
     return "\n".join(
         [
             "# Calibration and doubt on the slices of a CT",
             "",
-            f"Made by `benchmarks/certainty.py` with {steps} steps per fold. {(__doc__ or '').split(chr(10) * 2)[2]}",
+            f"Made by `benchmarks/certainty.py` with {steps} steps per fold, which is far too few: the scores are low.",
+            "",
+            f"{(__doc__ or '').split(chr(10) * 2)[2].strip()}",
             "",
             "| model | probabilities of held-out slices | ECE | Brier | Dice |",
             "| --- | --- | --- | --- | --- |",
@@ -98,12 +101,23 @@ def run(work: Path, steps: int) -> str:
             "",
             f"Temperatures of the folds: {', '.join(f'{each:.2f}' for each in temperatures)}.",
             "",
-            f"Out of fold, {cases} slices: mean Dice {result.scores.overall.dice:.3f}. {bad} of them have a mean Dice"
-            f" below {BAD}; the first third of the review list holds {found} of these. Area under risk and coverage"
+            f"Out of fold, {cases} slices: mean Dice {limit:.3f} over slices. {bad} of them are below this mean; the"
+            f" first third of the review list ({round(cases / 3)} slices) holds {found} of these. Area under risk and"
+            " coverage"
             f" {result.risk.area:.4f}, least possible {result.risk.least_area:.4f}.",
+            "",
+            f"Post-processing chosen out of fold: {_rules(result)}.",
             "",
         ]
     )
+
+
+def _rules(result: Any) -> str:
+    names = list(PARTS)
+    before, after = result.choice.before, result.choice.after
+    chosen = [f"{names[rule.values[0] - 1]}: {rule.words}" for rule in result.choice.rules]
+    dice = ", ".join(f"{name} {before[name]:.3f} to {after[name]:.3f}" for name in names)
+    return f"{'; '.join(chosen) or 'none'}; Dice, with 1 where a slice has no such label, {dice}"
 
 
 def _temperature(run: Path) -> float:
