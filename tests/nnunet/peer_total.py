@@ -1,7 +1,7 @@
 """What TotalSegmentator itself makes of toy scans with toy weights, and its own tables.
 
-Runs where ``totalsegmentator`` and ``nnunetv2`` are installed (`make test-nnunet`). ``python peer_total.py OUT`` reads
-the weights ``OUT/results`` and the scans ``OUT/scans`` that `total_toys.write_all` wrote, and writes a label map
+Runs where ``totalsegmentator`` and ``nnunetv2`` are installed (`make test-nnunet`). ``python peer_total.py OUT [RUN...]``
+reads the weights ``OUT/results`` and the scans ``OUT/scans`` that `total_toys.write_all` wrote, and writes a label map
 ``OUT/labels/RUN/SCAN`` for each of `total_cases.RUNS` and ``OUT/tables.json``. It reaches no network.
 """
 
@@ -58,7 +58,7 @@ def tables():
             "licensed": list(commercial_models)}  # fmt: skip
 
 
-def main(out):
+def main(out, names):
     os.environ["TOTALSEG_HOME_DIR"] = str(out / "home")
     os.environ["TOTALSEG_WEIGHTS_PATH"] = str(out / "results")
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
@@ -73,7 +73,7 @@ def main(out):
         json.dumps({"totalseg_id": "toy", "send_usage_stats": False, "prediction_counter": 0,
                     "statistics_disclaimer_shown": True})
     )  # fmt: skip
-    for run in RUNS:
+    for run in [each for each in RUNS if not names or each.name in names]:
         for scan in run.scans:
             target = out / "labels" / run.name / f"{scan}.nii.gz"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,4 +86,4 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main(Path(sys.argv[1]).resolve(), sys.argv[2:])

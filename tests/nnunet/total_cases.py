@@ -26,7 +26,7 @@ RUNS = (
     Run(name="parts", task="total", scans=("oblique",)),
     Run(name="fast", task="total", run="fast", scans=("at_spacing",)),
     Run(name="fastest_cubic", task="total", run="fastest", order=3, scans=("wide",)),
-    Run(name="subset", task="total", run="fast", subset=("liver", "rib_left_3"), scans=("wide",)),
+    Run(name="subset", task="total", run="fast", subset=("small_bowel", "vertebrae_C7"), scans=("wide",)),
     Run(name="crop", task="liver_vessels", scans=("oblique", "wide")),
     Run(name="cleaned", task="body", run="fast", scans=("wide",)),
 )
