@@ -1,7 +1,7 @@
 """What TotalSegmentator itself makes of toy scans with toy weights, and its own tables.
 
-Runs where ``totalsegmentator`` and ``nnunetv2`` are installed (`make test-nnunet`). ``peer_total.py OUT [RUN...]`` reads
-the weights ``OUT/results`` and the scans ``OUT/scans`` that `total_toys.write_all` wrote, and writes a label map
+Runs where ``totalsegmentator`` and ``nnunetv2`` are installed (`make test-nnunet`). ``peer_total.py OUT [RUN...]``
+reads the weights ``OUT/results`` and the scans ``OUT/scans`` that `total_toys.write_all` wrote, and writes a label map
 ``OUT/labels/RUN/SCAN`` for each of `total_cases.RUNS` and ``OUT/tables.json``. It reaches no network.
 """
 
