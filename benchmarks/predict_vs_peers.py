@@ -3,6 +3,7 @@
     python benchmarks/predict_vs_peers.py            # 512x512x300, minutes
     python benchmarks/predict_vs_peers.py --small    # a fourth of it along each axis
     python benchmarks/predict_vs_peers.py --folder   # 200 small scans instead of a large one
+    python benchmarks/predict_vs_peers.py --speed    # also with --speed balanced and fast
     python benchmarks/predict_vs_peers.py --old DIR --paths resvox-old resvox    # an older checkout against this one
 
 prints Markdown, and writes it with --out FILE. The scan is the chest CT that slicerio ships, resampled to the size
@@ -29,6 +30,8 @@ from prediction.contenders import CHILDREN
 from prediction.measure import processor
 
 PATHS = ("monai", "monai-amp", "resvox-plain", "resvox-float32", "resvox-bfloat16", "resvox")
+# A batch of one scan takes the verdict of the run before: the first of two --repeats measures, the second is counted.
+SPEED_PATHS = ("resvox-balanced-float32", "resvox-fast-float32", "resvox-balanced", "resvox-fast")  # with --speed
 OLD_PATHS = ("resvox-old-plain", "resvox-old-float32", "resvox-old")  # only with --old
 HERE = pathlib.Path(__file__).resolve()
 TITLES = {
@@ -38,6 +41,10 @@ TITLES = {
     "resvox-float32": "resvox, engine auto, float32",
     "resvox-bfloat16": "resvox, bfloat16, no guard",
     "resvox": "resvox, engine auto",
+    "resvox-balanced-float32": "resvox, engine auto, float32, --speed balanced",
+    "resvox-fast-float32": "resvox, engine auto, float32, --speed fast",
+    "resvox-balanced": "resvox, engine auto, --speed balanced",
+    "resvox-fast": "resvox, engine auto, --speed fast",
     "resvox-old-plain": "resvox before, plain torch, float32",
     "resvox-old-float32": "resvox before, engine auto, float32",
     "resvox-old": "resvox before, engine auto",
@@ -70,14 +77,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--steps", type=int, default=120, help="of training")
-    parser.add_argument("--paths", nargs="+", choices=[*PATHS, *OLD_PATHS], help="one may be named twice")
+    parser.add_argument("--paths", nargs="+", choices=[*PATHS, *SPEED_PATHS, *OLD_PATHS], help="one may be named twice")
+    parser.add_argument("--speed", action="store_true", help="also the paths with --speed balanced and fast")
     parser.add_argument("--old", type=pathlib.Path, help="a checkout of an older commit, for the paths resvox-old...")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "resvox-benchmark")
     parser.add_argument("--out", type=pathlib.Path, help="write the Markdown here")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.paths = options.paths or [*PATHS, *(["resvox-old"] if options.old else [])]
+    options.paths = options.paths or [
+        *PATHS,
+        *(SPEED_PATHS if options.speed else []),
+        *(["resvox-old"] if options.old else []),
+    ]
     if options.old is None and set(options.paths) & set(OLD_PATHS):
         parser.error("the paths resvox-old... need --old CHECKOUT")
     return options

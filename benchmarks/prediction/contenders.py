@@ -77,6 +77,10 @@ def run_resvox(options: argparse.Namespace) -> dict[str, object]:
         "resvox-plain": {"engine": "torch-plain", "precision": "float32"},
         "resvox-float32": {"precision": "float32"},
         "resvox-bfloat16": {"precision": "bfloat16"},
+        "resvox-balanced-float32": {"precision": "float32", "speed": "balanced"},
+        "resvox-fast-float32": {"precision": "float32", "speed": "fast"},
+        "resvox-balanced": {"speed": "balanced"},
+        "resvox-fast": {"speed": "fast"},
         "resvox": {},
     }
     own, cpu, start = memory_gb(), cpu_seconds(), time.perf_counter()
@@ -92,7 +96,9 @@ def run_resvox(options: argparse.Namespace) -> dict[str, object]:
     assert done.ok, [case.reason for case in done.cases]
     cpu = cpu_seconds() - cpu
     memory = {"own_gb": own, "peak_gb": peak_gb()}
-    return {"seconds": done.seconds, "total": total, "cpu": cpu, **memory, "engine": done.engine}
+    speed = getattr(done, "speed", "")  # an older checkout has none
+    engine = f"{done.engine}; {speed}" if speed else done.engine
+    return {"seconds": done.seconds, "total": total, "cpu": cpu, **memory, "engine": engine}
 
 
 CHILDREN = {"monai": run_monai, "resvox": run_resvox}
