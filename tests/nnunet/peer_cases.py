@@ -178,6 +178,8 @@ CASES = (
     Case(name="batch_norm", trainer="nnUNetTrainerBN", kind="PlainConvUNet", seed=14),
     Case(name="transposed", transpose=(1, 0, 2), scans=(TURNED,), spacing=(1.5, 1.2, 1.2), seed=15),
     Case(name="turned_readers", reader="SimpleITKIOWithReorient", transpose=(2, 0, 1), scans=(TURNED,), seed=16),
+    Case(name="nibabel_reader", reader="NibabelIO", scans=(TURNED,), seed=23),
+    Case(name="nibabel_turned_reader", reader="NibabelIOWithReorient", transpose=(2, 0, 1), scans=(TURNED,), seed=24),
     Case(name="folds", folds=(0, 1), mirroring=False, step=0.8, seed=17),
     Case(name="all_data", folds=("all",), seed=18),
     Case(name="old_plans", old_plans=True, kind="PlainConvUNet", seed=19),
