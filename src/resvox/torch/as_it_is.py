@@ -19,7 +19,7 @@ from resvox.torch.leaf_reading import leaf_of
 from resvox.torch.wrappers import unwrapped
 
 # attributes of a module that do not change predictions
-_SILENT = ("training", "checkpointing", "inplace", "blueprint", "reduction", "reset_parameters")
+_SILENT = ("training", "checkpointing", "level_sizes", "inplace", "blueprint", "reduction", "reset_parameters")
 SIDE = 16  # voxels: size of the image on which hooks are tested
 SHOWN = 4
 # a word in the class of what was put into a network -> how to get a network of this package back

@@ -60,6 +60,7 @@ class SegmentationModel(nn.Module):
             self.activation = layer(node.activation, blueprint.spatial_dims)
         self.blueprint = blueprint
         self.supervised = node.supervision is not None
+        self.level_sizes = False
         self.reduction = list(encoder_reduction(node.encoder))
         materialize(self, node)
         if encoder is not None:
@@ -101,8 +102,19 @@ class SegmentationModel(nn.Module):
     @torch.jit.unused
     def auxiliary_logits(self, head: nn.Module, output: Tensor, image: Tensor) -> Tensor:
         """Auxiliary logits of the image's size from an earlier output of the decoder, by its own head."""
+        if self.level_sizes and isinstance(head, SupervisionHead):
+            coarse: Tensor = head.conv(output)
+            return coarse
         logits: Tensor = head(output, image)
         return logits
+
+    @torch.jit.unused
+    def keep_level_sizes(self, enable: bool = True) -> None:
+        """Leave the auxiliary logits of training at the size of their level, for labels that are brought there.
+
+        As nnU-Net trains; it saves enlarging them and their loss at the size of the image.
+        """
+        self.level_sizes = enable
 
     @torch.jit.unused
     def _supervise(self, logits: Tensor, outputs: list[Tensor], image: Tensor) -> list[Tensor]:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from resvox import errors
+from resvox.blueprint.staged.networks import StagedUNet
 from resvox.catalog import get_blueprint
 from resvox.errors import PlanError, ResvoxError, RunStoppedError
 from resvox.factory import create_model
@@ -326,6 +327,8 @@ def build_model(plan: TrainingPlan) -> nn.Module:
     """The plan's network, newly initialised."""
     model = create_model(plan.model, **plan.built_options())
     assert isinstance(model, nn.Module)
+    if isinstance(model.blueprint.network, StagedUNet):  # as nnU-Net trains its networks
+        model.keep_level_sizes()
     return model
 
 
