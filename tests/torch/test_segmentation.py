@@ -5,6 +5,7 @@ import torch
 
 import resvox
 from resvox.errors import BlueprintError
+from resvox.torch.as_it_is import blueprint_as_is
 
 THIN = {"widths": (8, 12, 16, 24), "stem_width": 8, "depths": (1, 1, 1, 1), "in_channels": 2, "num_classes": 3}
 DECODER = {"decoder_filters": (16, 12, 8, 6, 4)}
@@ -141,3 +142,18 @@ def test_options_that_make_no_sense_are_refused():
         resvox.get_blueprint("unet_plus_plus", decoder_filter_order="widest")
     with pytest.raises(BlueprintError, match=r"unknown option decoder_filter_order="):
         resvox.get_blueprint("unet", decoder_filter_order="finest_first")
+
+
+def test_auxiliary_logits_may_keep_the_size_of_their_level():
+    model = resvox.create_model(
+        "resenc_unet", spatial_dims=2, in_channels=1, num_classes=2, features=(4, 6, 8), strides=(1, 2, 2),
+        depths=(1, 1, 1), decoder_depths=(1, 1), deep_supervision=True,
+    ).train()  # fmt: skip
+    x = torch.randn(2, 1, 16, 12)
+    whole = model(x)
+    assert [each.shape[2:] for each in whole] == [(16, 12), (16, 12)]
+    model.keep_level_sizes()
+    coarse = model(x)
+    assert [each.shape[2:] for each in coarse] == [(16, 12), (8, 6)]
+    torch.testing.assert_close(coarse[0], whole[0])
+    assert blueprint_as_is(model) == model.blueprint  # it can be saved
