@@ -74,7 +74,7 @@ def ours(options: argparse.Namespace) -> nn.Module:
 
 
 def theirs(options: argparse.Namespace, like: nn.Module) -> nn.Module:
-    """nnU-Net's network with the weights of ours."""
+    """nnU-Net's network with the weights of the catalog's."""
     from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
 
     sizes = THIN if options.thin else LARGE

@@ -325,10 +325,10 @@ def _expect_best(job: Job, progress: Progress, display: ProgressDisplay) -> None
 
 def build_model(plan: TrainingPlan) -> nn.Module:
     """The plan's network, newly initialised."""
-    model = create_model(plan.model, **plan.built_options())
-    assert isinstance(model, nn.Module)
+    model: Any = create_model(plan.model, **plan.built_options())
     if isinstance(model.blueprint.network, StagedUNet):  # as nnU-Net trains its networks
         model.keep_level_sizes()
+    assert isinstance(model, nn.Module)
     return model
 
 
