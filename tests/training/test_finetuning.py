@@ -11,8 +11,8 @@ from resvox.errors import PlanError, WeightsError
 from resvox.training import Plan
 from resvox.training.finetuning import freeze, parameter_groups, stage_of, train_mode
 from resvox.training.loop import build_model
+from resvox.training.optimization.schedule import make_optimizer, set_learning_rate
 from resvox.training.plans.from_weights import network_fields
-from resvox.training.schedule import make_optimizer, set_learning_rate
 
 THIN = {"widths": (4, 6, 8, 10), "stem_width": 4, "depths": (1, 1, 1, 1)}
 SHORT = {"steps": 3, "patch_size": (32, 32, 32), "batch_size": 1, "progress": False, "device": "cpu"}

@@ -10,9 +10,9 @@ import torch
 
 from resvox.errors import PlanError
 from resvox.training import Plan
-from resvox.training.averaging import WeightAverage
 from resvox.training.losses import ClassificationLoss, RegressionLoss, SegmentationLoss, deep_supervision_weights
-from resvox.training.schedule import learning_rate, make_optimizer
+from resvox.training.optimization.averaging import WeightAverage
+from resvox.training.optimization.schedule import learning_rate, make_optimizer
 
 
 def test_dice_and_cross_entropy_by_formula():

@@ -13,10 +13,10 @@ from resvox.catalog import get_blueprint
 from resvox.errors import PlanError
 from resvox.preprocessing import NnunetPreprocessing
 from resvox.training import Fingerprint, Plan
+from resvox.training.optimization.schedule import learning_rate
 from resvox.training.plans.fingerprint import CaseFacts, Intensities
 from resvox.training.plans.nnunet.memory import features_of
 from resvox.training.plans.recipe import Recipe
-from resvox.training.schedule import learning_rate
 from resvox.training.segmentation.nnunet_planning import make_plan
 from resvox.volumes import read_label_map, read_volume
 from resvox.weights import read_header

@@ -20,17 +20,17 @@ from resvox.blueprint.staged.networks import StagedUNet
 from resvox.catalog import get_blueprint
 from resvox.errors import PlanError, ResvoxError, RunStoppedError
 from resvox.factory import create_model
-from resvox.training.averaging import WeightAverage
 from resvox.training.bfloat16 import check_bfloat16
 from resvox.training.checkpoints import Members, Progress, fitting, is_readable, load_checkpoint
 from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
+from resvox.training.optimization.averaging import WeightAverage
+from resvox.training.optimization.schedule import make_optimizer
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.processes import choose_precision, choose_workers, make_fabric, quiet_libraries
 from resvox.training.profiling import Profile, StageClock
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder, changed_files, naming_a_full_disk, refuse_other_cases
-from resvox.training.schedule import make_optimizer
 from resvox.training.steps import CHANNELS_LAST, naming_a_lost_worker, run_steps
 from resvox.training.stopping import StopGuard, StopRequestedError
 from resvox.training.task import Cases, Job, State, StepReport

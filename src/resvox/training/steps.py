@@ -17,10 +17,10 @@ from resvox.training.batches import Batch, batch_loader
 from resvox.training.checkpoints import Members, Progress, save_checkpoint
 from resvox.training.finetuning import train_mode
 from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
+from resvox.training.optimization.schedule import learning_rate, set_learning_rate
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.records import write_scores, write_snapshots
-from resvox.training.schedule import learning_rate, set_learning_rate
 from resvox.training.stopping import StopRequestedError, agreed, end_workers, ignore_ended_children, signals_wait
 from resvox.training.task import Cases, Job, State, StepReport
 

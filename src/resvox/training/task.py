@@ -14,9 +14,9 @@ from torch import nn
 
 from resvox.cards import ModelCard
 from resvox.errors import PlanError
-from resvox.training.averaging import WeightAverage
 from resvox.training.batches import Sample
 from resvox.training.checkpoints import Progress
+from resvox.training.optimization.averaging import WeightAverage
 from resvox.training.plans.precision import Precision
 from resvox.training.profiling import StageClock
 from resvox.training.records import Snapshot
