@@ -4,7 +4,9 @@ import json
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
+from delivery.series import write_series
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from nnunet.total_reference import reference
@@ -258,6 +260,21 @@ def test_results_name_structures_by_these_codes(weights):
     named = {each.name: each.structure for each in label_set_of(card).labels}
     assert named["rib_left_3"].type.value == "25888004"
     assert named["rib_left_3"].side.meaning == "Left"
+
+
+def test_a_dicom_object_has_the_labels_and_codes(weights, tmp_path):
+    series = write_series(tmp_path / "series", shape=(20, 24, 24))
+    choices = TotalChoices(weights_folder=weights, run="fastest")
+    result = predict("total", series, tmp_path / "out", total=choices, dicom="seg", sidecar=True, **PLAIN)
+    assert [case.status for case in result.cases] == ["written"]
+    (path,) = (tmp_path / "out").glob("*_seg.dcm")
+    found = {}
+    for each in pydicom.dcmread(path).SegmentSequence:
+        code = each.SegmentedPropertyTypeCodeSequence[0]
+        found[each.SegmentLabel] = (code.CodingSchemeDesignator, code.CodeValue)
+    assert found.items() >= {"liver": ("SCT", "10200004"), "rib_left_3": ("SCT", "25888004")}.items()
+    assert list(found) == list(task_of("total").labels)
+    assert pydicom.dcmread(path).SegmentSequence[0].SegmentAlgorithmName == "TotalSegmentator total"
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
