@@ -9,8 +9,8 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -142,7 +142,7 @@ class Worker:
         self.scratch.close()
         self._stack.__exit__(*error)
 
-    def items(self, rows: Iterable[Row]) -> Iterator[Item]:
+    def items(self, rows: Iterable[Row]) -> Generator[Item, None, None]:
         """Do rows; each one that is over."""
         try:
             for item in self.runner.run(rows):
@@ -173,8 +173,10 @@ def predict_rows(
         total = rows.count()
         note_run(worker.out, run, total=total, shard=str(shard))
         watch.on_total(total if shard.is_whole else -(-total // shard.count))
-        for item in worker.items(rows_of_shard(rows, shard)):
-            watch.on_item(item)
+        # Closed before the claims are given back, for until then rows are claimed ahead.
+        with closing(worker.items(rows_of_shard(rows, shard))) as items:
+            for item in items:
+                watch.on_item(item)
         worker.claims.sweep()
         tally = worker.log.tally
         engine = describe(worker.predictor.engine)
