@@ -63,6 +63,7 @@ class Ahead:
     ) -> None:
         self.place, self.case_of, self.alone = place, case_of, alone
         self.window = 1 if alone else CHECKS
+        self._is_over = False
         self._slots = threading.Semaphore(1 if alone else scans)
         self._checks = ThreadPoolExecutor(self.window, "resvox-check")
         self._fetches = ThreadPoolExecutor(scans, "resvox-fetch")
@@ -72,6 +73,9 @@ class Ahead:
         return self
 
     def __exit__(self, *unused: object) -> None:
+        self._is_over = True
+        for _ in range(self.window + 1):  # a run that is stopped reads nothing more: nothing may wait for it
+            self._slots.release()
         for pool in (self._checks, self._order, self._fetches):
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -147,6 +151,9 @@ class Ahead:
         if item.status:
             return None
         self._slots.acquire()
+        if self._is_over:
+            item.settle("elsewhere", reason="a run that was stopped")
+            return None
         try:
             if not self._take(item):
                 self._slots.release()
