@@ -90,7 +90,7 @@ def test_a_published_model_is_loaded_in_both_frameworks_and_offline(published, r
         if framework == "torch":
             return model(scan).detach().numpy()
         channels_last = np.moveaxis(scan.numpy(), 1, -1)
-        return np.moveaxis(np.asarray(model(channels_last).detach()), -1, 1)
+        return np.moveaxis(model.predict(channels_last, verbose=0), -1, 1)  # an array of NumPy with any backend
 
     assert np.abs(output(resvox.load_model(WHERE, framework=framework)) - expected).max() <= 1e-5
     asked = len(published.requests)

@@ -125,7 +125,15 @@ def test_a_signal_cuts_a_validation_short_and_the_resumed_run_makes_up_for_it(
     same_runs(tmp_path / "run", tmp_path / "whole")
 
 
-def test_further_signals_change_nothing_and_a_second_ctrl_c_interrupts():
+@pytest.fixture
+def python_ctrl_c():
+    """Python's own reaction to Ctrl-C, which is ignored in a process that a shell started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_further_signals_change_nothing_and_a_second_ctrl_c_interrupts(python_ctrl_c):
     with StopGuard() as guard:
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):
             signal.raise_signal(number)
