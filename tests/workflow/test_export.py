@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +60,19 @@ def test_an_exported_network_predicts_as_the_model(kind, model, tmp_path):
     assert told["input"]["smallest"] == ([5, 5] if kind == "torch-export" else [1, 1])
     assert told["metadata"]["preprocessing"]["normalization"][0]["kind"] == "window"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+# TorchScript keeps them in what its errors are explained with, and has no option to leave that out.
+@pytest.mark.parametrize("kind", [kind for kind in ENDINGS if kind != "torchscript"])
+def test_an_export_holds_no_folders_of_the_machine_that_wrote_it(kind, model, tmp_path):
+    export(model, tmp_path / f"net{ENDINGS[kind]}", format=kind)
+    folders = [str(Path(module.__file__).parent).encode() for module in (resvox, torch)]
+    for path in tmp_path.iterdir():
+        parts = [path.read_bytes()]
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                parts = [archive.read(name) for name in archive.namelist()]
+        assert not [folder for folder in folders for part in parts if folder in part], path.name
 
 
 def test_predict_takes_an_exported_network_as_model(model, tmp_path):

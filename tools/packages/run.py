@@ -35,6 +35,8 @@ NEEDED_OF_DROP_IN = ("medicai/py.typed", "resnet3d/py.typed")
 FOR_DEVELOPMENT = {"test", "all"}  # extras that users have no need of
 # Extras of which files alone are used; their documentation installs them without dependencies.
 WITHOUT_DEPENDENCIES = {"unseen": "TPTBox"}
+# Extras whose packages want older versions than constraints.txt names of packages that no other part has need of.
+WITHOUT_CONSTRAINTS = {"s3", "gcs", "azure", "ray"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ def check_files(built: Built, needed: tuple[str, ...], version: str) -> None:
     print(f"{built.source.name}: {built.source.stat().st_size / 1e6:.2f} MB, {members} files")
 
 
-def environment(folder: Path, *requirements: object, above: Path | None = None) -> Path:
+def environment(folder: Path, *requirements: object, above: Path | None = None, pinned: bool = True) -> Path:
     """A fresh environment with requirements installed; the Python in it. It also sees the packages of ``above``."""
     venv.EnvBuilder(with_pip=True, clear=True).create(folder)
     python = folder / "bin" / "python"
@@ -87,17 +89,8 @@ def environment(folder: Path, *requirements: object, above: Path | None = None) 
         inside = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
         below = Path(run(above, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
         (inside / "core.pth").write_text(f"{below}\n")
-    run(
-        python,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "install",
-        "-q",
-        "-c",
-        ROOT / "constraints.txt",
-        *requirements,
-    )
+    pins = ["-c", ROOT / "constraints.txt"] if pinned else []
+    run(python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *pins, *requirements)
     return python
 
 
@@ -139,7 +132,8 @@ def main() -> int:
         run(core, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", resvox.wheel)
     for part in parts:
         wanted = requirements_of(part, resvox, drop_in)
-        python = core if part == "core" else environment(below / part, *wanted, above=core)
+        pinned = part not in WITHOUT_CONSTRAINTS
+        python = core if part == "core" else environment(below / part, *wanted, above=core, pinned=pinned)
         print(f"{part}: {run(python, CHECKS, part, cwd=below).strip()}")
         if part != "core":
             shutil.rmtree(below / part)

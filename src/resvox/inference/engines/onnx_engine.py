@@ -17,6 +17,8 @@ from resvox.machine import usable_threads
 if TYPE_CHECKING:
     import torch
 
+STACK_TRACE = "pkg.torch.onnx.stack_trace"  # what torch's exporter calls its note on a node
+
 
 class OnnxEngine:
     """Computes windows with an ``.onnx`` file in float32.
@@ -103,4 +105,7 @@ def write_onnx(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes
         verbose=False,
     )
     assert program is not None
+    # The exporter notes for each operation the lines of source that made it, with the folders of this machine.
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.pop(STACK_TRACE, None)
     program.save(str(path), external_data=False)

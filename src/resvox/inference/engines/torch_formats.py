@@ -78,4 +78,7 @@ def write_torchscript(module: torch.nn.Module, path: Path, example: torch.Tensor
 
 def write_torch_export(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
     """Write an exported program."""
-    torch.export.save(torch.export.export(module, (example,), dynamic_shapes=sizes), str(path))  # type: ignore[arg-type]
+    program = torch.export.export(module, (example,), dynamic_shapes=sizes)  # type: ignore[arg-type]
+    for node in program.graph.nodes:  # the lines of source that made it, with the folders of this machine
+        node.meta.pop("stack_trace", None)
+    torch.export.save(program, str(path))
