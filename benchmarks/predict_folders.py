@@ -1,8 +1,8 @@
 """Folders of small inputs through `resvox.workflow.predict`: an older checkout and this one, in one run.
 
-    git worktree add --detach /tmp/old 041da23
-    python benchmarks/predict_folders.py /tmp/old              # 200 scans, 60 scans, 1000 images; writes the .md
-    python benchmarks/predict_folders.py /tmp/old --small      # a few of each, to see that it runs; prints only
+    git worktree add --detach ../resvox-old 041da23
+    python benchmarks/predict_folders.py ../resvox-old              # 200 scans, 60 scans, 1000 images; writes the .md
+    python benchmarks/predict_folders.py ../resvox-old --small      # a few of each, to see that it runs; prints only
 
 A segmenter on a folder of small volumes, a regressor on a folder of volumes, a classifier on a folder of pictures. Each
 run is a process of its own with ``PYTHONPATH`` at one of the two checkouts; they alternate, in changing order,

@@ -1,7 +1,7 @@
 """Makes the files in this folder: what commit 041da23 (resvox 0.1.0) wrote, kept so that newer code still reads it.
 
-    git worktree add --detach /tmp/old 041da23
-    PYTHONPATH=/tmp/old/src OMP_NUM_THREADS=1 python tests/old_files/make.py
+    git worktree add --detach ../resvox-old 041da23
+    PYTHONPATH=../resvox-old/src OMP_NUM_THREADS=1 python tests/old_files/make.py
 
 They were made once and are not made again: with newer code they would prove nothing. For each of the three tasks:
 
