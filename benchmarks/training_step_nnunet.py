@@ -18,6 +18,7 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--ways", nargs="+", type=int, default=range(len(WAYS)), help="by number, from 0")
     parser.add_argument("--thin", action="store_true", help="few features; the page is printed only")
-    parser.add_argument("--work", type=Path, default=Path("/tmp"))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
     lines = [
         "# A training step of nnU-Net's network: resvox and nnU-Net",

@@ -66,6 +66,9 @@ HABITS = {
         pattern=rf"\b(?:{COUNTED}) an? (?:{UNIT})\b(?! of)(?!-)", instead="one per channel", is_in_tests=True
     ),
     "is none": Habit(pattern=r"(?<![Tt]here) (?:is|are|was|were|be) none\b(?! of)", instead="is not one; is rejected"),
+    "where there is none": Habit(
+        pattern=r"(?:[Ww]here|[Ii]f) there (?:is|are) none\b(?! of)", instead="if it does not exist", is_in_tests=True
+    ),
     "of no": Habit(
         pattern=r"\bof no (?:network|class|label|task|case|model|peer)\b",
         instead="not part of any network",

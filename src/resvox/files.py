@@ -115,7 +115,7 @@ def remove_leftovers(
     """Remove the temporary files and folders that interrupted writes have left in ``folder``.
 
     Args:
-        folder: the folder; nothing is done where there is none.
+        folder: the folder; nothing is done if it does not exist.
         of: only what belongs to these targets. Needed where other processes may be writing into ``folder``.
         prefix: only what belongs to files whose names begin so.
         older_than_s: only what was last changed so many seconds ago.

@@ -33,6 +33,7 @@ def test_this_checkout_has_none_of_these_phrases():
         "# one value\n# a voxel, over a line break\n",
         'raise ValueError("numbers, one "\n    "an axis")\n',
         '"""A bool is none of them: here a bool is none."""\n',
+        '"""The folder, made where there is none."""\n',
         "told = 1\n",
         '"""What the header says of itself."""\n',
         "# nobody reads this\n",

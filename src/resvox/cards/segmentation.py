@@ -51,7 +51,7 @@ class SegmentationCard(ModelCard):
         cascade: the first stage whose label map the network also sees; None without.
         largest: groups of labels of which only the largest component is kept, where that is asked for.
         postprocessing: rules that cross-validation has chosen, which a prediction applies unless it is asked not to;
-            None where there are none.
+            None if no rule was chosen.
         outputs: how outputs become labels in a model from elsewhere; None for the usual way.
         temperature: logits divided by it give calibrated probabilities; None where it was not fitted.
     """

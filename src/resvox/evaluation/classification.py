@@ -64,7 +64,7 @@ class ClassScores:
 
     @property
     def precision(self) -> dict[str, float | None]:
-        """Fraction of correct cases among those predicted as each class; None if there are none."""
+        """Fraction of correct cases among those predicted as each class; None for a class that was never predicted."""
         return self._shares(self.confusion.sum(axis=0))
 
     @property

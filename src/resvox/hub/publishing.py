@@ -33,12 +33,12 @@ def publish_files(
     private: bool = False,
     new_readme: bool = False,
 ) -> Published:
-    """Write files and a model card to a repository, which is made where there is none; all of it in one commit.
+    """Write files and a model card to a repository, in one commit; a repository that does not exist is made.
 
     Model files of an earlier publication that are not among ``files`` are removed in the same commit.
 
     Args:
-        address: the repository; its revision is a branch, made where there is none.
+        address: the repository; its revision is a branch, which is made if it does not exist.
         files: local files by their names in the repository.
         readme: the text of the model card.
         message: of the commit.

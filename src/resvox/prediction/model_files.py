@@ -138,7 +138,7 @@ def model_file(model: str | os.PathLike[str]) -> Path:
 
 
 def _nearest_tasks(path: Path) -> str:
-    """The tasks of TotalSegmentator that a name may have been meant for; "" where there are none."""
+    """The tasks of TotalSegmentator that a name may have been meant for; "" if no task has a similar name."""
     import difflib
 
     from resvox.prediction.totalsegmentator.table import task_names

@@ -192,7 +192,7 @@ class Service:
         """A job.
 
         Raises:
-            RefusedError: there is none of this identifier.
+            RefusedError: no job has this identifier.
         """
         found = self.store.find(job_id)
         if found is None:
@@ -214,7 +214,7 @@ class Service:
         """Remove a job that is over, with its results.
 
         Raises:
-            RefusedError: there is none, or it is not over.
+            RefusedError: it does not exist, or is not over.
         """
         self.job(job_id)
         if not self.store.remove(job_id):
@@ -265,7 +265,7 @@ class Service:
         """A session.
 
         Raises:
-            RefusedError: there is none, or it has expired.
+            RefusedError: it does not exist, or has expired.
         """
         found = self.store.session(session_id, use=use)
         if found is None:

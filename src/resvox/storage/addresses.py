@@ -26,7 +26,7 @@ class StoreKind:
         package: what has to be installed for it; "" where fsspec is enough.
         extra: the extra of resvox with this package.
         is_writable: whether results can be written there.
-        is_conditional: whether an object can be created only where there is none, in one request.
+        is_conditional: whether one request can create an object on the condition that it does not exist.
     """
 
     protocol: str

@@ -1,4 +1,4 @@
-"""Files in stores: state, download, upload, creation where there is none, listing. All through fsspec."""
+"""Files in stores: state, download, upload, creation without overwriting, listing. All through fsspec."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ObjectState:
 
 
 def state_of_object(location: Location) -> ObjectState | None:
-    """The state of a file; None where there is none.
+    """The state of a file; None if it does not exist.
 
     Raises:
         StorageError: the store does not answer or does not permit it.
@@ -60,7 +60,7 @@ def state_of_object(location: Location) -> ObjectState | None:
 
 
 def read_bytes(location: Location) -> bytes | None:
-    """The contents of a small file; None where there is none.
+    """The contents of a small file; None if it does not exist.
 
     Raises:
         StorageError: it cannot be read.
@@ -146,7 +146,7 @@ def write_bytes(location: Location, content: bytes) -> None:
 
 
 def create(location: Location, content: bytes) -> bool:
-    """Write a small file where there is none; False where there is one, which stays as it is.
+    """Write a small file that does not exist yet; False if it exists, and then it stays as it is.
 
     Of several processes that try it at once, one gets True (``If-None-Match`` on stores that have it).
 
@@ -196,7 +196,7 @@ def _create_file(path: Path, content: bytes) -> bool:
 
 
 def delete(location: Location) -> None:
-    """Remove a file; nothing happens where there is none.
+    """Remove a file; nothing happens if it does not exist.
 
     Raises:
         StorageError: it cannot be removed.

@@ -74,7 +74,7 @@ class AttentionProduct(nn.Module):
         """(batch, queries, channels) from tokens (batch, tokens, channels).
 
         With ``evidence`` (batch, queries, tokens) a query attends to the tokens with values of at least 0, or to all
-        tokens if there are none.
+        tokens if no value reaches 0.
         """
         heads = self._split(query * self.scale), self._split(key), self._split(value)
         logits = heads[0] @ heads[1].transpose(2, 3)

@@ -91,7 +91,7 @@ def fit(
 
     Args:
         dataset: as the plan's task reads it: `Dataset`, `ClassificationDataset` or `RegressionDataset`.
-        resume: go on from RUN/checkpoints/last.pt; where there is none yet, begin, and say so.
+        resume: go on from RUN/checkpoints/last.pt; if it does not exist yet, begin, with a remark.
         overwrite: begin again in a folder that was used before.
         finish: train no further: validate the last checkpoint of a stopped run and write the model of the best
             weights so far. A later ``resume`` goes on from the same checkpoint.

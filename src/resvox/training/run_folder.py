@@ -106,7 +106,7 @@ class RunFolder:
             _refuse_changed_plan(plan, load_checkpoint(source)["plan"], source)
 
     def resume_source(self, *, finish: bool = False) -> Path | None:
-        """The checkpoint to go on from: last.pt; None where there is none yet.
+        """The checkpoint to go on from: last.pt; None if it does not exist yet.
 
         Args:
             finish: best.pt is enough where last.pt is missing or damaged.
@@ -238,7 +238,7 @@ def refuse_other_cases(saved: Members, now: Members, path: Path) -> None:
 
 
 def changed_files(saved: Members, now: Members) -> str:
-    """A remark on cases whose files hold other bytes than when the run began; empty where there are none."""
+    """A remark on cases whose files hold other bytes than when the run began; empty if no file has changed."""
     before = {case: checksum for members in saved.values() for case, checksum in members.items()}
     after = {case: checksum for members in now.values() for case, checksum in members.items()}
     changed = [

@@ -269,7 +269,7 @@ def _with_own_names(found: list[tuple[InputCase, Path | None]], names: Mapping[s
 
 
 def _folders_inside(case: InputCase, root: Path | None) -> tuple[str, ...]:
-    """The folders between the given one and the case; the name of its own folder if there are none."""
+    """The folders between the given one and the case; the name of its own folder if the case lies in the given one."""
     folder = Path(os.path.abspath(case.paths[0])).parent
     if root is not None and folder.is_relative_to(os.path.abspath(root)):
         inside = folder.relative_to(os.path.abspath(root)).parts

@@ -136,7 +136,7 @@ def hint(found: list[Difference]) -> str:
 
 
 def encoder_of(network: Node) -> net.ResNet | net.PreActResNet | None:
-    """The residual encoder of a segmentation model, or a residual network itself; None where there is none."""
+    """The residual encoder of a segmentation model, or a residual network itself; None for a network without one."""
     inner = dict(network.children()).get("encoder", network)
     return inner if isinstance(inner, (net.ResNet, net.PreActResNet)) else None
 

@@ -142,7 +142,7 @@ def _mean_dice(table: ScoreTable, case: str) -> float | None:
 
 
 def _doubts(path: Path) -> dict[str, float]:
-    """The doubt of each case in a review list; empty where there is none."""
+    """The doubt of each case in a review list; empty if the list does not exist."""
     if not path.is_file():
         return {}
     try:

@@ -20,7 +20,7 @@ WIDE = 40  # voxels of the other axes, no multiple of 32
 def smallest_side(
     network: torch.nn.Module, path: Path, kind: str, *, channels: int, dims: int, largest_difference: float
 ) -> int | None:
-    """The smallest tested number of voxels per axis from which the file works; None if there is none.
+    """The smallest tested number of voxels per axis from which the file works; None if it works at no tested size.
 
     Args:
         network: the original, in eval mode on the processor.

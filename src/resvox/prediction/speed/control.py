@@ -58,7 +58,7 @@ class SpeedControl:
             self.verdict = None
 
     def slices(self, run: Run, count: WindowCount) -> Iterator[FinishedSlice]:
-        """The blended outputs of a scan at this speed; ``count`` is filled, and a verdict made where there is none."""
+        """The blended outputs of a scan at this speed; fills ``count``, and measures the first scan of a batch."""
         if self.speed == "full":
             yield from run(count=count)
         elif self.verdict is None:

@@ -23,7 +23,7 @@ TEXTS = {
     400: "The request cannot be parsed.",
     401: "No token, or another one.",
     403: "A page of another origin, or another host name.",
-    404: "There is none.",
+    404: "It does not exist.",
     409: "The job is in another state.",
     413: "More bytes than the limit.",
     422: "The request is not valid, or the files cannot be a scan.",

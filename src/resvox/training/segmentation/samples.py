@@ -30,8 +30,8 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
     on labelled voxels, as many as nnU-Net: the batch less the rounded share of the others.
 
     Args:
-        ignored: the class index of voxels that were not annotated; their target is `IGNORED`. None where there are
-            none.
+        ignored: the class index of voxels that were not annotated; their target is `IGNORED`. None if all
+            voxels were annotated.
         targets: how many labels (without the background) or regions there are, where some cases were annotated with
             some of them alone; None where all were annotated with all.
     """

@@ -44,7 +44,7 @@ class SkeletonRecall(nn.Module):
         return total + self.weight * share * (1 - self.recall(finest.float(), label))
 
     def recall(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The mean recall of the labels in a batch; 1 where there are none."""
+        """The mean recall of the labels in a batch; 1 for a batch without labels."""
         probabilities = logits.softmax(dim=1)
         found = []
         for index in [value for value in torch.unique(label).tolist() if value > 0]:

@@ -149,7 +149,7 @@ def _check_coded_size(source: bytes, runner: DecodeRunner) -> None:
 
 
 def _coded_size(source: bytes) -> tuple[int, int] | None:
-    """(rows, columns) in a JPEG, JPEG-LS or JPEG 2000 stream, None where there is none."""
+    """(rows, columns) in a JPEG, JPEG-LS or JPEG 2000 stream, None if it holds no image."""
     start = source.find(J2K_START)
     if start >= 0 and source[:2] != b"\xff\xd8":
         right, bottom, left, top = (int.from_bytes(source[k : k + 4], "big") for k in range(start + 8, start + 24, 4))

@@ -21,7 +21,7 @@ class NnunetDataset:
         channel_names: such as ``("CT",)``, in the order of the network's input.
         labels: name to the label values that belong to it, in the file's order, with background and without the ignored
             label. A label is one value; a region has several.
-        ignore: the value of the label that is left out of training; None where there is none. It has no output channel.
+        ignore: the value of the label that is left out of training and has no output channel; None without one.
         regions_class_order: for regions, the value that each output channel writes, in order; later ones overwrite.
         file_ending: such as ``".nii.gz"``.
     """

@@ -62,7 +62,7 @@ class FoldsResult:
 
 
 def saved_folds(out: Path) -> int | None:
-    """How many folds an earlier call has begun in a folder; None where there are none."""
+    """How many folds an earlier call has begun in a folder; None if it has begun none."""
     found = FoldsFolder(out).read()
     return None if found is None else found.count
 

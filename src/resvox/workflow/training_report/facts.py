@@ -23,7 +23,7 @@ def write_fingerprint(folder: Path, fingerprint: Any, *, overwrite: bool) -> Non
 
 
 def read_fingerprint(folder: Path) -> Mapping[str, Any]:
-    """The fingerprint of a run, or of the cross-validation that it is a fold of; empty where there is none."""
+    """The fingerprint of a run, or of the cross-validation that it is a fold of; empty if neither is stored."""
     for path in (folder / NAME, folder.parent / NAME):
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
