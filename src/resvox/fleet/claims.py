@@ -1,9 +1,9 @@
 """Claims on cases as small objects with an expiry, so that processes on several machines do not do a case twice.
 
 A claim is created only if the case has no claim yet. Its holder writes it anew before it expires. A claim that has
-expired, or whose process has ended on this machine, is taken over, and the new one counts it: a case that has ended two
-processes is set aside. Clocks of machines may differ by a fraction of the lease. The worst result of a lost race is work that is
-done twice: the record of a result is created by one process only.
+expired, or whose process has ended on this machine, is taken over, and the new one counts it: a case that has ended
+two processes is set aside. Clocks of machines may differ by a fraction of the lease. The worst result of a lost race
+is work that is done twice: the record of a result is created by one process only.
 """
 
 from __future__ import annotations
