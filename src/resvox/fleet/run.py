@@ -32,7 +32,7 @@ from resvox.machine import usable_threads
 from resvox.prediction.model_engine import describe
 from resvox.prediction.model_files import chosen_files
 from resvox.prediction.options import Callbacks, PredictOptions
-from resvox.prediction.outcomes import CaseOutcome, PredictResult
+from resvox.prediction.outcomes import CaseOutcome, PredictResult, counts_in_words
 from resvox.prediction.predictor import Predictor
 from resvox.prediction.tasks import refuse_unused, row_of
 from resvox.storage.addresses import Location
@@ -58,14 +58,7 @@ class FleetResult(PredictResult):
         return not any(self.tally.counts[status] for status in ("failed", "elsewhere", "later"))
 
     def __str__(self) -> str:
-        words = {
-            "written": "written",
-            "present": "already done",
-            "elsewhere": "left to another process",
-            "failed": "failed",
-        }
-        counts = [(self.tally.counts[status], text) for status, text in words.items()]
-        return ", ".join(f"{count} {text}" for count, text in counts if count) or "nothing to do"
+        return counts_in_words(lambda status: self.tally.counts[status])
 
 
 @dataclass(frozen=True, kw_only=True)

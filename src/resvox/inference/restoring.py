@@ -27,6 +27,40 @@ FEW = 4  # classes: up to this number, interpolating them is cheaper than the cl
 MARGIN = 1e-5  # relative: more than the rounding of three interpolations in float32
 
 
+class Softening:
+    """The probabilities of a box of logits, on the scan's grid.
+
+    Args:
+        walk: interpolates a box on its targets.
+        probabilities: from logits (outputs, *box), of the same shape.
+        decision: has probabilities of its own kind; None takes the others.
+        temperature: by which logits are divided.
+        last: probabilities are those of interpolated logits, instead of interpolated probabilities.
+    """
+
+    def __init__(
+        self,
+        walk: BoxWalk,
+        probabilities: Callable[[Array], Array],
+        *,
+        decision: Decision | None,
+        temperature: float,
+        last: bool,
+    ) -> None:
+        self.walk, self.probabilities, self.decision = walk, probabilities, decision
+        self.temperature, self.last = np.float32(temperature), last
+
+    def __call__(self, box: Array, span: Span, targets: Targets) -> Array:
+        """The probabilities (outputs, *targets)."""
+        if self.decision is not None:
+            return self.decision.probabilities(self.walk.interpolated(box, span, targets))
+        if self.temperature != 1:
+            box = box / self.temperature
+        if self.last:
+            return self.probabilities(self.walk.interpolated(box, span, targets))
+        return self.walk.interpolated(self.probabilities(box), span, targets)
+
+
 class Restorer:
     """Fills a label map on the scan's grid from finished slices.
 
@@ -61,9 +95,12 @@ class Restorer:
         doubt: DoubtMaps | None = None,
     ) -> None:
         self.walk, self.decision = BoxWalk(prepared, threads=threads), decision
-        self.temperature, self.doubt = np.float32(temperature), doubt
+        self.doubt = doubt
         self.prepared, self.values, self.wants_probabilities = prepared, dict(values or {}), probabilities
-        self.head, self.soften_last = head, soften_last
+        self.head = head
+        self.softened = Softening(
+            self.walk, probabilities_from_logits, decision=decision, temperature=temperature, last=soften_last
+        )
         self.outside = None if outside is None else np.asarray(outside, np.float32)
         highest = max(self.values.values(), default=255)
         self.labels = np.zeros(prepared.source.shape, np.min_scalar_type(max(highest, 1)))
@@ -102,17 +139,7 @@ class Restorer:
             box = self.decision.values(box)
         self.walk.inner(self.labels)[targets] = self._labels_of(box, span, targets)
         if self.scores is not None:
-            self.scores[(slice(None), *targets)] = self._likely(box, span, targets)
-
-    def _likely(self, box: Array, span: Span, targets: Targets) -> Array:
-        """The probabilities of a box on its targets."""
-        if self.decision is not None:
-            return self.decision.probabilities(self.walk.interpolated(box, span, targets))
-        if self.temperature != 1:
-            box = box / self.temperature
-        if self.soften_last:
-            return probabilities_from_logits(self.walk.interpolated(box, span, targets))
-        return self.walk.interpolated(probabilities_from_logits(box), span, targets)
+            self.scores[(slice(None), *targets)] = self.softened(box, span, targets)
 
     def _labels_of(self, box: Array, span: Span, targets: Targets) -> Array | int:
         if len(box) == 1:

@@ -14,7 +14,7 @@ from resvox.errors import InferenceError
 from resvox.inference.boxes import Array, BoxWalk, Span, Targets
 from resvox.inference.decisions import Decision
 from resvox.inference.reduction import region_probabilities_from_logits
-from resvox.inference.restoring import MARGIN
+from resvox.inference.restoring import MARGIN, Softening
 from resvox.inference.slice_sums import FinishedSlice
 from resvox.inference.uncertainty.doubt import DoubtMaps
 from resvox.preprocessing import Prepared
@@ -53,8 +53,11 @@ class RegionRestorer:
         doubt: DoubtMaps | None = None,
     ) -> None:
         self.walk, self.decision = BoxWalk(prepared, threads=threads), decision
-        self.temperature, self.doubt = np.float32(temperature), doubt
-        self.grid, self.class_order, self.soften_last = prepared.source, tuple(class_order), soften_last
+        self.doubt = doubt
+        self.grid, self.class_order = prepared.source, tuple(class_order)
+        self.softened = Softening(
+            self.walk, region_probabilities_from_logits, decision=decision, temperature=temperature, last=soften_last
+        )
         size = (len(self.class_order), *self.grid.shape)
         self.labels = np.zeros(self.grid.shape, np.min_scalar_type(max(self.class_order)))
         self.masks = np.zeros(size, np.uint8) if masks else None
@@ -89,18 +92,8 @@ class RegionRestorer:
                 if self.masks is not None:
                     self.walk.inner(self.masks[place])[targets] = inside
         if self.scores is not None:
-            for scores, own in zip(self.scores, self._likely(box, span, targets), strict=True):
+            for scores, own in zip(self.scores, self.softened(box, span, targets), strict=True):
                 self.walk.inner(scores)[targets] = own
-
-    def _likely(self, box: Array, span: Span, targets: Targets) -> Array:
-        """The probabilities of a box on its targets."""
-        if self.decision is not None:
-            return self.decision.probabilities(self.walk.interpolated(box, span, targets))
-        if self.temperature != 1:
-            box = box / self.temperature
-        if self.soften_last:
-            return region_probabilities_from_logits(self.walk.interpolated(box, span, targets))
-        return self.walk.interpolated(region_probabilities_from_logits(box), span, targets)
 
     def _inside(self, logit: Array, span: Span, targets: Targets) -> Array | bool:
         """Whether the voxels of a box are in a region, of whose logits (1, *box) these are."""

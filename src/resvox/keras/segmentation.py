@@ -26,6 +26,24 @@ def supervision_head(node: net.SupervisionHead, scope: LayerScope, x: Tensor, im
     return cut_to(scope, x, image)
 
 
+def logits_of(
+    node: Any, scope: LayerScope, outputs: Sequence[Tensor], image: Tensor, *, coarsest_may_lack: bool = False
+) -> list[Tensor]:
+    """Logits of the last output of a decoder by the head, and with deep supervision of the others, finest first.
+
+    Args:
+        scope: of the network, in full precision.
+        coarsest_may_lack: whether the coarsest outputs may have no head.
+    """
+    logits = [layer(node.head, scope.at("head"), outputs[-1])]
+    if node.supervision is not None:
+        levels = zip(node.supervision.children(), reversed(outputs[:-1]), strict=not coarsest_may_lack)
+        for (name, head), output in levels:
+            assert isinstance(head, net.SupervisionHead)
+            logits.append(supervision_head(head, scope.at(f"supervision.{name}"), output, image))
+    return logits
+
+
 def supervised(node: Any, scope: LayerScope, logits: Sequence[Tensor]) -> Any:
     """The output with its activation; with deep supervision the list of outputs, finest first."""
     found = [

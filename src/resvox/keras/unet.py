@@ -9,7 +9,7 @@ from resvox.blueprint import networks as net
 from resvox.keras.layers import LayerScope, Tensor, add, concatenate, cut_to, layer, multiply, through
 from resvox.keras.model import registered_model
 from resvox.keras.resnet import pyramid
-from resvox.keras.segmentation import SegmentationModel, supervised, supervision_head
+from resvox.keras.segmentation import SegmentationModel, logits_of, supervised
 
 
 def attention_gate(node: net.AttentionGate, scope: LayerScope, skip: Tensor, below: Tensor) -> Tensor:
@@ -49,12 +49,7 @@ def unet(node: net.UNet | net.AttentionUNet, scope: LayerScope, x: Tensor) -> tu
     maps = pyramid(node.encoder, scope.at("encoder"), x)
     outputs = unet_decoder(node.decoder, scope.at("decoder"), x, maps)
     full = scope.full_precision
-    logits = [layer(node.head, full.at("head"), outputs[-1])]
-    if node.supervision is not None:
-        for (name, head), output in zip(node.supervision.children(), reversed(outputs[:-1]), strict=True):
-            assert isinstance(head, net.SupervisionHead)
-            logits.append(supervision_head(head, full.at(f"supervision.{name}"), output, x))
-    return supervised(node, full, logits), maps
+    return supervised(node, full, logits_of(node, full, outputs, x)), maps
 
 
 @registered_model

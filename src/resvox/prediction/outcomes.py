@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resvox.errors import ResvoxError
+
+STATUS_WORDS = {
+    "written": "written",
+    "present": "already done",
+    "elsewhere": "left to another process",
+    "failed": "failed",
+}
+
+
+def counts_in_words(count: Callable[[str], int]) -> str:
+    """How many cases have each status, such as "3 written, 1 failed"; a status without cases is left out."""
+    counts = [(count(status), text) for status, text in STATUS_WORDS.items()]
+    return ", ".join(f"{number} {text}" for number, text in counts if number) or "nothing to do"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +97,7 @@ class PredictResult:
         return "; ".join(words)
 
     def __str__(self) -> str:
-        words = {
-            "written": "written",
-            "present": "already done",
-            "elsewhere": "left to another process",
-            "failed": "failed",
-        }
-        counts = [(len(self.with_status(status)), text) for status, text in words.items()]
-        return ", ".join(f"{count} {text}" for count, text in counts if count) or "nothing to do"
+        return counts_in_words(lambda status: len(self.with_status(status)))
 
 
 def one_line(error: Exception, path: str | os.PathLike[str]) -> str:

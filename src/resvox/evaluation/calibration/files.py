@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resvox.errors import EvaluationError
+from resvox.evaluation.calibration.boxes import box_around
 from resvox.evaluation.calibration.reliability import Reliability, reliability_of
 from resvox.evaluation.calibration.risk import RiskCoverage, risk_coverage
 from resvox.evaluation.rounding import rounded
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from resvox.evaluation.label_sets import LabelSet
     from resvox.evaluation.table import ScoreTable
 
-MARGIN = 5  # voxels around what is labelled or predicted: far background is always right and shows nothing
 PROBABILITIES, REVIEW = "_probabilities.nii.gz", "review.csv"
 Array = np.ndarray[Any, Any]
 
@@ -111,7 +111,7 @@ def _reliability(probabilities: Array, truth: Array, labels: LabelSet, *, is_reg
     """See `reliability_of_file`; ``is_regions``: one channel per label, decided by itself."""
     predicted = (probabilities > 0.5).any(axis=0) if is_regions else probabilities.argmax(axis=0) > 0
     known = ~np.isin(truth, labels.ignored)
-    box = _box_around(predicted | (known & np.isin(truth, [each for own in labels.scored.values() for each in own])))
+    box = box_around(predicted | (known & np.isin(truth, [each for own in labels.scored.values() for each in own])))
     kept = known[box]
     inside, reference = probabilities[(slice(None), *box)][:, kept], truth[box][kept]
     if not is_regions:
@@ -123,17 +123,6 @@ def _reliability(probabilities: Array, truth: Array, labels: LabelSet, *, is_reg
     for channel, own in zip(inside, labels.scored.values(), strict=True):
         found += reliability_of(np.stack([1 - channel, channel]), np.isin(reference, own).astype(np.intp))
     return found
-
-
-def _box_around(mask: Array) -> tuple[slice, ...]:
-    """The smallest box with all of a mask and a margin; the whole array for an empty mask."""
-    box = []
-    for axis, size in enumerate(mask.shape):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not found.size:
-            return tuple(slice(0, each) for each in mask.shape)
-        box.append(slice(max(int(found[0]) - MARGIN, 0), min(int(found[-1]) + 1 + MARGIN, size)))
-    return tuple(box)
 
 
 def _mean_dice(table: ScoreTable, case: str) -> float | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from resvox.blueprint import networks as net
 from resvox.blueprint.monai import networks as mn
 from resvox.keras.blocks import stage
 from resvox.keras.layers import LayerScope, Tensor, add, cut_to, layer, through
 from resvox.keras.model import registered_model
-from resvox.keras.segmentation import SegmentationModel, supervised, supervision_head
+from resvox.keras.segmentation import SegmentationModel, logits_of, supervised
 
 
 def segresnet_encoder(node: mn.SegResNetEncoder, scope: LayerScope, x: Tensor) -> list[Tensor]:
@@ -42,13 +41,7 @@ def segresnet(node: mn.SegResNet, scope: LayerScope, x: Tensor) -> tuple[Any, li
     maps = segresnet_encoder(node.encoder, scope.at("encoder"), x)
     outputs = segresnet_decoder(node.decoder, scope.at("decoder"), maps)
     full = scope.full_precision
-    logits = [layer(node.head, full.at("head"), outputs[-1])]
-    if node.supervision is not None:
-        # the coarsest may have no head
-        for (name, head), output in zip(node.supervision.children(), reversed(outputs[:-1]), strict=False):
-            assert isinstance(head, net.SupervisionHead)
-            logits.append(supervision_head(head, full.at(f"supervision.{name}"), output, x))
-    return supervised(node, full, logits), maps
+    return supervised(node, full, logits_of(node, full, outputs, x, coarsest_may_lack=True)), maps
 
 
 @registered_model

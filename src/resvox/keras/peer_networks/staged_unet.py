@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence as Several
 from typing import Any
 
-from resvox.blueprint import networks as net
 from resvox.blueprint.node import Node, Sequence
 from resvox.blueprint.staged import networks as sn
 from resvox.keras.blocks import block
 from resvox.keras.layers import LayerScope, Tensor, concatenate, cut_to, layer
 from resvox.keras.model import registered_model
-from resvox.keras.segmentation import SegmentationModel, supervised, supervision_head
+from resvox.keras.segmentation import SegmentationModel, logits_of, supervised
 
 
 def staged_blocks(node: Node, scope: LayerScope, x: Tensor) -> Tensor:
@@ -54,12 +53,7 @@ def staged_unet(node: sn.StagedUNet, scope: LayerScope, x: Tensor) -> tuple[Any,
     maps = staged_encoder(node.encoder, scope.at("encoder"), x)
     outputs = staged_decoder(node.decoder, scope.at("decoder"), maps)
     full = scope.full_precision
-    logits = [layer(node.head, full.at("head"), outputs[-1])]
-    if node.supervision is not None:
-        for (name, head), output in zip(node.supervision.children(), reversed(outputs[:-1]), strict=True):
-            assert isinstance(head, net.SupervisionHead)
-            logits.append(supervision_head(head, full.at(f"supervision.{name}"), output, x))
-    return supervised(node, full, logits), maps
+    return supervised(node, full, logits_of(node, full, outputs, x)), maps
 
 
 @registered_model

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from resvox.evaluation.calibration.boxes import box_around
+
 Array = np.ndarray[Any, Any]
 TEMPERATURES = np.geomspace(0.2, 20.0, 47)  # 10 % apart; the minimum is found between them
-MARGIN = 5  # voxels around what is labelled or predicted: far background is always right and shows nothing
 VOXELS = 20_000  # of a case, at most
 
 
@@ -27,7 +28,7 @@ def losses_of_case(logits: Array, reference: Array, members: Array, *, is_softma
     found = np.zeros(len(TEMPERATURES) + 1)
     predicted = logits.argmax(axis=0) > 0 if is_softmax and len(logits) > 1 else (logits > 0).any(axis=0)
     known = reference < len(members)
-    box = _box_around(predicted | (known & (reference > 0)))
+    box = box_around(predicted | (known & (reference > 0)))
     flat, truth, valid = (
         logits[(slice(None), *box)].reshape(len(logits), -1),
         reference[box].ravel(),
@@ -76,14 +77,3 @@ def _targets(truth: Array, members: Array, outputs: int) -> Array:
     """(outputs, voxels) 0 or 1: of a network with one output the foreground, else each target."""
     found: Array = members[truth].T
     return (truth > 0)[np.newaxis] if outputs == 1 and len(found) != 1 else found
-
-
-def _box_around(mask: Array) -> tuple[slice, ...]:
-    """The smallest box with all of a mask and a margin; the whole array for an empty mask."""
-    box = []
-    for axis, size in enumerate(mask.shape):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not found.size:
-            return tuple(slice(0, each) for each in mask.shape)
-        box.append(slice(max(int(found[0]) - MARGIN, 0), min(int(found[-1]) + 1 + MARGIN, size)))
-    return tuple(box)
