@@ -133,6 +133,18 @@ def score_case(
     )
     ours, theirs = _without_ignored(brought.array, theirs, wanted.ignored, reference_path)
     (ours, theirs), spacing_mm = without_single_slice((ours, theirs), reference.spacing_mm)
+    return _score_labels(ours, theirs, wanted, spacing_mm, tolerance_mm, further)
+
+
+def _score_labels(
+    ours: Array,
+    theirs: Array,
+    wanted: LabelSet,
+    spacing_mm: tuple[float, ...],
+    tolerance_mm: float,
+    further: Sequence[str],
+) -> dict[str, LabelScore]:
+    """Scores of two label maps on one grid, each label within the box that holds it in either of them."""
     values = [value for each in wanted.scored.values() for value in each]
     (ours, numbers), (theirs, _) = compact(ours, values), compact(theirs, values)
     boxes = _joint_boxes(ours, theirs, max(numbers.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -34,6 +34,23 @@ class SupervisionHead(nn.Module):
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
         return cut_to(self.up(self.conv(x)), image)
+
+
+class LevelDecoder(nn.Module):
+    """Levels of a decoder, deep to shallow, each from the level below and the encoder's map of its own size."""
+
+    def __init__(self, levels: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(levels)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Outputs of all levels for maps [P1, ..., P<levels + 1>]; the last one has the size of the first map."""
+        x = maps[-1]
+        outputs: list[Tensor] = []
+        for number, level in enumerate(self.levels):
+            x = level(x, maps[len(maps) - 2 - number])
+            outputs.append(x)
+        return outputs
 
 
 class SegmentationModel(nn.Module):

@@ -11,7 +11,7 @@ from resvox.blueprint import Blueprint
 from resvox.blueprint.monai import networks as mn
 from resvox.torch.blocks import stage
 from resvox.torch.layers import cut_to, layer
-from resvox.torch.segmentation import SegmentationModel, SupervisionHead, segmenter_blueprint
+from resvox.torch.segmentation import LevelDecoder, SegmentationModel, SupervisionHead, segmenter_blueprint
 
 torch.fx.wrap("cut_to")
 
@@ -61,25 +61,15 @@ class SegResNetUpLevel(nn.Module):
         return self.blocks(cut_to(self.up(self.conv(below)), skip) + skip)
 
 
-class SegResNetDecoder(nn.Module):
+class SegResNetDecoder(LevelDecoder):
     """The levels, deep to shallow."""
 
     def __init__(self, node: mn.SegResNetDecoder, spatial_dims: int) -> None:
-        super().__init__()
-        self.levels = nn.ModuleList(
+        super().__init__(
             SegResNetUpLevel(level, spatial_dims)
             for level in node.levels.items
             if isinstance(level, mn.SegResNetUpLevel)
         )
-
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Outputs of all levels for maps [P1, ...]; the last one has the size of the image."""
-        x = maps[-1]
-        outputs: list[Tensor] = []
-        for number, level in enumerate(self.levels):
-            x = level(x, maps[len(maps) - 2 - number])
-            outputs.append(x)
-        return outputs
 
 
 _SPELL = {"encoder": SegResNetEncoder, "decoder": SegResNetDecoder, "supervision": SupervisionHead}

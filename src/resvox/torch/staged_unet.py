@@ -14,7 +14,7 @@ from resvox.blueprint.staged import networks as sn
 from resvox.torch.blocks import Stage, block
 from resvox.torch.layers import cut_to, layer
 from resvox.torch.resnet import as_blueprint, expect
-from resvox.torch.segmentation import SegmentationModel, SupervisionHead
+from resvox.torch.segmentation import LevelDecoder, SegmentationModel, SupervisionHead
 
 torch.fx.wrap("cut_to")
 
@@ -62,23 +62,13 @@ class StagedLevel(nn.Module):
         return self.blocks(torch.cat([x, skip], 1))
 
 
-class StagedDecoder(nn.Module):
+class StagedDecoder(LevelDecoder):
     """The levels, deep to shallow."""
 
     def __init__(self, node: sn.StagedDecoder, spatial_dims: int) -> None:
-        super().__init__()
-        self.levels = nn.ModuleList(
+        super().__init__(
             StagedLevel(level, spatial_dims) for level in node.levels.items if isinstance(level, sn.StagedLevel)
         )
-
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Outputs of all levels for maps [P1, ..., P<stages>]; the last one has the size of the image."""
-        x = maps[-1]
-        outputs: list[Tensor] = []
-        for number, level in enumerate(self.levels):
-            x = level(x, maps[len(maps) - 2 - number])
-            outputs.append(x)
-        return outputs
 
 
 _SPELL = {"encoder": StagedEncoder, "decoder": StagedDecoder, "supervision": SupervisionHead}

@@ -142,18 +142,25 @@ def fit(
             # A partial, not arguments: Fabric refuses frozen dataclasses among what it hands to spawned processes.
             result = fabric.launch(partial(_train, job=job))
         except (ProcessRaisedException, ProcessExitedException) as error:
-            stopped: Exception = _original(error, run)
-            if guard.requested and isinstance(error, ProcessExitedException):
-                # The signal came before they listened to it, and ended them.
-                stopped = RunStoppedError(
-                    f"stopped by {guard.signal_name} while its processes started",
-                    fix="the same command with --resume goes on from the last checkpoint, or begins",
-                    path=run.path,
-                )
+            stopped = _reason_of_the_end(error, run, guard)
             if guard.signal_name == "SIGINT" and isinstance(stopped, RunStoppedError):
                 raise KeyboardInterrupt from stopped
             raise stopped from error
     return FitResult(run_folder=run.path, model_path=run.model, shown=task.shown, title=task.title, **result)
+
+
+def _reason_of_the_end(
+    error: ProcessRaisedException | ProcessExitedException, run: RunFolder, guard: StopGuard
+) -> Exception:
+    """The error that a training of several processes raises when one of them has ended."""
+    if guard.requested and isinstance(error, ProcessExitedException):
+        # The signal came before they listened to it, and ended them.
+        return RunStoppedError(
+            f"stopped by {guard.signal_name} while its processes started",
+            fix="the same command with --resume goes on from the last checkpoint, or begins",
+            path=run.path,
+        )
+    return _original(error, run)
 
 
 def _original(error: ProcessRaisedException | ProcessExitedException, run: RunFolder) -> Exception:
