@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,8 +74,13 @@ def run_any_size(path: Path, format: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def write_torchscript(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
-    """Write a scripted module."""
-    torch.jit.script(module).save(str(path))
+    """Write a scripted module, without the positions of its source lines, which hold the folders of this machine."""
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(module), buffer)
+    with zipfile.ZipFile(buffer) as scripted, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as written:
+        for item in scripted.infolist():
+            if not item.filename.endswith(".debug_pkl"):
+                written.writestr(item.filename, scripted.read(item))
 
 
 def write_torch_export(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
