@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -24,6 +26,15 @@ def made_pages(name: str) -> dict[str, str]:
     tree = ast.parse((ROOT / "tools" / "site" / "hooks.py").read_text(encoding="utf-8"))
     found = [node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name]
     return ast.literal_eval(found[0].value)
+
+
+def site_tool(name: str):
+    """A module of tools/site that needs no MkDocs."""
+    spec = importlib.util.spec_from_file_location(f"site_tool_{name}", ROOT / "tools" / "site" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def pages_in(nav) -> list[str]:
@@ -90,6 +101,26 @@ def test_a_broken_link_is_seen(tmp_path):
         "[x](b.md) [y](c.md) [z](b.md#one-name-here) [w](b.md#two) [v](https://host/)\n```\n[q](d.md)\n```\n"
     )
     assert broken_links(page) == ["a.md: c.md", "a.md: b.md#two: no such heading"]
+
+
+@pytest.mark.parametrize("page", ["nnunet.md", "index.md", "tutorials/nnunet.md"])
+def test_a_notebook_is_linked_by_its_page_which_alone_links_to_its_file(page):
+    there = {"nnunet.md", "index.md", "tutorials/nnunet.md", "tutorials/nnunet.ipynb", "tutorials/train.md"}
+    source = {"nnunet.md": "(tutorials/", "index.md": "(docs/tutorials/", "tutorials/nnunet.md": "("}[page]
+    text = f"[a]{source}nnunet.ipynb#top) [b]{source}train.ipynb) [c]{source}none.ipynb)"
+    made = site_tool("links").between_pages(text, page, made_pages("ELSEWHERE"), there.__contains__)
+    folder = "" if page.startswith("tutorials/") else "tutorials/"
+    own = "ipynb" if page == "tutorials/nnunet.md" else "md"
+    assert made == f"[a]({folder}nnunet.{own}#top) [b]({folder}train.md) [c]{source}none.ipynb)"
+
+
+def test_the_check_of_the_built_site_sees_links_to_files_of_notebooks(tmp_path):
+    (tmp_path / "tutorials").mkdir()
+    (tmp_path / "tutorials" / "a.ipynb").write_text("{}")
+    (tmp_path / "tutorials" / "a.html").write_text('<a href="a.ipynb">download it</a>')
+    (tmp_path / "index.html").write_text('<a href="tutorials/a.html">good</a> <a href="tutorials/a.ipynb">bad</a>')
+    found = list(site_tool("check_links").problems(tmp_path))
+    assert found == ["index.html: tutorials/a.ipynb is the file of a notebook, not its page"]
 
 
 def test_notebooks_are_kept_without_outputs():

@@ -1,5 +1,7 @@
 """Check the built site: every link to a page, an anchor, a picture or a script leads to something inside it.
 
+A notebook's own page alone links to its file; all others link to that page.
+
 python tools/site/check_links.py site
 """
 
@@ -44,22 +46,28 @@ def problems(site: Path) -> Iterator[str]:
         contents.feed(path.read_text(encoding="utf-8"))
     for path, contents in pages.items():
         for address, loads in contents.links:
-            split = urlsplit(address)
-            where = path.relative_to(site)
-            if split.scheme in ("http", "https") or split.netloc:
-                if loads:
-                    yield f"{where}: {address} is loaded from a network"
-                continue
-            if split.scheme:
-                continue
-            target = (path.parent / unquote(split.path)).resolve() if split.path else path
-            target = target / "index.html" if target.is_dir() else target
-            if where.name == "404.html":  # its links begin at the root of the server
-                continue
-            if not target.is_file():
-                yield f"{where}: {address} does not exist"
-            elif split.fragment and target in pages and unquote(split.fragment) not in pages[target].anchors:
-                yield f"{where}: {address}: no such anchor"
+            problem = problem_of(address, loads, path, pages)
+            # the links of the page of missing pages begin at the root of the server
+            if problem and (urlsplit(address).netloc or path.name != "404.html"):
+                yield f"{path.relative_to(site)}: {address}{problem}"
+
+
+def problem_of(address: str, loads: bool, path: Path, pages: dict[Path, Contents]) -> str:
+    """What is wrong with a link of a page, or ""."""
+    split = urlsplit(address)
+    if split.scheme in ("http", "https") or split.netloc:
+        return " is loaded from a network" if loads else ""
+    if split.scheme:
+        return ""
+    target = (path.parent / unquote(split.path)).resolve() if split.path else path
+    target = target / "index.html" if target.is_dir() else target
+    if not target.is_file():
+        return " does not exist"
+    if target.suffix == ".ipynb" and target.with_suffix(".html") != path:
+        return " is the file of a notebook, not its page"
+    if split.fragment and target in pages and unquote(split.fragment) not in pages[target].anchors:
+        return ": no such anchor"
+    return ""
 
 
 def main() -> int:

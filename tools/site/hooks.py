@@ -47,7 +47,6 @@ REFERENCE = {
 SEARCH = "assets/search_frame.js"
 # The theme's way to search pages that are opened from a folder comes from a network; SEARCH stands in its place.
 SHIM = "https://unpkg.com/iframe-worker/shim"
-LINK = re.compile(r"(!?\[[^\]\n]*\]\()([^)\s#]+)(#[^)\s]*)?\)")
 ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):(?=<code>)")
 
 
@@ -61,7 +60,7 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-snippets, notebooks = _load("snippets"), _load("notebooks")
+snippets, notebooks, links = _load("snippets"), _load("notebooks"), _load("links")
 # For work on the looks of the site: RESVOX_SITE_EXECUTE=0 leaves snippets and notebooks without outputs.
 EXECUTES = os.environ.get("RESVOX_SITE_EXECUTE") != "0"
 
@@ -156,21 +155,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def with_links(text: str, where: str, files: Files) -> str:
     """Relative links between files of the repository as links between pages of the site."""
-    source = ELSEWHERE.get(where, where if where.startswith("benchmarks/") else f"docs/{where}")
-    pages = {original: page for page, original in ELSEWHERE.items()}
-
-    def replaced(match: re.Match[str]) -> str:
-        start, target, anchor = match[1], match[2], match[3] or ""
-        if re.match(r"[a-z]+:|/", target):
-            return match[0]
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        page = pages.get(path, path.removeprefix("docs/"))
-        page = "decisions/0001-one-blueprint-two-builders.md" if page == "decisions" else page
-        if files.get_file_from_path(page) is None:
-            return match[0]  # MkDocs reports it
-        return f"{start}{posixpath.relpath(page, posixpath.dirname(where) or '.')}{anchor})"
-
-    return LINK.sub(replaced, text)
+    return links.between_pages(text, where, ELSEWHERE, lambda page: files.get_file_from_path(page) is not None)
 
 
 def on_page_content(html: str, **_: Any) -> str:
