@@ -40,7 +40,7 @@ MAY_CALL = {
     "datasets": {"errors", "regions", "volumes"},
     "preprocessing": {"errors", "volumes"},
     "inference": {"errors", "files", "machine", "torch", "volumes", "preprocessing"},
-    "evaluation": {"errors", "files", "volumes", "datasets"},
+    "evaluation": {"errors", "files", "machine", "volumes", "datasets"},
     "training": {"errors", "files", "locks", "machine", "hub", "blueprint", "cards", "catalog", "factory", "weights",
                  "volumes", "datasets", "preprocessing", "inference", "evaluation"},
     "prediction": {"errors", "_version", "files", "machine", "locks", "regions", "hub", "blueprint", "cards", "weights",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from resvox.errors import ResvoxError
 
@@ -18,6 +19,16 @@ def usable_threads() -> int:
     if named.isdigit() and int(named) > 0:
         return int(named)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def spare_tensorflow() -> None:
+    """Keep TensorBoard, which MONAI imports, from importing TensorFlow; to be called before MONAI is imported.
+
+    TensorBoard loads all of TensorFlow, where that is installed, only to write files: it takes seconds, prints lines,
+    and imports Keras with TensorFlow as its backend, so that `resvox.keras` could choose none any more. A module of
+    this name is TensorBoard's own switch for doing without.
+    """
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
 
 
 def engine_cache_folder() -> Path | None:

@@ -180,6 +180,8 @@ CASES = (
     Case(name="turned_readers", reader="SimpleITKIOWithReorient", transpose=(2, 0, 1), scans=(TURNED,), seed=16),
     Case(name="nibabel_reader", reader="NibabelIO", scans=(TURNED,), seed=23),
     Case(name="nibabel_turned_reader", reader="NibabelIOWithReorient", transpose=(2, 0, 1), scans=(TURNED,), seed=24),
+    Case(name="stacks", reader="Tiff3DIO", ending=".tif", scheme="ZScoreNormalization", channels=2,
+         scans=(ISOTROPIC, Scan(shape=(14, 17, 21), spacing=(1.0, 1.0, 1.0))), seed=25),
     Case(name="folds", folds=(0, 1), mirroring=False, step=0.8, seed=17),
     Case(name="all_data", folds=("all",), seed=18),
     Case(name="old_plans", old_plans=True, kind="PlainConvUNet", seed=19),

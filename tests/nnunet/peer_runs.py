@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK
+import tifffile
 import torch
 from peer_cases import CASES
 
@@ -104,6 +105,10 @@ def write_scans(case, folder):
             path = folder / f"case{number}_{channel:04d}{case.dataset['file_ending']}"
             if case.dataset["file_ending"] == ".png":
                 SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array.astype(np.uint8)), str(path))
+            elif case.dataset["file_ending"] == ".tif":
+                tifffile.imwrite(path, array)
+                if scan.spacing != (1.0, 1.0, 1.0):  # nnU-Net takes 1 mm without the file
+                    (folder / f"case{number}.json").write_text(json.dumps({"spacing": scan.spacing}))
             else:
                 image = SimpleITK.GetImageFromArray(array)
                 image.SetSpacing([float(mm) for mm in reversed(scan.spacing)])

@@ -2,7 +2,8 @@
 
 Runs where ``totalsegmentator`` and ``nnunetv2`` are installed (`make test-nnunet`). ``peer_total.py OUT [RUN...]``
 reads the weights ``OUT/results`` and the scans ``OUT/scans`` that `total_toys.write_all` wrote, and writes a label map
-``OUT/labels/RUN/SCAN`` for each of `total_cases.RUNS` and ``OUT/tables.json``. It reaches no network.
+``OUT/labels/RUN/SCAN`` for each of `total_cases.RUNS`, ``OUT/labels32/RUN/SCAN`` with nnU-Net's two arrays of sums in
+float32 instead of float16, and ``OUT/tables.json``. It reaches no network.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
-from peer_runs import declare_operators
+from peer_runs import declare_operators, float32_sums
 from total_cases import RUNS
 
 declare_operators()  # in the processes that nnU-Net starts, too
@@ -65,8 +66,6 @@ def main(out, names):
         os.environ[name] = str(out / "results")
     refuse_network()
     multiprocessing.cpu_count = torch.get_num_threads  # bits of convolutions depend on the number of threads
-    from totalsegmentator.python_api import totalsegmentator
-
     (out / "tables.json").write_text(json.dumps(tables()))
     (out / "home").mkdir(exist_ok=True)
     (out / "home" / "config.json").write_text(
@@ -75,14 +74,22 @@ def main(out, names):
     )  # fmt: skip
     for run in [each for each in RUNS if not names or each.name in names]:
         for scan in run.scans:
-            target = out / "labels" / run.name / f"{scan}.nii.gz"
-            target.parent.mkdir(parents=True, exist_ok=True)
             print(run.name, scan)
-            totalsegmentator(
-                out / "scans" / f"{scan}.nii.gz", target, ml=True, task=run.task, fast=run.run == "fast",
-                fastest=run.run == "fastest", roi_subset=None if run.subset is None else list(run.subset),
-                resampling_order=run.order, nr_thr_saving=1, device="cpu", quiet=True,
-            )  # fmt: skip
+            predict(run, scan, out, "labels")
+            with float32_sums():
+                predict(run, scan, out, "labels32")
+
+
+def predict(run, scan, out, folder):
+    from totalsegmentator.python_api import totalsegmentator
+
+    target = out / folder / run.name / f"{scan}.nii.gz"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    totalsegmentator(
+        out / "scans" / f"{scan}.nii.gz", target, ml=True, task=run.task, fast=run.run == "fast",
+        fastest=run.run == "fastest", roi_subset=None if run.subset is None else list(run.subset),
+        resampling_order=run.order, nr_thr_saving=1, device="cpu", quiet=True,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

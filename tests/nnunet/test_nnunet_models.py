@@ -1,5 +1,6 @@
 """Models of nnU-Net: stored toy models beside the label maps that nnU-Net 2.8.1 made with them (`peer_runs.py`)."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from resvox.prediction.segmenter import Segmenter
 from resvox.preprocessing import preprocessing_of
 from resvox.preprocessing.nnunet import IntensityRule, NnunetPreprocessing, Resampling, Resize, separate_axis
 from resvox.preprocessing.nnunet.resampling import resized, resized_fast
-from resvox.volumes import Grid, Volume, find_cases, read_case, read_label_map
+from resvox.volumes import Grid, Volume, find_cases, read_case, read_label_map, write_volume
 from resvox.workflow import convert, predict
 
 REFERENCES = Path(__file__).parent / "references"
@@ -97,6 +98,34 @@ def test_a_folder_is_predicted_by_the_batch_loop(tmp_path):
         assert written.grid.matches(scan.grid)
     again = predict(model_of(case), REFERENCES / case / "scans", tmp_path / "out", exact=True)
     assert [outcome.status for outcome in again.cases] == ["present", "present"]
+
+
+@pytest.mark.parametrize("beside", ["spacing", "nothing"])
+def test_a_stack_of_tiff_has_the_spacing_beside_it_or_1_mm(beside, tmp_path):
+    case, folder, scans = "thick_slices", tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres", tmp_path / "scans"
+    shutil.copytree(model_of(case), folder)
+    plans = json.loads((folder / "plans.json").read_text())
+    (folder / "plans.json").write_text(json.dumps(plans | {"image_reader_writer": "Tiff3DIO"}))
+    scan = read_case(find_cases(REFERENCES / case / "scans", channels=1)[0])
+    wanted = scan.spacing_mm if beside == "spacing" else (1.0, 1.0, 1.0)
+    # the TIFF itself states another spacing, which nnU-Net does not read
+    write_volume(Volume(scan.array[0], spacing_mm=(9.0, 8.0, 7.0)), scans / "a_0000.tif")
+    if beside == "spacing":
+        (scans / "a.json").write_text(json.dumps({"spacing": wanted}))
+    options = {"engine": "torch-plain", "precision": "float32"}
+    expected = Segmenter(model_of(case), **options).segment(Volume(scan.array[0], spacing_mm=wanted))
+    predict(folder, scans, tmp_path / "out", **options)
+    made = read_label_map(tmp_path / "out" / "a.tif")
+    assert np.array_equal(made.array, expected.label_map.array)
+    assert made.spacing_mm == wanted
+    assert json.loads((tmp_path / "out" / "a.json").read_text()) == {"spacing": list(wanted)}
+    assert [each.status for each in predict(folder, scans, tmp_path / "out", **options).cases] == ["present"]
+    (scans / "a.json").write_text(json.dumps({"spacing": [2.0, 2.0, 2.0]}))
+    assert [each.status for each in predict(folder, scans, tmp_path / "out", **options).cases] == ["failed"]
+    predict(folder, scans, tmp_path / "out", **options, sidecar=True, overwrite=True)
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["spacing"] == [2.0, 2.0, 2.0]
+    predict(folder, scans, tmp_path / "other", **options, format="nrrd")
+    assert (tmp_path / "other" / "a.nrrd").exists()
 
 
 def test_a_scan_is_turned_to_the_axes_of_the_training_images():

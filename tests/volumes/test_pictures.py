@@ -427,3 +427,42 @@ def test_a_tiff_whose_pages_go_in_a_circle_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(VolumeError, match=r"scan\.tif: damaged: its page 3 is followed by an earlier one"):
         read_volume(path)
+
+
+def stack_of(folder: Path, beside: str | None, name: str = "a.json") -> Path:
+    tifffile.imwrite(folder / "a_0000.tif", np.arange(210, dtype=np.int16).reshape(5, 6, 7))
+    if beside is not None:
+        (folder / name).write_text(beside)
+    return folder / "a_0000.tif"
+
+
+@pytest.mark.parametrize("name", ["a.json", "a_0000.json"])
+def test_a_stack_has_the_spacing_of_the_json_file_beside_it(name: str, tmp_path: Path) -> None:
+    volume, remarks = read(stack_of(tmp_path, '{"spacing": [2.5, 0.5, 0.25]}', name))
+    assert volume.spacing_mm == (2.5, 0.5, 0.25)
+    assert remarks == []
+    write_volume(Volume(volume.array, spacing_mm=(9, 9, 9)), tmp_path / "a.tif")
+    assert read_label_map(tmp_path / "a.tif").spacing_mm == ((2.5, 0.5, 0.25) if name == "a.json" else (9, 9, 9))
+
+
+@pytest.mark.parametrize("beside", [None, "{}", "[1]", '{"spacings": [2, 2, 2]}'])
+def test_a_json_file_without_spacing_is_not_one_of_a_stack(beside: str | None, tmp_path: Path) -> None:
+    volume, remarks = read(stack_of(tmp_path, beside))
+    assert volume.spacing_mm == (1, 1, 1)
+    assert "1 mm is taken" in remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("beside", "text"),
+    [
+        ('{"spacing": [1, 1]}', r"a\.json: spacing \[1, 1\]; expected three numbers above 0: z, y and x in mm"),
+        ('{"spacing": [1, 0, 1]}', "expected three numbers above 0"),
+        ('{"spacing": [1, true, 1]}', "expected three numbers above 0"),
+        ('{"spacing": [1, NaN, 1]}', "expected three numbers above 0"),
+        ('{"spacing": "1"}', "expected three numbers above 0"),
+        ('{"spacing"', r"a\.json: cannot be read as JSON"),
+    ],
+)
+def test_a_spacing_that_cannot_be_is_refused(beside: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match=text):
+        read_volume(stack_of(tmp_path, beside))

@@ -64,7 +64,7 @@ def _segment_fields(array: np.ndarray[Any, Any], label: NamedLabel) -> dict[str,
 
 
 def sidecar(volume: Volume, labels: LabelSet) -> dict[str, Any]:
-    """What a sidecar holds: labels, colours, codes and, of a 3D label map, volumes in millilitres."""
+    """What a sidecar holds: labels, colours, codes and, of a 3D label map, volumes in millilitres and the spacing."""
     array = np.asarray(volume.with_channel_axis()[0])
     counts = {label.name: int(np.count_nonzero(array == label.value)) for label in labels.labels}
     voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
@@ -84,6 +84,7 @@ def sidecar(volume: Volume, labels: LabelSet) -> dict[str, Any]:
     }
     if volume.spatial_dims == 3:
         described["volumes_ml"] = {name: round(count * voxel_ml, 6) for name, count in counts.items()}
+        described["spacing"] = list(volume.spacing_mm)  # nnU-Net's key for a stack of TIFF
     return described
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from types import ModuleType
 
 import numpy as np
+
+from resvox.machine import spare_tensorflow
 
 
 def surface_distances_mm(
@@ -20,9 +20,7 @@ def surface_distances_mm(
     Returns:
         Distances from the prediction to the reference, and from the reference to the prediction.
     """
-    # MONAI imports TensorBoard, which loads all of TensorFlow (seconds, and lines on the terminal) wherever that is
-    # installed. A module of this name is its own switch for doing without.
-    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
+    spare_tensorflow()
     from monai.metrics.utils import get_mask_edges, get_surface_distance
 
     # Not cropped once more: the edge of the array counts as outside, wherever the caller has cut.

@@ -17,6 +17,7 @@ from resvox.prediction.outputs import (
     algorithm_of,
     case_files,
     check_dicom_input,
+    is_tiff,
     label_set_of,
     write_case,
     write_masks,
@@ -118,7 +119,13 @@ class LabelMaps:
         is_picture = case.is_picture and self.card.spatial_dims == 2
         regions = self.card.regions.names if self.card.regions and self.options.region_masks else ()
         name = f"{case.id}{self.options.suffix}"
-        return case_files(name, self.options, is_picture=is_picture, regions=regions)
+        is_stack = self._has_spacing_beside and is_tiff(case.files[0])
+        return case_files(name, self.options, is_picture=is_picture, is_stack=is_stack, regions=regions)
+
+    @property
+    def _has_spacing_beside(self) -> bool:
+        """Whether the model knows the spacing of a stack of TIFF from the JSON file beside it, as nnU-Net."""
+        return bool(self.card.preprocessing.get("spacing_beside"))
 
     def read(self, case: Case) -> Volume:
         """Read the scan of a case."""
@@ -126,7 +133,12 @@ class LabelMaps:
 
         if self.options.dicom is not None:
             check_dicom_input(case)
-        return read_scan(case)
+        volume = read_scan(case)
+        if not self._has_spacing_beside:
+            return volume
+        from resvox.volumes.tiff import with_spacing_beside
+
+        return with_spacing_beside(volume, case.files[0])
 
     def write(self, case: Case, made: Segmentation) -> Written:
         """The label map, after all that stands beside it."""

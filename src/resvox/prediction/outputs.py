@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resvox.prediction.options import PredictOptions
     from resvox.volumes import Volume
 
+USUAL_FORMAT = "nii.gz"
 REGION = "_region_"  # between the name of a case and that of a region
 # behind the name of a case
 PROBABILITIES, UNCERTAINTY, DISAGREEMENT = "_probabilities.nii.gz", "_uncertainty.nii.gz", "_disagreement.nii.gz"
@@ -31,32 +32,54 @@ class CaseFiles:
     label_map: str | None
     dicom: str | None
     sidecar: str | None
+    spacing: str | None = None
     regions: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """All that are written, the one whose presence means "done" as the last."""
-        return tuple(name for name in (*self.regions, self.sidecar, self.dicom, self.label_map) if name is not None)
+        return tuple(
+            name for name in (*self.regions, self.sidecar, self.spacing, self.dicom, self.label_map) if name is not None
+        )
 
 
-def case_files(name: str, options: PredictOptions, *, is_picture: bool, regions: Sequence[str] = ()) -> CaseFiles:
+def case_files(
+    name: str,
+    options: PredictOptions,
+    *,
+    is_picture: bool,
+    is_stack: bool = False,
+    regions: Sequence[str] = (),
+) -> CaseFiles:
     """The files of the case ``name`` (its id and the suffix); a 2D picture gets a picture as its label map.
 
     Args:
+        is_stack: a stack of TIFF whose label map is one too, with its spacing in a JSON file beside it, unless another
+            format than the usual one is asked for.
         regions: the names of the regions of which masks are written.
     """
-    ending = "png" if is_picture else options.format
+    is_stack = is_stack and options.format == USUAL_FORMAT
+    ending = "png" if is_picture else "tif" if is_stack else options.format
     return CaseFiles(
         label_map=None if options.format == "none" else f"{name}.{ending}",
         dicom=None if options.dicom is None else f"{name}_{options.dicom}.dcm",
         sidecar=f"{name}.json" if options.sidecar else None,
+        spacing=f"{name}.json" if is_stack and not options.sidecar else None,  # a sidecar states it, too
         regions=tuple(f"{name}{REGION}{each}.{_mask_ending(ending)}" for each in _file_words(regions)),
     )
 
 
 def _mask_ending(ending: str) -> str:
     """The ending of a mask, which has neither names nor colours."""
-    return {"none": "nii.gz", "seg.nrrd": "nrrd"}.get(ending, ending)
+    return {"none": "nii.gz", "tif": "nii.gz", "seg.nrrd": "nrrd"}.get(ending, ending)
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file is a TIFF by its ending."""
+    from resvox.volumes.formats import format_of
+
+    row = format_of(path)
+    return row is not None and row.name == "TIFF"
 
 
 def _file_words(names: Sequence[str]) -> list[str]:
@@ -129,10 +152,13 @@ def write_case(
     """
     from resvox.delivery.label_files import write_seg_nrrd, write_sidecar
     from resvox.volumes import write_label_map
+    from resvox.volumes.tiff import write_spacing_file
 
     out = options.out
     if files.sidecar is not None and labels is not None:
         write_sidecar(label_map, labels, out / files.sidecar)
+    if files.spacing is not None:
+        write_spacing_file(label_map, out / files.spacing)
     if files.dicom is not None and labels is not None:
         _write_dicom(case, label_map, out / files.dicom, str(options.dicom), labels, algorithm)
     if files.label_map is not None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from resvox.machine import spare_tensorflow
 from resvox.training.plans import sides
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from resvox.training.segmentation.plan import Plan
     from resvox.training.segmentation.planning import draw_plan
 
-# TensorBoard, which MONAI imports too, loads all of TensorFlow (seconds, and lines on the terminal) wherever that
-# is installed, only to write files. A module of this name is its own switch for doing without.
-sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
+spare_tensorflow()
 
 # The rules for mirroring can be imported from their former place too.
 sys.modules.setdefault("resvox.training.drawing", sides)

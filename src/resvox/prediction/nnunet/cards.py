@@ -91,6 +91,7 @@ def preprocessing_of(plans: NnunetPlans, configuration: NnunetConfiguration) -> 
         labels=_resampling(configuration.resampling_segmentation),
         scores=_resampling(configuration.resampling_probabilities),
         orientation=ORIENTATIONS[reader],
+        spacing_beside=reader == "Tiff3DIO",
     )
 
 

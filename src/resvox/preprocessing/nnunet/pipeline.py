@@ -35,6 +35,8 @@ class NnunetPreprocessing:
         scores: of the network's output, on the way back.
         orientation: directions of the array axes before all else, such as ``"SPL"``; None keeps those of the file, as
             nnU-Net does.
+        spacing_beside: the spacing of a stack of TIFF is that of the JSON file beside it, or 1 mm, as nnU-Net's
+            ``Tiff3DIO`` reads it; not what the TIFF itself states.
         exact: images with the bits of nnU-Net; otherwise the same to the rounding of float32, and much faster.
 
     Raises:
@@ -50,6 +52,7 @@ class NnunetPreprocessing:
     labels: Resampling = field(default_factory=partial(Resampling, order=1))
     scores: Resampling = field(default_factory=partial(Resampling, order=1))
     orientation: str | None = None
+    spacing_beside: bool = False
     exact: bool = False
 
     def __post_init__(self) -> None:
@@ -128,6 +131,7 @@ class NnunetPreprocessing:
             "labels": self.labels.to_dict(),
             "scores": self.scores.to_dict(),
             "orientation": self.orientation,
+            **({"spacing_beside": True} if self.spacing_beside else {}),
         }
 
     @classmethod

@@ -1,4 +1,4 @@
-"""TIFF: pictures and stacks, read and written with tifffile; ImageJ's and OME's sizes in length units count."""
+"""TIFF: pictures and stacks, read with tifffile; ImageJ's and OME's sizes in length units count."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from resvox.volumes.samples import (
     without_equal_colours,
     without_opaque_alpha,
 )
+from resvox.volumes.tiff.spacing_file import spacing_beside
 from resvox.volumes.volume import Volume
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its remarks on unknown tags are not useful
@@ -297,6 +298,9 @@ def _ome_size(description: str | None) -> PixelSize:
 def _spacing(size: PixelSize, is_stack: bool, path: Path) -> tuple[float, ...]:
     if not is_stack:
         return size.y or size.x or 1.0, size.x or size.y or 1.0
+    beside = spacing_beside(path)
+    if beside is not None:
+        return beside
     missing = [name for name, value in (("z", size.z), ("y", size.y), ("x", size.x)) if value is None]
     if missing:
         warnings.warn(
@@ -306,27 +310,3 @@ def _spacing(size: PixelSize, is_stack: bool, path: Path) -> tuple[float, ...]:
             stacklevel=3,
         )
     return size.z or 1.0, size.y or 1.0, size.x or 1.0
-
-
-def write_tiff(volume: Volume, path: Path) -> None:
-    """Write an OME-TIFF, which any reader of TIFF reads too; the spacing stands in its description in mm."""
-    array = volume.array
-    if array.dtype in (np.dtype(np.bool_), np.dtype(np.float16)):
-        array = array.astype(np.uint8 if array.dtype == np.bool_ else np.float32)
-    axes, photometric = "ZYX"[-volume.spatial_dims :], "minisblack"
-    if array.ndim > volume.spatial_dims:
-        if len(array) == 3 and array.dtype in (np.dtype(np.uint8), np.dtype(np.uint16)):
-            array, axes, photometric = np.moveaxis(array, 0, -1), axes + "S", "rgb"
-        else:
-            axes = "C" + axes
-    sizes = dict(zip("XYZ", volume.spacing_mm[::-1], strict=False))
-    notes = {f"PhysicalSize{axis}": mm for axis, mm in sizes.items()}
-    units = {f"PhysicalSize{axis}Unit": "mm" for axis in sizes}
-    tifffile.imwrite(
-        path,
-        np.ascontiguousarray(array),
-        ome=True,
-        photometric=photometric,
-        compression="zlib",
-        metadata={"axes": axes, **notes, **units},
-    )
