@@ -1,16 +1,15 @@
-"""The loss: MONAI's Dice + cross-entropy, over one output or a list of them (deep supervision)."""
+"""The loss: Dice + cross-entropy with MONAI's values, over one output or a list of them (deep supervision)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from monai.losses import DiceCELoss
 from torch import nn
 from torch.nn import functional as F
 
 from resvox.errors import PlanError
+from resvox.training.dice_cross_entropy import DiceCrossEntropy
 
 
 class SegmentationLoss(nn.Module):
@@ -36,9 +35,8 @@ class SegmentationLoss(nn.Module):
         if kind not in ("dice_ce", "ce"):
             raise PlanError(f"loss={kind!r}", expected="dice_ce or ce")
         self.drops_coarsest = drops_coarsest
-        smoothing: dict[str, Any] = {"label_smoothing": label_smoothing} if label_smoothing else {}
         self.single = (
-            DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=batch_dice, **smoothing)
+            DiceCrossEntropy(batch_dice=batch_dice, label_smoothing=label_smoothing)
             if kind == "dice_ce"
             else _CrossEntropy(label_smoothing)
         )
@@ -57,7 +55,7 @@ class SegmentationLoss(nn.Module):
             if logits.shape[2:] != target.shape[2:]:
                 sized = F.interpolate(target.float(), size=logits.shape[2:], mode="nearest-exact").long()
             # float32 whatever the precision of the network: sums over a patch overflow half precision
-            total = total + weight * self.single(logits.float(), sized)
+            total = total + weight * self.single(logits.float(), sized[:, 0])
         return total
 
 
@@ -137,4 +135,4 @@ class _CrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(logits, target[:, 0], label_smoothing=self.label_smoothing)
+        return F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)

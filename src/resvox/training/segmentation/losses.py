@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from resvox.errors import PlanError
+from resvox.training.dice_cross_entropy import IGNORED, DiceCrossEntropy
 from resvox.training.losses import deep_supervision_weights, nothing_of
 
-IGNORED = -1
 KINDS = ("dice_ce", "ce")
 
 
@@ -37,7 +37,7 @@ class MaskedLoss(nn.Module, ABC):
         if kind not in KINDS:
             raise PlanError(f"loss={kind!r}", expected=" or ".join(KINDS))
         self.has_dice = kind == "dice_ce"
-        self.dice = DiceLoss(batch=batch_dice)  # of probabilities: what is unknown is taken out of them before
+        self.batch_dice = batch_dice
         self.label_smoothing = label_smoothing
         self.drops_coarsest = drops_coarsest
 
@@ -80,6 +80,10 @@ class MaskedLabelLoss(MaskedLoss):
     Med. Image Anal. 70:101979).
     """
 
+    def __init__(self, kind: str, **settings: Any) -> None:
+        super().__init__(kind, **settings)
+        self.dice_and_entropy = DiceCrossEntropy(batch_dice=self.batch_dice, label_smoothing=self.label_smoothing)
+
     def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
         """The loss of one output of labels."""
         if known is not None:
@@ -90,16 +94,14 @@ class MaskedLabelLoss(MaskedLoss):
                     expected="0: certainty cannot be spread over labels that are not known",
                     fix="set label_smoothing to 0",
                 )
-        valid = (label != IGNORED).unsqueeze(1)
-        count = valid.sum().clamp(min=1)
-        loss = F.cross_entropy(
-            logits, label, ignore_index=IGNORED, reduction="sum", label_smoothing=self.label_smoothing
-        )
-        loss = loss / count
         if self.has_dice:
-            chances, truth = logits.softmax(1), one_hot(label, logits.shape[1])
-            loss = loss + self.dice(chances[:, 1:] * valid, truth[:, 1:] * valid)
-        return loss
+            loss: torch.Tensor = self.dice_and_entropy(logits, label)
+            return loss
+        count = (label != IGNORED).sum().clamp(min=1)
+        return (
+            F.cross_entropy(logits, label, ignore_index=IGNORED, reduction="sum", label_smoothing=self.label_smoothing)
+            / count
+        )
 
 
 class RegionLoss(MaskedLoss):
@@ -113,6 +115,7 @@ class RegionLoss(MaskedLoss):
 
     def __init__(self, kind: str, members: Sequence[Sequence[bool]], **settings: Any) -> None:
         super().__init__(kind, **settings)
+        self.dice = DiceLoss(batch=self.batch_dice)  # of probabilities: what is unknown is taken out of them before
         self.register_buffer("members", torch.tensor(members, dtype=torch.float32), persistent=False)
 
     def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
@@ -141,8 +144,3 @@ def with_unknown_in_background(logits: torch.Tensor, known: torch.Tensor) -> tor
     rest = logits[:, 1:]
     joined = torch.cat([logits[:, :1], rest.masked_fill(~unknown, -torch.inf)], dim=1).logsumexp(1, keepdim=True)
     return torch.cat([joined, rest.masked_fill(unknown, -torch.inf)], dim=1)
-
-
-def one_hot(label: torch.Tensor, classes: int) -> torch.Tensor:
-    """(batch, classes, *spatial) float32 of class indices (batch, *spatial); voxels that are ignored are class 0."""
-    return F.one_hot(label.clamp(min=0), classes).movedim(-1, 1).to(torch.float32)
