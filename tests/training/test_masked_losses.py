@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from resvox.errors import PlanError
+from resvox.training.dice_cross_entropy import IGNORED
 from resvox.training.losses import SegmentationLoss
-from resvox.training.segmentation.losses import IGNORED, MaskedLabelLoss, RegionLoss, with_unknown_in_background
+from resvox.training.segmentation.losses import MaskedLabelLoss, RegionLoss, with_unknown_in_background
 
 KINDS = ("dice_ce", "ce")
 # class indices 0 to 3 in the regions "whole", "core", "enhancing"

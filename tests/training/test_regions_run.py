@@ -13,8 +13,9 @@ import torch
 from resvox.errors import PlanError
 from resvox.regions import Regions
 from resvox.training import draw_plan, fit, load_plan, read_dataset, take_fingerprint
+from resvox.training.dice_cross_entropy import IGNORED
 from resvox.training.segmentation.cache import members_of, prepare_cases
-from resvox.training.segmentation.losses import IGNORED, MaskedLabelLoss, RegionLoss
+from resvox.training.segmentation.losses import MaskedLabelLoss, RegionLoss
 from resvox.training.segmentation.samples import PatchSampler
 from resvox.training.segmentation.task import column_of
 from resvox.training.segmentation.validation import dice_of_case

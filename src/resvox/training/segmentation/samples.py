@@ -10,10 +10,10 @@ import torch
 
 from resvox.training.augmentation import Augmentation
 from resvox.training.batches import Sample, epoch_order
+from resvox.training.dice_cross_entropy import IGNORED
 from resvox.training.patches import any_centre, cut_patch
 from resvox.training.randomness import Purpose, generator
 from resvox.training.segmentation.cache import PreparedCase
-from resvox.training.segmentation.losses import IGNORED
 from resvox.training.segmentation.plan import Plan
 
 
