@@ -170,8 +170,11 @@ format: $(VENV)/test-installed  ## write the format and the fixes of the linter
 	$(BIN)/ruff format -q $(SOURCES)
 	$(BIN)/ruff check -q --fix $(SOURCES)
 
-bench: $(VENV)/test-installed $(NNUNET)/installed  ## the benchmarks against the peers; writes benchmarks/*.md
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+bench: $(VENV)/test-installed $(NNUNET)/installed $(FLEET)/installed  ## the benchmarks against the peers; writes benchmarks/*.md
+	for script in benchmarks/*.py; do \
+	  case $$script in benchmarks/scale.py) python=$(FLEET)/bin/python;; *) python=$(BIN)/python;; esac; \
+	  $$python $$script || exit 1; \
+	done
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) $(OLDEST) $(DOCS) $(FLEET) .venv-monailabel .venv-schemathesis site dist demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis

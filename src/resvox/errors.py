@@ -65,6 +65,10 @@ def _rebuild(
     return kind(got, expected=expected, fix=fix, path=path)
 
 
+class LostPeerError(ResvoxError):
+    """Another of the processes that train together has ended, or its machine is silent."""
+
+
 class BlueprintError(ResvoxError, ValueError):
     """A network description that cannot be built."""
 

@@ -69,7 +69,7 @@ def test_each_run_step_is_a_shell_command_that_parses():
             assert done.returncode == 0, rest + done.stderr
 
 
-def run_batch(name, tmp_path, *, calls, **variables):
+def run_batch(name, tmp_path, *, calls, words=ADDRESSES, **variables):
     """Run a batch file with stand-ins that write down how they are called."""
     log = tmp_path / "calls"
     for program in ("srun", "ray", "resvox", "scontrol", "sleep"):
@@ -78,7 +78,7 @@ def run_batch(name, tmp_path, *, calls, **variables):
         (tmp_path / program).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **variables}
     done = subprocess.run(
-        ["bash", str(ROOT / "deploy" / name), *ADDRESSES], env=environment, capture_output=True, text=True, timeout=60
+        ["bash", str(ROOT / "deploy" / name), *words], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + 30  # what runs in the background may write after the end
@@ -118,6 +118,41 @@ def test_the_job_of_kubernetes():
     assert (last.index, note) == (job["completions"], "")
     assert job["template"]["spec"]["securityContext"]["runAsNonRoot"]
     assert container["args"][0] == "predict"
+
+
+def test_the_training_on_slurm_goes_on_from_a_checkpoint(tmp_path):
+    words, run = ("data", str(tmp_path / "run")), tmp_path / "run"
+    variables = {"SLURM_CPUS_PER_TASK": "8", "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS_PER_NODE": "4(x2)"}
+    (call,) = run_batch("slurm-train.sbatch", tmp_path, calls=1, words=words, **variables)
+    begins = f"srun --kill-on-bad-exit=1 resvox train data -o {run} --num-nodes 2 --processes 4 --workers auto"
+    assert call.strip() == begins
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints/last.pt").touch()
+    (tmp_path / "calls").unlink()
+    (call,) = run_batch("slurm-train.sbatch", tmp_path, calls=1, words=words, **variables)
+    assert call == f"{begins} --resume"
+
+
+def test_the_training_on_kubernetes(tmp_path):
+    service, job = yaml.safe_load_all((ROOT / "deploy/kubernetes-train.yaml").read_text(encoding="utf-8"))
+    spec = job["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert job["spec"]["completions"] == job["spec"]["parallelism"]
+    assert spec["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"]["job-name"] == job["metadata"]["name"]
+    (tmp_path / "torchrun").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "torchrun").chmod(0o755)
+    done = subprocess.run(
+        [*container["command"], *container["args"]], capture_output=True, text=True, check=True,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "JOB_COMPLETION_INDEX": "1"},
+    )  # fmt: skip
+    words = done.stdout.split()
+    launched = dict(zip(words[: words.index("-m") : 2], words[1 : words.index("-m") : 2], strict=True))
+    assert launched["--nnodes"] == str(job["spec"]["completions"])
+    assert launched["--node-rank"] == "1"
+    assert launched["--master-addr"] == f"{job['metadata']['name']}-0.{service['metadata']['name']}"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == int(launched["--nproc-per-node"])
+    assert words[words.index("-m") :][:3] == ["-m", "resvox", "train"]
 
 
 def test_the_values_of_kuberay():

@@ -14,8 +14,8 @@ FAULTS = ("busy", "slow", "cut")
 
 
 @contextmanager
-def faulty(port: int, share: float, seed: int = 0):
-    """The address of the proxy, and the count of its faults."""
+def faulty(port: int, share: float, seed: int = 0, methods: Counter | None = None):
+    """The address of the proxy, and the count of its faults; ``methods`` counts the requests by method."""
     chance, counts = random.Random(seed), Counter()
     lock = threading.Lock()
 
@@ -27,6 +27,8 @@ def faulty(port: int, share: float, seed: int = 0):
             with lock:
                 fault = chance.choice(FAULTS) if chance.random() < share else ""
                 counts[fault or "answered"] += 1
+                if methods is not None:
+                    methods[self.command] += 1
             if fault == "busy":
                 self.send_response(503)
                 self.send_header("Content-Length", "0")

@@ -107,6 +107,9 @@ def test_two_processes_see_the_same_samples_and_write_once(start, tiny_plan, tmp
         assert first["numbers"] + second["numbers"] == list(alone.numbers)
         assert first["cases"] + second["cases"] == list(alone.cases)
         assert first["loss"] == second["loss"]  # the mean over processes, told to both
+        # Dice and batch norm are those of the whole batch, however it is divided. Later, a value that is 0 up to
+        # rounding may be on the other side of a ReLU.
+        assert first["loss"] == pytest.approx(alone.loss, rel=1e-5 if alone.step <= 2 else 2e-2)
     rows = rows_of(tmp_path / "two/metrics.csv")
     assert [row["step"] for row in rows] == list(range(1, 9))
     assert [row["loss"] for row in rows] == [line["loss"] for line in ranks[0]]

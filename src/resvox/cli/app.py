@@ -13,7 +13,7 @@ import typer
 
 from resvox._version import __version__
 from resvox.cli.hints import HintingCommand
-from resvox.errors import ResvoxError, suggest
+from resvox.errors import LostPeerError, ResvoxError, suggest
 
 Verb = TypeVar("Verb", bound=Callable[..., None])
 
@@ -99,7 +99,8 @@ def verb(epilog: str) -> Callable[[Verb], Verb]:
             except (ResvoxError, OSError, MemoryError) as error:
                 if arguments.get("debug"):
                     raise
-                say_error(in_one_line(error))
+                if not isinstance(error, LostPeerError) or _is_first_here():
+                    say_error(in_one_line(error))
                 raise typer.Exit(error.exit_code if isinstance(error, ResvoxError) else 1) from None
 
         # Paragraphs as one line each: Typer keeps the source's line breaks, whatever the terminal's width.
@@ -115,6 +116,12 @@ RESUME = {
     "predict": "The same command goes on where it stopped.",
     "demo": "The same command begins again.",
 }
+
+
+def _is_first_here() -> bool:
+    from resvox.cli.printers.console import is_first_here
+
+    return is_first_here()
 
 
 def in_one_line(error: BaseException) -> str:

@@ -43,6 +43,7 @@ FOLDS = "Cross-validation"
         "resvox train Dataset001_Liver -o runs/liver --resume",
         "resvox train Dataset001_Liver -o runs/liver --folds 5",
         "resvox train Dataset001_Liver -o runs/liver --folds 5 --fold $SLURM_ARRAY_TASK_ID",
+        "srun resvox train Dataset001_Liver -o runs/liver --num-nodes 2 --processes 8",
         "resvox train digits.npz -o runs/digits --task classification",
         "resvox train Dataset002_Dose -o runs/dose --task regression --model resnet18_3d",
     )
@@ -224,8 +225,11 @@ def train(
     ] = DEFAULTS.folds_at_once,
     device: DeviceOption = DEVICE,
     processes: Annotated[
-        int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)
+        int, typer.Option(min=1, help="Processes that train on this machine.", rich_help_panel=RUN)
     ] = DEFAULTS.processes,
+    num_nodes: Annotated[
+        int, typer.Option(min=1, help="Machines, with torchrun or srun on each.", rich_help_panel=RUN)
+    ] = DEFAULTS.num_nodes,
     precision: Annotated[TrainPrecision | None, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers.", rich_help_panel=RUN)] = None,
     workers: Annotated[
@@ -287,6 +291,7 @@ def train(
         folds_at_once=folds_at_once,
         device=device.value,
         processes=processes,
+        num_nodes=num_nodes,
         precision=precision.value if precision else None,
         seed=seed,
         workers=workers,

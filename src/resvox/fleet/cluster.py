@@ -231,11 +231,11 @@ def _ray(fleet: FleetOptions) -> Iterator[Any]:
                 logging_level=logging.ERROR,
                 include_dashboard=None if fleet.address else False,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise InferenceError(
                 f"no cluster of Ray at {fleet.address} ({_words(error)})",
                 expected="the address of a head, or none for this machine",
-                fix="ray status",
+                fix="ray status; RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where the cluster asks for a token",
             ) from error
     try:
         yield ray

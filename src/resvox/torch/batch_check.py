@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from resvox.blueprint import Blueprint
+
+CHECKED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def norm_of_one_value(
@@ -32,7 +33,7 @@ def norm_of_one_value(
         return None  # the deepest map is the smallest
     sizes = {row.name: row.input_shape[2:] for top in blueprint.stages(size) for row in top.walk()}
     for name, module in model.named_modules():
-        takes_batch = isinstance(module, _BatchNorm) and module.training and not _is_synchronized(module)
+        takes_batch = isinstance(module, CHECKED) and module.training and not _is_synchronized(module)
         if takes_batch and name in sizes and batch * math.prod(sizes[name]) == 1:
             return name
     return None

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from resvox.training.distributed.sums import process_count, summed
+
 IGNORED = -1
 SMOOTH = 1e-5  # added to both sides of the ratio of Dice, so that a class that is nowhere has a loss of 0
 SLAB_VALUES = 4_000_000  # logits that are worked on at once
@@ -24,7 +26,8 @@ class DiceCrossEntropy(nn.Module):
     With ``include_background=False, to_onehot_y=True, softmax=True``. Voxels of the class `IGNORED` weigh nothing.
 
     Args:
-        batch_dice: sums over the batch come before the ratio; False takes the ratio of each sample.
+        batch_dice: sums over the batch, that of all processes, come before the ratio; False takes the ratio of each
+            sample.
         label_smoothing: of the cross-entropy (Szegedy et al. 2016).
     """
 
@@ -69,13 +72,18 @@ class _DiceCrossEntropy(torch.autograd.Function):
             found = likely.gather(0, true[None])[0].flatten().double()
             hits[sample].index_add_(0, true.flatten(), found)
             truths[sample].index_add_(0, true.flatten(), known.flatten().double())
-        count = truths.sum().clamp(min=1)
+        processes = process_count()
+        # the mean over processes of a sum over this count is the sum of all over the count of all
+        count = (summed(truths.sum()) / processes).clamp(min=1 / processes)
         if batch_dice:
-            shared = shared.sum(1, keepdim=True)
+            shared = summed(shared.sum(1, keepdim=True))
         above, below = 2 * shared[0] + SMOOTH, shared[1] + shared[2] + SMOOTH
         ratios = len(above) * (classes - 1)
         # what the loss gains with each probability of a class, and what it loses where the class is true
         everywhere, where_true = above / below**2 / ratios, 2 / below / ratios
+        if batch_dice:
+            # Each process has the loss of the whole batch; the mean of their gradients must be its gradient.
+            everywhere, where_true = everywhere * processes, where_true * processes
         everywhere[:, 0] = where_true[:, 0] = 0
         context.save_for_backward(logits, label, everywhere, where_true, count)
         context.label_smoothing = label_smoothing

@@ -22,23 +22,23 @@ from resvox.errors import PlanError, ResvoxError, RunStoppedError
 from resvox.factory import create_model
 from resvox.training.bfloat16 import check_bfloat16
 from resvox.training.checkpoints import Members, Progress, fitting, is_readable, load_checkpoint
+from resvox.training.distributed.norms import share_batch_norms
+from resvox.training.distributed.peers import LOST_PEER, Peers
+from resvox.training.distributed.shared import refuse_own_folders, share_of_cases
 from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
 from resvox.training.optimization.averaging import WeightAverage
 from resvox.training.optimization.schedule import make_optimizer
 from resvox.training.plans.base import TrainingPlan
-from resvox.training.processes import choose_precision, choose_workers, make_fabric, quiet_libraries
+from resvox.training.processes import choose_precision, choose_workers, machines_of, make_fabric, quiet_libraries
 from resvox.training.profiling import Profile, StageClock
 from resvox.training.randomness import Purpose, seed_number
-from resvox.training.run_folder import RunFolder, changed_files, naming_a_full_disk, refuse_other_cases
+from resvox.training.run_folder import LOCK, RunFolder, changed_files, naming_a_full_disk, refuse_other_cases
 from resvox.training.steps import CHANNELS_LAST, naming_a_lost_worker, run_steps
 from resvox.training.stopping import StopGuard, StopRequestedError
 from resvox.training.task import Cases, Job, State, StepReport
 from resvox.training.tasks import TASKS, task_of
 from resvox.weights import save_model
-
-# what gloo and NCCL say where another process is gone
-LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,7 @@ def fit(
             weights so far. A later ``resume`` goes on from the same checkpoint.
         devices: processes on this machine, or "auto"; under `torchrun` its own number counts. Several are
             spawned: keep the call under ``if __name__ == "__main__":``.
+        num_nodes: machines; `torchrun` or srun starts the program on each, and all share the folder of the run.
         precision: instead of the plan's: "32-true", "bf16-mixed" or "16-mixed".
         workers: processes that cut and augment patches, or "auto"; changes the speed, not the samples.
         profile: measure where the time goes, for `FitResult.profile`, the log and RUN/profile.json.
@@ -112,6 +113,7 @@ def fit(
         DatasetError: a case that cannot be used.
         ResvoxError: a loss that is not a number; the message names the step and the cases.
         RunStoppedError: after SIGTERM or SIGUSR1, once the checkpoint is written.
+        LostPeerError: another machine is lost, once the checkpoint of the last step is written.
         KeyboardInterrupt: after Ctrl-C, once the checkpoint is written.
     """
     task = task_of(plan)
@@ -136,6 +138,7 @@ def fit(
         on_step=on_step,
         colours=dict(colours or {}),
         profile=profile,
+        machines=machines_of(fabric),
     )
     with StopGuard(forwards=True) as guard:
         try:
@@ -146,6 +149,13 @@ def fit(
             if guard.signal_name == "SIGINT" and isinstance(stopped, RunStoppedError):
                 raise KeyboardInterrupt from stopped
             raise stopped from error
+        except torch.distributed.DistError as error:
+            raise ResvoxError(
+                f"the processes did not meet, or lost each other ({str(error).partition(chr(10))[0]})",
+                expected="as many as are to train together, on machines that reach each other on all ports",
+                fix="see docs/scale.md",
+                path=run.path,
+            ) from error
     return FitResult(run_folder=run.path, model_path=run.model, shown=task.shown, title=task.title, **result)
 
 
@@ -204,8 +214,12 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
     )
     with StopGuard() as guard, naming_a_full_disk(job.run.path), naming_a_lost_worker(job):
         try:
-            with job.run.locked(display.say, guard.check) if fabric.is_global_zero else nullcontext():
-                return _locked_train(fabric, job, display, guard)
+            peers = Peers(fabric, machines=job.machines, run=job.run.path)
+            lock = job.run.locked(display.say, guard.check) if fabric.is_global_zero else nullcontext()
+            with peers, peers.naming_the_lost(), lock as held:
+                if held is not None:
+                    peers.give_back = partial(held.release, LOCK)
+                return _locked_train(fabric, job, display, guard, peers)
         except StopRequestedError:
             raise _stopped_before_training(job, guard) from None
         except RunStoppedError as error:
@@ -214,7 +228,7 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
             raise
 
 
-def _locked_train(fabric: Fabric, job: Job, display: ProgressDisplay, guard: StopGuard) -> dict[str, Any]:
+def _locked_train(fabric: Fabric, job: Job, display: ProgressDisplay, guard: StopGuard, peers: Peers) -> dict[str, Any]:
     torch.manual_seed(seed_number(job.plan.seed, Purpose.WEIGHTS))
     if fabric.is_global_zero:
         # Again, now that no other process writes: another run may have ended here since.
@@ -224,7 +238,9 @@ def _locked_train(fabric: Fabric, job: Job, display: ProgressDisplay, guard: Sto
             job.run.clear()
         job.plan.save(job.run.plan)
     fabric.barrier()
-    state, members = _start(fabric, job, guard, display)
+    if job.machines > 1:
+        refuse_own_folders(fabric, job.run.path)
+    state, members = _start(fabric, job, guard, display, peers)
     if state.loaded:
         display.say(state.loaded)
     cases = _prepare(job, state, members, display)
@@ -270,7 +286,7 @@ def _prepare(job: Job, state: State, saved: Members, display: ProgressDisplay) -
         display.preparing(done, total, case)
 
     everyone = list({case.id: case for case in (*split.train, *split.validation)}.values())
-    share = slice(state.fabric.global_rank, None, state.fabric.world_size)
+    share = share_of_cases(state.fabric, job.run.cache, machines=job.machines)
     job.task.prepare(everyone, job, share=share, progress=progress)
     state.fabric.barrier()
     prepared = dict(zip((case.id for case in everyone), job.task.prepared(everyone, job), strict=True))
@@ -284,12 +300,14 @@ def _prepare(job: Job, state: State, saved: Members, display: ProgressDisplay) -
     return cases
 
 
-def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay) -> tuple[State, Members]:
+def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay, peers: Peers) -> tuple[State, Members]:
     """A new network, one that begins from weights, or the one of a checkpoint; and the cases of that checkpoint."""
     module = build_model(job.plan)
     source = job.run.resume_source(finish=job.finish) if job.resume else None
     loaded = begin_from_weights(module, job.plan, job.task.names(job.dataset)) if source is None else ""
     freeze(module, job.plan)
+    if fabric.world_size > 1:
+        share_batch_norms(module, fabric.device)
     module.to(memory_format=CHANNELS_LAST[job.plan.spatial_dims])  # type: ignore[call-overload]
     optimizer = make_optimizer(module, job.plan, fabric.device)
     progress = Progress()
@@ -313,8 +331,8 @@ def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay)
         with fitting(job.run.last):
             average.load(content.get("average") or content["model"])  # best.pt holds the average as its weights
     state = State(
-        fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress, stop=guard, average=average,
-        clock=StageClock(enabled=job.profile, device=fabric.device), loaded=loaded,
+        fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress, stop=guard, peers=peers,
+        average=average, clock=StageClock(enabled=job.profile, device=fabric.device), loaded=loaded,
     )  # fmt: skip
     return state, content.get("cases") or {}
 
@@ -342,14 +360,14 @@ def build_model(plan: TrainingPlan) -> nn.Module:
 def _export(state: State, job: Job, display: ProgressDisplay) -> None:
     """RUN/model.safetensors from the best weights, with all that a prediction needs."""
     best = state.progress
+    module = build_model(job.plan)  # with plain norms: those of several processes are not stored
     if best.best_step:
         content = load_checkpoint(job.run.best)
         with fitting(job.run.best):
-            state.module.load_state_dict(content["model"])
+            module.load_state_dict(content["model"])
         best = content["progress"]
     else:
-        if state.average is not None:
-            state.module.load_state_dict(state.average.values)
+        module.load_state_dict(state.module.state_dict() if state.average is None else state.average.values)
         display.say(f"warning: no validation gave a score; the model holds the weights of step {best.step}")
     training = {
         "dataset": job.dataset.name,
@@ -357,4 +375,4 @@ def _export(state: State, job: Job, display: ProgressDisplay) -> None:
         "steps": state.progress.step,
     }
     card = job.task.card(job, training, best.best)
-    save_model(state.module, job.run.model, metadata=card.to_dict())
+    save_model(module, job.run.model, metadata=card.to_dict())

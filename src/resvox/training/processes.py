@@ -17,6 +17,7 @@ from lightning_fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from lightning_fabric.strategies import DDPStrategy
 
 from resvox.errors import PlanError
 from resvox.machine import usable_threads
@@ -31,6 +32,7 @@ def make_fabric(
 
     Args:
         devices: processes on this machine, or "auto": one for each GPU, one on a CPU.
+        num_nodes: machines, on each of which torchrun or srun has started this program.
         accelerator: "auto" takes CUDA, else the CPU; others by name as in Fabric.
 
     Raises:
@@ -45,8 +47,7 @@ def make_fabric(
         devices = torch.cuda.device_count() if is_cuda else 1
     elastic = "TORCHELASTIC_RUN_ID" in os.environ  # started by torchrun, which sets the number of processes
     if elastic:
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        num_nodes = int(os.environ["WORLD_SIZE"]) // devices
+        devices, num_nodes = _elastic_layout(num_nodes)
     if is_cuda and int(devices) > torch.cuda.device_count():
         raise PlanError(
             f"{devices} processes on {torch.cuda.device_count()} GPUs",
@@ -60,7 +61,7 @@ def make_fabric(
             expected="a batch that they share evenly",
             fix=f"set batch_size to {-(-plan.batch_size // total) * total}",
         )
-    environment = _environment(total, elastic=elastic)
+    environment = _environment(total, num_nodes, elastic=elastic)
     # Spawned processes run the loop alone; running the user's script again in each would read all data anew.
     strategy = "auto" if total == 1 else ("ddp_spawn" if isinstance(environment, OwnProcesses) else "ddp")
     quiet_libraries()
@@ -72,6 +73,34 @@ def make_fabric(
         strategy=strategy,
         precision=choose_precision(precision or plan.precision, is_cuda=is_cuda).value,  # type: ignore[arg-type]
     )
+
+
+def _elastic_layout(asked: int) -> tuple[int, int]:
+    """Processes on this machine and machines, as torchrun has started them.
+
+    Raises:
+        PlanError: another number of machines was asked for, or they have different numbers of processes.
+    """
+    total, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    machines = int(os.environ.get("GROUP_WORLD_SIZE") or -(-total // local))
+    if total != local * machines:
+        raise PlanError(
+            f"{total} processes on {machines} machines, {local} of them here",
+            expected="as many on each machine",
+            fix="the same --nproc-per-node for torchrun on each",
+        )
+    if asked not in (1, machines):
+        raise PlanError(
+            f"num_nodes={asked} under torchrun with {machines} machines",
+            expected="the number that torchrun was given",
+            fix=f"leave --num-nodes out, or torchrun --nnodes {asked}",
+        )
+    return local, machines
+
+
+def machines_of(fabric: Fabric) -> int:
+    """On how many machines the processes of a Fabric run."""
+    return fabric.strategy.num_nodes if isinstance(fabric.strategy, DDPStrategy) else 1
 
 
 class OwnProcesses(LightningEnvironment):
@@ -112,25 +141,35 @@ class OwnProcesses(LightningEnvironment):
         return 0
 
 
-def _environment(total: int, *, elastic: bool) -> ClusterEnvironment:
-    """Who starts the processes: torchrun, srun, or this process.
+def _environment(total: int, machines: int, *, elastic: bool) -> ClusterEnvironment:
+    """Who starts the processes: torchrun, srun, or this process, which can do so on one machine.
 
     Slurm's variables are everywhere in a job. Only those of a step of several tasks mean that srun has started several
     copies of this program.
 
     Raises:
-        PlanError: srun has started another number of copies than are to train together.
+        PlanError: srun has started another number of copies than are to train together, or several machines are to
+            train and no launcher has started this program on them.
     """
     if elastic:
         return TorchElasticEnvironment()
     copies = int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1)
+    if copies == 1 and machines > 1:
+        raise PlanError(
+            f"num_nodes={machines}, and this program was started on one machine",
+            expected="a launcher that starts it on each: torchrun or srun",
+            fix=f"on each machine: torchrun --nnodes {machines} --nproc-per-node {total // machines} "
+            "--rdzv-backend c10d --rdzv-id NAME --rdzv-endpoint FIRST_MACHINE:29400 -m resvox train ...",
+        )
     if copies == 1:
         return OwnProcesses()
     if copies != total:
+        nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or 1)
+        several = f"--num-nodes {nodes} " if nodes > 1 else ""
         raise PlanError(
             f"srun has started {copies} copies of a training of {total} processes",
             expected="one copy, or as many as there are processes",
-            fix=f"srun -n 1 resvox train ..., or --processes {copies}",
+            fix=f"srun -n 1 resvox train ..., or {several}--processes {copies // nodes}",
         )
     return SLURMEnvironment()
 

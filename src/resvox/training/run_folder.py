@@ -132,8 +132,8 @@ class RunFolder:
         return self.last
 
     @contextmanager
-    def locked(self, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[None]:
-        """Keep other processes from training in this folder for as long as the block runs.
+    def locked(self, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[Claims]:
+        """Keep other processes from training in this folder for as long as the block runs; it gets the lock, `LOCK`.
 
         Where the run's lock belongs to a process of another machine, this waits until its heartbeat is seen, or until
         it has been silent for two minutes: a job that was put back into the queue may find the lock of its first part.
@@ -149,7 +149,7 @@ class RunFolder:
             if not claims.take(LOCK):
                 self._wait_for(claims, say, check)
             try:
-                yield
+                yield claims
             finally:
                 claims.release(LOCK)
 

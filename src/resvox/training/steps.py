@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from resvox.errors import ResvoxError, RunStoppedError
 from resvox.training.batches import Batch, batch_loader
 from resvox.training.checkpoints import Members, Progress, save_checkpoint
+from resvox.training.distributed.norms import FEWEST_VALUES, too_few_values
 from resvox.training.finetuning import train_mode
 from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
 from resvox.training.optimization.schedule import learning_rate, set_learning_rate
@@ -39,7 +41,7 @@ def run_steps(state: State, job: Job, cases: Cases, display: ProgressDisplay) ->
     fabric, first_step = state.fabric, state.progress.step
     if first_step:
         display.say(f"resuming after step {first_step}")
-    with _Logs(job, fabric, first_step) as logs, display, naming_a_lost_worker(job):
+    with _Logs(job, fabric, first_step) as logs, display, naming_a_lost_worker(job), state.peers.naming_the_lost():
         _validate_late(state, job, cases, logs)
         if not job.finish:
             with _batches(state, job, cases) as batches:
@@ -54,8 +56,10 @@ def _train_steps(
     fabric, progress, members = state.fabric, state.progress, cases.members()
     loss_function = job.task.loss(cases, job).to(fabric.device)
     train_mode(state.model, plan)
+    _warn_of_few_values(state, plan, display)
     began = time.monotonic() - progress.seconds
     state.clock.begin()
+    state.peers.keep = partial(_keep_for_others, state, job, members, logs)
     for step in range(progress.step, plan.steps):
         if _time_is_over(plan, progress) and progress.best_step:
             break  # resumed after its time was spent
@@ -63,9 +67,10 @@ def _train_steps(
         with state.clock.measure("data"):
             batch = next(batches)
         loss = _one_step(state, plan, loss_function, batch, step, rate)
-        progress.step, progress.seconds = step + 1, time.monotonic() - began
+        progress.seconds = time.monotonic() - began
         state.clock.count()
         row: dict[str, Any] = {"step": progress.step, "loss": loss, "learning_rate": rate}
+        logs.pending = row
         ends, stopped = _validate_if_due(state, job, cases, row, began)
         logs.write(row)
         finished = ends and not progress.validation_due
@@ -167,6 +172,7 @@ def _one_step(
     # Dropout and the like draw from torch's generator: set here, a resume draws the same numbers.
     torch.manual_seed(seed_number(plan.seed, Purpose.STEP, step, fabric.global_rank))
     set_learning_rate(state.optimizer, rate)
+    state.keep_buffers()
     with measure("forward"):
         image, target = fabric.to_device((batch.image, batch.target))
         image = image.to(memory_format=CHANNELS_LAST[plan.spatial_dims])
@@ -176,16 +182,42 @@ def _one_step(
     with measure("backward"):
         state.optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
+    mean = loss.detach()
+    if fabric.world_size > 1:
+        # Before the weights change: where another process is lost, they are still those of the step before.
+        mean = fabric.all_reduce(mean, reduce_op="mean").cpu()  # type: ignore[union-attr]
     with measure("optimizer"):
         if plan.gradient_clip:
             fabric.clip_gradients(state.model, state.optimizer, max_norm=plan.gradient_clip, error_if_nonfinite=False)
-        state.optimizer.step()
-        if state.average is not None:
-            state.average.update(state.module, step)
-    mean = loss.detach()
-    if fabric.world_size > 1:
-        mean = fabric.all_reduce(mean, reduce_op="mean")
+        with state.steady:
+            state.optimizer.step()
+            if state.average is not None:
+                state.average.update(state.module, step)
+            state.progress.step, state.buffers = step + 1, []
     return float(mean)
+
+
+def _warn_of_few_values(state: State, plan: TrainingPlan, display: ProgressDisplay) -> None:
+    """A warning where a batch norm gets very few values; processes that train together share their statistics."""
+    blueprint: Any = state.module.blueprint
+    found = too_few_values(state.module, blueprint, plan.batch_size, plan.sample_size)
+    if found is not None:
+        name, count = found
+        display.say(
+            f"warning: the batch norm {name} sees {count} values per channel in a batch; fewer than {FEWEST_VALUES} "
+            "give no reliable variance: set norm to instance or group, or take a larger batch or patch"
+        )
+
+
+def _keep_for_others(state: State, job: Job, members: Members, logs: _Logs) -> str:
+    """Keep the last finished step when another process is lost; what was kept, in words."""
+    with state.steady:
+        state.undo_unfinished()
+        if logs.pending is not None and state.progress.step:
+            logs.write({**logs.pending, "seconds": round(state.progress.seconds, 3)})
+        _save_last(state, job, members)
+    step = state.progress.step
+    return f"the checkpoint of step {step} is written" if state.fabric.is_global_zero else f"the last step was {step}"
 
 
 def _refuse_nan(loss: torch.Tensor, step: int, batch: Batch) -> None:
@@ -274,6 +306,7 @@ class _Logs:
 
     def __init__(self, job: Job, fabric: Fabric, first_step: int) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.pending: dict[str, Any] | None = None  # of a step that is finished and not written yet
         self._files: list[MetricsFile | EventsFile] = []
         self._metrics: MetricsFile | None = None
         if fabric.is_global_zero:
@@ -305,6 +338,7 @@ class _Logs:
             file.write({"step": self.rows[-1]["step"], **scores})
 
     def write(self, row: dict[str, Any]) -> None:
+        self.pending = None
         self.rows.append(row)
         for file in self._files:
             file.write(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,7 @@ from resvox.cards import ModelCard
 from resvox.errors import PlanError
 from resvox.training.batches import Sample
 from resvox.training.checkpoints import Progress
+from resvox.training.distributed.peers import Peers
 from resvox.training.optimization.averaging import WeightAverage
 from resvox.training.plans.precision import Precision
 from resvox.training.profiling import StageClock
@@ -96,6 +98,7 @@ class Job:
     on_step: Callable[[StepReport], None] | None
     colours: dict[str, str]
     profile: bool = False
+    machines: int = 1
 
 
 @dataclass(kw_only=True)
@@ -108,9 +111,25 @@ class State:
     optimizer: Any
     progress: Progress
     stop: StopGuard
+    peers: Peers  # the other machines
     average: WeightAverage | None = None  # of the weights, where the plan asks for one
     clock: StageClock = field(default_factory=lambda: StageClock(enabled=False, device=torch.device("cpu")))
     loaded: str = ""  # which weights it began from, in words
+    # held while weights, averages and the number of the step change: between, a checkpoint is that of one step
+    steady: Any = field(default_factory=threading.RLock)
+    buffers: list[torch.Tensor] = field(default_factory=list)  # statistics before an unfinished step
+
+    def keep_buffers(self) -> None:
+        """Keep the running statistics: the forward pass of a step that is never finished has changed them."""
+        if self.fabric.world_size > 1:
+            self.buffers = [each.detach().clone() for each in self.module.buffers()]
+
+    @torch.no_grad()
+    def undo_unfinished(self) -> None:
+        """Put the running statistics back where a step has begun and not ended."""
+        for each, kept in zip(self.module.buffers(), self.buffers, strict=False):
+            each.copy_(kept)
+        self.buffers = []
 
     @contextmanager
     def answering(self) -> Iterator[None]:

@@ -78,6 +78,7 @@ def train(
     folds_at_once: int = DEFAULTS.folds_at_once,
     device: str = DEFAULTS.device,
     processes: int = DEFAULTS.processes,
+    num_nodes: int = DEFAULTS.num_nodes,
     precision: str | None = DEFAULTS.precision,
     seed: int | None = DEFAULTS.seed,
     workers: int | str = DEFAULTS.workers,
@@ -96,8 +97,8 @@ def train(
         task, model, encoder, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer,
             frozen_stages, layer_decay, recipe, preset, memory_gb, optimizer, schedule, deep_supervision, ema,
             augmentation, oversample, batch_dice, label_smoothing, class_weights, balanced, channel_dropout, plan,
-            plan_only, resume, overwrite, finish, folds, fold, folds_at_once, device, processes, precision, seed,
-            workers, profile, progress: see `TrainOptions`.
+            plan_only, resume, overwrite, finish, folds, fold, folds_at_once, device, processes, num_nodes,
+            precision, seed, workers, profile, progress: see `TrainOptions`.
         options: all of these at once, instead of keywords.
         on_plan: called with the dataset and the plan before training.
 
@@ -141,6 +142,7 @@ def train(
         folds_at_once=folds_at_once,
         device=device,
         processes=processes,
+        num_nodes=num_nodes,
         precision=precision,
         seed=seed,
         workers=workers,
@@ -197,6 +199,7 @@ def _train(
         overwrite=options.overwrite,
         finish=options.finish,
         devices=options.processes,
+        num_nodes=options.num_nodes,
         accelerator=options.device,
         workers=options.workers,
         profile=options.profile,
@@ -238,6 +241,12 @@ def _with_folds(options: TrainOptions, out: Path) -> TrainOptions:
     if options.folds is None and (options.fold is not None or options.folds_at_once > 1):
         raise PlanError(
             "one of several folds, without their number", expected="--folds N", fix="--folds 5 for five folds"
+        )
+    if options.folds is not None and options.num_nodes > 1:
+        raise PlanError(
+            f"folds={options.folds} with num_nodes={options.num_nodes}",
+            expected="each fold on one machine",
+            fix="--fold N on each machine; the last one joins them",
         )
     return options
 

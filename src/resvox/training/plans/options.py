@@ -63,7 +63,8 @@ class TrainOptions:
         fold: train this fold alone, such as one per job of a cluster; the last one does what remains.
         folds_at_once: how many folds train at a time, each in a process of its own.
         device: "auto", "cpu" or "cuda".
-        processes: how many train together (GPUs, or CPU processes).
+        processes: how many train together on this machine (GPUs, or CPU processes).
+        num_nodes: machines that train together: torchrun or srun starts the command on each.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
         seed: all randomness follows from it.
         workers: processes that cut patches, for each process that trains, or "auto".
@@ -110,6 +111,7 @@ class TrainOptions:
     folds_at_once: int = 1
     device: str = "auto"
     processes: int = 1
+    num_nodes: int = 1
     precision: str | None = None
     seed: int | None = None
     workers: int | str = 0
@@ -122,7 +124,14 @@ class TrainOptions:
             object.__setattr__(self, name, None if value is None else tuple(value))
         if self.weights is not None:
             object.__setattr__(self, "weights", os.path.expanduser(self.weights))
-        for name, least in (("processes", 1), ("workers", 0), ("folds_at_once", 1), ("folds", 2), ("fold", 0)):
+        for name, least in (
+            ("processes", 1),
+            ("num_nodes", 1),
+            ("workers", 0),
+            ("folds_at_once", 1),
+            ("folds", 2),
+            ("fold", 0),
+        ):
             value = getattr(self, name)
             if value is not None and (name, value) != ("workers", "auto") and value < least:
                 raise PlanError(f"{name}={value}", expected=f"at least {least}")

@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from resvox.errors import PlanError
-from resvox.training.dice_cross_entropy import IGNORED, DiceCrossEntropy
+from resvox.training.dice_cross_entropy import IGNORED, SMOOTH, DiceCrossEntropy
+from resvox.training.distributed.sums import process_count, summed
 from resvox.training.losses import deep_supervision_weights, nothing_of
 
 KINDS = ("dice_ce", "ce")
@@ -97,7 +98,7 @@ class MaskedLabelLoss(MaskedLoss):
         if self.has_dice:
             loss: torch.Tensor = self.dice_and_entropy(logits, label)
             return loss
-        count = (label != IGNORED).sum().clamp(min=1)
+        count = _shared_count((label != IGNORED).sum())
         return (
             F.cross_entropy(logits, label, ignore_index=IGNORED, reduction="sum", label_smoothing=self.label_smoothing)
             / count
@@ -115,7 +116,9 @@ class RegionLoss(MaskedLoss):
 
     def __init__(self, kind: str, members: Sequence[Sequence[bool]], **settings: Any) -> None:
         super().__init__(kind, **settings)
-        self.dice = DiceLoss(batch=self.batch_dice)  # of probabilities: what is unknown is taken out of them before
+        self.dice = _RegionDice(
+            batch_dice=self.batch_dice
+        )  # of probabilities: what is unknown is taken out of them before
         self.register_buffer("members", torch.tensor(members, dtype=torch.float32), persistent=False)
 
     def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
@@ -127,10 +130,35 @@ class RegionLoss(MaskedLoss):
         weight = weight.to(logits.dtype)
         wanted = truth * (1 - self.label_smoothing) + 0.5 * self.label_smoothing if self.label_smoothing else truth
         entropy = F.binary_cross_entropy_with_logits(logits, wanted, weight=weight, reduction="sum")
-        loss = entropy / weight.sum().clamp(min=1)
+        loss = entropy / _shared_count(weight.sum())
         if self.has_dice:
             loss = loss + self.dice(logits.sigmoid() * weight, truth * weight)
         return loss
+
+
+class _RegionDice(nn.Module):
+    """1 less the soft Dice of each region, the mean over regions: MONAI's, also of a batch that processes share."""
+
+    def __init__(self, *, batch_dice: bool) -> None:
+        super().__init__()
+        self.batch_dice = batch_dice
+        self.own = DiceLoss(batch=batch_dice)
+
+    def forward(self, chances: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        if not self.batch_dice or process_count() == 1:
+            single: torch.Tensor = self.own(chances, truth)
+            return single
+        axes = [0, *range(2, chances.ndim)]
+        both, total = summed(torch.stack([(chances * truth).sum(axes), (chances + truth).sum(axes)]))
+        shared: torch.Tensor = (1 - (2 * both + SMOOTH) / (total + SMOOTH)).mean()
+        return shared
+
+
+def _shared_count(known: torch.Tensor) -> torch.Tensor:
+    """What a sum of losses is divided by: the mean over processes is the sum of all over the count of all."""
+    if process_count() == 1:
+        return known.clamp(min=1)
+    return (summed(known.double()) / process_count()).clamp(min=1 / process_count()).to(torch.float32)
 
 
 def with_unknown_in_background(logits: torch.Tensor, known: torch.Tensor) -> torch.Tensor:

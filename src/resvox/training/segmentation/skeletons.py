@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resvox.errors import PlanError
+from resvox.training.distributed.sums import summed
 from resvox.training.losses import deep_supervision_weights
 
 
@@ -46,11 +47,14 @@ class SkeletonRecall(nn.Module):
     def recall(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """The mean recall of the labels in a batch; 1 for a batch without labels."""
         probabilities = logits.softmax(dim=1)
-        found = []
+        rows = [logits.new_zeros(3) for _ in range(logits.shape[1])]  # covered, skeleton, voxels of each label
         for index in [value for value in torch.unique(label).tolist() if value > 0]:
-            skeleton = skeletons(label == index)
-            found.append((probabilities[:, index] * skeleton).sum() / skeleton.sum().clamp(min=1))
-        return torch.stack(found).mean() if found else logits.new_ones(())
+            mask = label == index
+            skeleton = skeletons(mask)
+            rows[index] = torch.stack([(probabilities[:, index] * skeleton).sum(), skeleton.sum(), mask.float().sum()])
+        covered, lengths, voxels = summed(torch.stack(rows)).unbind(1)
+        found = (covered / lengths.clamp(min=1))[voxels > 0]
+        return found.mean() if len(found) else logits.new_ones(())
 
 
 def skeletons(masks: torch.Tensor) -> torch.Tensor:
