@@ -181,3 +181,37 @@ def test_the_plan_of_two_lungs_is_not_mirrored_from_left_to_right():
     plan = draw_plan(fingerprint_of(CHEST, labels=("right lung", "left lung")), device="cpu")
     assert plan.mirror_axes == (0, 1)
     assert "would swap them" in plan.notes["mirror_axes"]
+
+
+def stripped(share: float, channels: tuple[str, ...] = ("T1", "FLAIR")) -> Fingerprint:
+    """Heads in a border of 0, of which a share is left without it."""
+    scans = fingerprint_of(*[((100, 200, 200), (1.0, 1.0, 1.0))] * 6, channels=channels)
+    inner = (round(100 * share), 200, 200)
+    return replace(scans, cases=tuple(replace(case, cropped_shape=inner) for case in scans.cases))
+
+
+def test_a_large_border_of_zeros_is_cut_away_and_not_counted():
+    plan = draw_plan(stripped(0.5), device="cuda")
+    assert plan.crop == "nonzero"
+    assert plan.normalization == ({"kind": "zscore", "nonzero_only": True},) * 2
+    assert "50% of a scan is left" in plan.notes["crop"]
+    assert plan.patch_size[0] <= 50
+    assert draw_plan(stripped(0.5, ("CT", "FLAIR")), device="cpu").normalization[0]["kind"] == "window"
+
+
+def test_a_small_border_of_zeros_stays():
+    plan = draw_plan(stripped(0.8), device="cuda")
+    assert plan.crop == "none"
+    assert plan.normalization == ({"kind": "zscore"},) * 2
+
+
+def test_a_given_crop_decides_the_patch():
+    assert draw_plan(stripped(0.5), device="cuda", crop="none").patch_size[0] > 50
+
+
+def test_few_cases_all_train():
+    few = fingerprint_of(*[((50, 100, 100), (1.0, 1.0, 1.0))] * 4)
+    more = fingerprint_of(*[((50, 100, 100), (1.0, 1.0, 1.0))] * 5)
+    assert draw_plan(few, device="cpu").validation_fraction == 0
+    assert draw_plan(more, device="cpu").validation_fraction == 0.2
+    assert draw_plan(few, device="cpu", validation_fraction=0.3).validation_fraction == 0.3

@@ -23,7 +23,16 @@ from resvox.cli.app import (
     one_of,
     verb,
 )
-from resvox.workflow import AUGMENTATIONS, OPTIMIZERS, PRESETS, RECIPES, SCHEDULES, TrainOptions, TrainPrecision
+from resvox.workflow import (
+    AUGMENT_ON,
+    AUGMENTATIONS,
+    OPTIMIZERS,
+    PRESETS,
+    RECIPES,
+    SCHEDULES,
+    TrainOptions,
+    TrainPrecision,
+)
 
 DEFAULTS = TrainOptions()
 DEVICE = Device(DEFAULTS.device)
@@ -237,10 +246,19 @@ def train(
         typer.Option(
             parser=number_or_auto,
             metavar="N|auto",
-            help="Processes that cut and augment patches.",
+            help="Processes that cut and augment patches (default: auto on a GPU, else 0).",
             rich_help_panel=RUN,
         ),
     ] = DEFAULTS.workers,
+    augment_on: Annotated[
+        str,
+        typer.Option(
+            parser=one_of(AUGMENT_ON),
+            metavar=choices(AUGMENT_ON),
+            help="Where patches are augmented; auto: on a GPU.",
+            rich_help_panel=RUN,
+        ),
+    ] = DEFAULTS.augment_on,
     profile: Annotated[
         bool, typer.Option("--profile", help="Measure where the time goes.", rich_help_panel=RUN)
     ] = DEFAULTS.profile,
@@ -295,6 +313,7 @@ def train(
         precision=precision.value if precision else None,
         seed=seed,
         workers=workers,
+        augment_on=augment_on,
         profile=profile,
     )
     output.show_trained(workflow.train(dataset, out, options=options, on_plan=output.show_plan), dataset)

@@ -139,9 +139,9 @@ def divide(
     """Cases that train, cases that validate, and the reason; independent of the order of ``cases``.
 
     Explicit splits are kept; unmarked cases follow the marked ones of their group. Where no case is marked for
-    validation, about ``fraction`` of the unmarked ones is drawn, whole groups at a time, by a hash of the group (or
-    id) and the seed: a case that is added later moves as few others as possible. Where nothing can be drawn, the
-    training cases validate.
+    validation, about ``fraction`` of the unmarked ones is drawn, at least one, whole groups at a time, by a hash of the
+    group (or id) and the seed: a case that is added later moves as few others as possible. Where nothing can be drawn,
+    or ``fraction`` is 0, the training cases validate.
 
     Args:
         named: the reason to give where the dataset names its validation cases.
@@ -156,7 +156,7 @@ def divide(
     parts = _parts_of(labelled)
     chosen = {name for name, part in parts.items() if part == "validation"}
     reason = named
-    if not chosen and len(labelled) > 1:
+    if not chosen and len(labelled) > 1 and fraction > 0:
         groups: dict[tuple[bool, str], list[str]] = {}
         for case in labelled:
             if parts[case.id] is None:

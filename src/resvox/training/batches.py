@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
+from resvox.training.augmentation.geometry import Geometry
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, generator
 from resvox.training.stopping import start_worker
@@ -30,6 +32,30 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cut(Sample):
+    """What a sample is made of: voxels cut out of a case, (channels, *geometry.size), before any augmentation.
+
+    ``target`` is (any, *geometry.size). ``rng`` has drawn all up to the augmentation, which goes on with it wherever it
+    is computed.
+    """
+
+    geometry: Geometry
+    rng: np.random.Generator
+
+    def on(self, device: torch.device) -> Cut:
+        """The same with its voxels on a device."""
+        image, target = (part.to(device, non_blocking=True) for part in (self.image, self.target))
+        return replace(self, image=image, target=target)
+
+
+class Augments(Protocol):
+    """Samples whose augmentation can be left to another device than the processor that cuts them."""
+
+    def augmented(self, cut: Cut) -> Sample:
+        """The sample, computed where its voxels are."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Samples put together along a first axis, and one case id and sample number each."""
 
@@ -38,6 +64,17 @@ class Batch:
     cases: tuple[str, ...]
     numbers: tuple[int, ...]
     known: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutBatch:
+    """The cuts of a batch, which may have several sizes."""
+
+    cuts: tuple[Cut, ...]
+
+    def on(self, device: torch.device, samples: Augments) -> Batch:
+        """The batch, its samples augmented on a device."""
+        return collate([samples.augmented(cut.on(device)) for cut in self.cuts])
 
 
 @lru_cache(maxsize=64)
@@ -76,6 +113,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+def collate_cuts(cuts: Sequence[Cut]) -> CutBatch:
+    """Cuts to a batch that is augmented later."""
+    return CutBatch(cuts=tuple(cuts))
+
+
 def batch_loader(
     samples: torch.utils.data.Dataset[Sample],
     plan: TrainingPlan,
@@ -84,12 +126,17 @@ def batch_loader(
     rank: int,
     world_size: int,
     workers: int,
+    cuts_only: bool = False,
 ) -> torch.utils.data.DataLoader[Any]:
-    """Batches from ``first_step`` on; ``workers`` changes who cuts them, not what they are."""
+    """Batches from ``first_step`` on; ``workers`` changes who cuts them, not what they are.
+
+    Args:
+        cuts_only: the samples are `Cut`s, to be augmented elsewhere.
+    """
     return torch.utils.data.DataLoader(
         samples,
         batch_sampler=StepBatches(plan, first_step=first_step, rank=rank, world_size=world_size),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=collate_cuts if cuts_only else collate,
         worker_init_fn=start_worker,
     )

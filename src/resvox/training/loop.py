@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,15 @@ from resvox.training.logs import ProgressDisplay
 from resvox.training.optimization.averaging import WeightAverage
 from resvox.training.optimization.schedule import make_optimizer
 from resvox.training.plans.base import TrainingPlan
-from resvox.training.processes import choose_precision, choose_workers, machines_of, make_fabric, quiet_libraries
+from resvox.training.processes import (
+    augments_on_device,
+    choose_precision,
+    choose_workers,
+    fastest_convolutions,
+    machines_of,
+    make_fabric,
+    quiet_libraries,
+)
 from resvox.training.profiling import Profile, StageClock
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import LOCK, RunFolder, changed_files, naming_a_full_disk, refuse_other_cases
@@ -81,7 +89,8 @@ def fit(
     num_nodes: int = 1,
     accelerator: str = "auto",
     precision: str | None = None,
-    workers: int | str = 0,
+    workers: int | str | None = None,
+    augment_on: str = "auto",
     profile: bool = False,
     progress: bool = True,
     on_step: Callable[[StepReport], None] | None = None,
@@ -99,7 +108,9 @@ def fit(
             spawned: keep the call under ``if __name__ == "__main__":``.
         num_nodes: machines; `torchrun` or srun starts the program on each, and all share the folder of the run.
         precision: instead of the plan's: "32-true", "bf16-mixed" or "16-mixed".
-        workers: processes that cut and augment patches, or "auto"; changes the speed, not the samples.
+        workers: processes that cut and augment patches, or "auto", see `choose_workers`; changes the speed, not the
+            samples. None: "auto" on a GPU, none on a processor.
+        augment_on: "processor", "device" or "auto", see `augments_on_device`.
         profile: measure where the time goes, for `FitResult.profile`, the log and RUN/profile.json.
         progress: show a bar on a terminal, plain lines elsewhere; False is silent.
         on_step: called after each step on every process.
@@ -134,6 +145,7 @@ def fit(
         finish=finish,
         precision=chosen,
         workers=choose_workers(workers, processes=fabric.world_size, is_cuda=fabric.device.type == "cuda"),
+        augments_on_device=task.augments_on_device and augments_on_device(augment_on, plan, fabric.device.type),
         shown=progress,
         on_step=on_step,
         colours=dict(colours or {}),
@@ -209,10 +221,17 @@ def check_model(plan: TrainingPlan) -> None:
 def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
     """The whole run on one process; what `FitResult` is made of."""
     quiet_libraries()
+    if job.augments_on_device:
+        job = replace(job, augment_on=fabric.device)
     display = ProgressDisplay(
         shown=job.shown and fabric.is_global_zero, steps=job.plan.steps, score=job.task.shown, title=job.task.title
     )
-    with StopGuard() as guard, naming_a_full_disk(job.run.path), naming_a_lost_worker(job):
+    with (
+        fastest_convolutions(fabric.device),
+        StopGuard() as guard,
+        naming_a_full_disk(job.run.path),
+        naming_a_lost_worker(job),
+    ):
         try:
             peers = Peers(fabric, machines=job.machines, run=job.run.path)
             lock = job.run.locked(display.say, guard.check) if fabric.is_global_zero else nullcontext()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,7 +25,10 @@ from lightning_fabric.strategies import DDPStrategy
 from resvox.errors import PlanError
 from resvox.machine import usable_threads
 from resvox.training.plans.base import TrainingPlan
+from resvox.training.plans.fields import AUGMENT_ON
 from resvox.training.plans.precision import Precision
+
+LARGE_SAMPLE = 32**3  # voxels
 
 
 def make_fabric(
@@ -189,23 +195,56 @@ def check_cuda() -> None:
         )
 
 
-def choose_workers(workers: int | str, *, processes: int, is_cuda: bool) -> int:
+def choose_workers(workers: int | str | None, *, processes: int, is_cuda: bool) -> int:
     """How many processes cut and augment patches, for each process that trains.
 
     Args:
         workers: a number, or "auto": on a GPU what is left of the processor's cores, at most 8; on a CPU, whose cores
-            compute anyway, one where there are two or more for each process.
+            compute anyway, one where there are two or more for each process. None: "auto" on a GPU, which would wait
+            for a single process, and 0 on a CPU.
         processes: that train together on this machine.
 
     Raises:
         PlanError: neither "auto" nor a number of at least 0.
     """
+    if workers is None:
+        workers = "auto" if is_cuda else 0
     if workers == "auto":
         cores = usable_threads() // processes
         return max(0, min(8, cores - 1)) if is_cuda else min(1, cores // 2)
     if not isinstance(workers, int) or workers < 0:
         raise PlanError(f"workers={workers!r}", expected='"auto", or a number of at least 0')
     return workers
+
+
+def augments_on_device(choice: str, plan: TrainingPlan, device: str) -> bool:
+    """Whether patches are augmented on the device that trains, in place of the processor that cuts them.
+
+    Args:
+        choice: "processor", "device", or "auto": on the device where that is a GPU and samples are large: resampling
+            and smoothing a patch of 112 cubed takes a core longer than a training step takes a GPU, and for small
+            samples starting kernels would take longer than computing.
+        device: the type of the device.
+
+    Raises:
+        PlanError: another word.
+    """
+    if choice not in AUGMENT_ON:
+        raise PlanError(f"augment_on={choice!r}", expected=f"one of {', '.join(AUGMENT_ON)}")
+    if choice == "auto":
+        return device == "cuda" and math.prod(plan.sample_size) >= LARGE_SAMPLE
+    return choice == "device"
+
+
+@contextmanager
+def fastest_convolutions(device: torch.device) -> Iterator[None]:
+    """On a GPU try several algorithms for each convolution and keep the fastest: all patches have one size."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def quiet_libraries() -> None:

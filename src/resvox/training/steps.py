@@ -19,6 +19,7 @@ from resvox.training.checkpoints import Members, Progress, save_checkpoint
 from resvox.training.distributed.norms import FEWEST_VALUES, too_few_values
 from resvox.training.finetuning import train_mode
 from resvox.training.logs import EventsFile, MetricsFile, ProgressDisplay
+from resvox.training.optimization.pacing import place_in_plan
 from resvox.training.optimization.schedule import learning_rate, set_learning_rate
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.randomness import Purpose, seed_number
@@ -63,11 +64,11 @@ def _train_steps(
     for step in range(progress.step, plan.steps):
         if _time_is_over(plan, progress) and progress.best_step:
             break  # resumed after its time was spent
-        rate = learning_rate(plan, step)
+        rate = learning_rate(plan, place_in_plan(plan, step, progress.seconds))
         with state.clock.measure("data"):
             batch = next(batches)
         loss = _one_step(state, plan, loss_function, batch, step, rate)
-        progress.seconds = time.monotonic() - began
+        progress.seconds = _seconds(state, plan, began)
         state.clock.count()
         row: dict[str, Any] = {"step": progress.step, "loss": loss, "learning_rate": rate}
         logs.pending = row
@@ -86,6 +87,15 @@ def _train_steps(
             break
 
 
+def _seconds(state: State, plan: TrainingPlan, began: float) -> float:
+    """Seconds of training, the same in all processes where the learning rate follows from them."""
+    seconds, fabric = time.monotonic() - began, state.fabric
+    if fabric.world_size == 1 or plan.max_minutes is None:
+        return seconds
+    counted = fabric.all_reduce(torch.tensor(seconds, dtype=torch.float64, device=fabric.device), reduce_op="max")
+    return float(counted)  # type: ignore[arg-type]
+
+
 def _time_is_over(plan: TrainingPlan, progress: Progress) -> bool:
     return plan.max_minutes is not None and progress.seconds > plan.max_minutes * 60
 
@@ -93,12 +103,15 @@ def _time_is_over(plan: TrainingPlan, progress: Progress) -> bool:
 def _validate_if_due(state: State, job: Job, cases: Cases, row: dict[str, Any], began: float) -> tuple[bool, bool]:
     """Complete the row of a step; whether it is the last step of the plan, and whether the run is to be stopped."""
     plan, fabric, progress = job.plan, state.fabric, state.progress
-    stopped, out_of_time = agreed(fabric, state.stop.requested, _time_is_over(plan, progress))
+    due = state.validations.is_due(plan, progress.step, progress.seconds)
+    stopped, out_of_time, due = agreed(fabric, state.stop.requested, _time_is_over(plan, progress), due)
     ends = out_of_time or progress.step == plan.steps
-    progress.validation_due = ends or progress.step % plan.validation_interval == 0
+    progress.validation_due = ends or due
     if progress.validation_due and not stopped:
+        before = progress.seconds
         row.update(_validate(state, job, cases))
-        progress.seconds = time.monotonic() - began
+        progress.seconds = _seconds(state, plan, began)
+        state.validations.note(plan, progress.step, began=before, ended=progress.seconds)
         (stopped,) = agreed(fabric, state.stop.requested)
     row["seconds"] = round(progress.seconds, 3)
     return ends, stopped
@@ -118,20 +131,23 @@ def _validate_late(state: State, job: Job, cases: Cases, logs: _Logs) -> None:
 @contextmanager
 def _batches(state: State, job: Job, cases: Cases) -> Iterator[Iterator[Batch]]:
     """The batches of the steps that are left; an exception ends the workers that cut them."""
+    samples: Any = job.task.samples(cases, job)
+    device = job.augment_on
     loader = batch_loader(
-        job.task.samples(cases, job),
+        samples,
         job.plan,
         first_step=state.progress.step,
         rank=state.fabric.global_rank,
         world_size=state.fabric.world_size,
         workers=job.workers,
+        cuts_only=device is not None,
     )
     others = multiprocessing.active_children()
     with signals_wait():
         batches = iter(loader)
     workers = [child for child in multiprocessing.active_children() if child not in others]
     try:
-        yield batches
+        yield batches if device is None else (cuts.on(device, samples) for cuts in batches)
     except BaseException:
         end_workers(workers)
         raise

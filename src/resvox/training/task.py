@@ -19,6 +19,7 @@ from resvox.training.batches import Sample
 from resvox.training.checkpoints import Progress
 from resvox.training.distributed.peers import Peers
 from resvox.training.optimization.averaging import WeightAverage
+from resvox.training.optimization.pacing import ValidationTimes
 from resvox.training.plans.precision import Precision
 from resvox.training.profiling import StageClock
 from resvox.training.records import Snapshot
@@ -99,6 +100,8 @@ class Job:
     colours: dict[str, str]
     profile: bool = False
     machines: int = 1
+    augments_on_device: bool = False
+    augment_on: torch.device | None = None  # that of this process, once it is known
 
 
 @dataclass(kw_only=True)
@@ -130,6 +133,7 @@ class State:
         for each, kept in zip(self.module.buffers(), self.buffers, strict=False):
             each.copy_(kept)
         self.buffers = []
+    validations: ValidationTimes = field(default_factory=ValidationTimes)
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -155,6 +159,7 @@ class Task(ABC):
 
     shown: ClassVar[str]
     title: ClassVar[str]
+    augments_on_device: ClassVar[bool] = False  # whether `samples` gives cuts where the job has a device to augment on
 
     @abstractmethod
     def check(self, dataset: Any, plan: Any) -> None:

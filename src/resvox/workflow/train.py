@@ -81,7 +81,8 @@ def train(
     num_nodes: int = DEFAULTS.num_nodes,
     precision: str | None = DEFAULTS.precision,
     seed: int | None = DEFAULTS.seed,
-    workers: int | str = DEFAULTS.workers,
+    workers: int | str | None = DEFAULTS.workers,
+    augment_on: str = DEFAULTS.augment_on,
     profile: bool = DEFAULTS.profile,
     progress: bool = DEFAULTS.progress,
     options: TrainOptions | None = None,
@@ -98,7 +99,7 @@ def train(
             frozen_stages, layer_decay, recipe, preset, memory_gb, optimizer, schedule, deep_supervision, ema,
             augmentation, oversample, batch_dice, label_smoothing, class_weights, balanced, channel_dropout, plan,
             plan_only, resume, overwrite, finish, folds, fold, folds_at_once, device, processes, num_nodes,
-            precision, seed, workers, profile, progress: see `TrainOptions`.
+            precision, seed, workers, augment_on, profile, progress: see `TrainOptions`.
         options: all of these at once, instead of keywords.
         on_plan: called with the dataset and the plan before training.
 
@@ -146,6 +147,7 @@ def train(
         precision=precision,
         seed=seed,
         workers=workers,
+        augment_on=augment_on,
         profile=profile,
         progress=progress,
     )
@@ -202,6 +204,7 @@ def _train(
         num_nodes=options.num_nodes,
         accelerator=options.device,
         workers=options.workers,
+        augment_on=options.augment_on,
         profile=options.profile,
         progress=options.progress,
         colours=label_colours(described.labels) if TASKS[task].has_label_map else {},

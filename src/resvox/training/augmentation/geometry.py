@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from monai.transforms import Affined, RandAffined
 
 from resvox.training.plans.base import TrainingPlan
@@ -63,9 +64,11 @@ class NoMover:
 class DefaultMover:
     """Rotation up to 15 degrees, in planes whose two spacings are alike, and scaling, in 30 % of the samples."""
 
-    def __init__(self, plan: TrainingPlan, size: Sequence[int], target: str) -> None:
+    def __init__(
+        self, plan: TrainingPlan, size: Sequence[int], target: str, device: torch.device | None = None
+    ) -> None:
         self.size = tuple(size)
-        self.affine = _default_affine(plan, self.size, target)
+        self.affine = _default_affine(plan, self.size, target, device)
 
     def draw(self, rng: np.random.Generator) -> Geometry:
         """The size to cut; the rotation is drawn by MONAI when it is applied."""
@@ -92,9 +95,11 @@ class NnunetMover:
     SHARE = 0.2
     ZOOM = (0.7, 1.4)
 
-    def __init__(self, plan: TrainingPlan, size: Sequence[int], target: str) -> None:
+    def __init__(
+        self, plan: TrainingPlan, size: Sequence[int], target: str, device: torch.device | None = None
+    ) -> None:
         self.size = tuple(size)
-        self.target = target
+        self.target, self.device = target, device
         self.flat_axis = flat_axis(plan, self.size)
 
     def draw(self, rng: np.random.Generator) -> Geometry:
@@ -140,6 +145,7 @@ class NnunetMover:
             spatial_size=self.size,
             mode=("bilinear", self.target),
             padding_mode="zeros",
+            device=self.device,
         )
         return dict(affine(parts))
 
@@ -168,7 +174,7 @@ def rotation_matrix(angles: Sequence[float]) -> np.ndarray[Any, Any]:
     return matrix
 
 
-def _default_affine(plan: TrainingPlan, size: tuple[int, ...], target: str) -> RandAffined:
+def _default_affine(plan: TrainingPlan, size: tuple[int, ...], target: str, device: torch.device | None) -> RandAffined:
     spacing = plan.spacing_mm or (1.0,) * plan.spatial_dims
     # MONAI's order: the rotation about axis 0 turns the plane (1, 2)
     planes = [(0, 1)] if plan.spatial_dims == 2 else [(1, 2), (0, 2), (0, 1)]
@@ -182,4 +188,5 @@ def _default_affine(plan: TrainingPlan, size: tuple[int, ...], target: str) -> R
         spatial_size=size,
         mode=("bilinear", target),
         padding_mode="zeros",
+        device=device,
     )

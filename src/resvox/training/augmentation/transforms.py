@@ -22,12 +22,20 @@ class Augmentation:
     Args:
         size: voxels of what comes out.
         target: ``"nearest"`` for label maps, ``"bilinear"`` for values: how a target moves with its image.
+        device: of the voxels that will come; None: the processor.
     """
 
-    def __init__(self, plan: TrainingPlan, size: Sequence[int], *, target: str = "nearest") -> None:
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        size: Sequence[int],
+        *,
+        target: str = "nearest",
+        device: torch.device | None = None,
+    ) -> None:
         self.patch_size = tuple(size)
         self.mirror_axes = plan.mirror_axes if plan.augmentation != "none" else ()
-        self.mover = _mover(plan, self.patch_size, target)
+        self.mover = _mover(plan, self.patch_size, target, device)
         self.intensity = steps_of(plan.augmentation, plan.spatial_dims, flat_axis(plan, self.patch_size))
         self.channel_dropout = plan.channel_dropout
 
@@ -62,11 +70,11 @@ def without_some_channels(image: torch.Tensor, share: float, rng: np.random.Gene
         dropped[int(rng.integers(len(image)))] = False
     if not dropped.any():
         return image
-    kept = torch.from_numpy(~dropped).to(image.dtype)
+    kept = torch.from_numpy(~dropped).to(image)
     return image * kept.reshape(-1, *[1] * (image.ndim - 1))
 
 
-def _mover(plan: TrainingPlan, size: tuple[int, ...], target: str) -> Mover:
+def _mover(plan: TrainingPlan, size: tuple[int, ...], target: str, device: torch.device | None) -> Mover:
     if plan.augmentation == "nnunet":
-        return NnunetMover(plan, size, target)
-    return DefaultMover(plan, size, target) if plan.augmentation == "default" else NoMover(size)
+        return NnunetMover(plan, size, target, device)
+    return DefaultMover(plan, size, target, device) if plan.augmentation == "default" else NoMover(size)

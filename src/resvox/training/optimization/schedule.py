@@ -13,11 +13,14 @@ from resvox.training.plans.base import TrainingPlan
 POLY_POWER = 0.9
 
 
-def learning_rate(plan: TrainingPlan, step: int) -> float:
-    """Learning rate of step ``step`` (from 0): linear warm-up, then polynomial, cosine or no decay to 0."""
-    if step < plan.warmup_steps:
-        return plan.learning_rate * (step + 1) / plan.warmup_steps
-    done = (step - plan.warmup_steps) / (plan.steps - plan.warmup_steps)
+def learning_rate(plan: TrainingPlan, place: float) -> float:
+    """Learning rate at a place in the plan, see `resvox.training.optimization.pacing`: a step, counted from 0.
+
+    Linear warm-up, then polynomial, cosine or no decay to 0.
+    """
+    if place < plan.warmup_steps:
+        return plan.learning_rate * min(1.0, (place + 1) / plan.warmup_steps)
+    done = (place - plan.warmup_steps) / (plan.steps - plan.warmup_steps)
     factor: float = {
         "poly": (1 - done) ** POLY_POWER,
         "cosine": 0.5 * (1 + math.cos(math.pi * done)),

@@ -16,6 +16,7 @@ PARTS = ("task", "data", "network", "preprocessing", "learning", "monitoring")  
 FLOATS = ("spacing_mm", "target_mean", "target_std")  # fields of several numbers that need not be whole
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
+AUGMENT_ON = ("auto", "processor", "device")
 AUGMENTATIONS = ("none", "light", "default", "nnunet")
 CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("batch", "instance", "group"),

@@ -90,9 +90,17 @@ class Fingerprint:
         total = sum(self.voxels.values())
         return {name: count / total for name, count in self.voxels.items()}
 
-    def median_shape(self, spacing_mm: tuple[float, ...]) -> tuple[int, ...]:
-        """Median size in voxels once every case is resampled to ``spacing_mm``."""
-        sizes = [np.asarray(case.shape) * np.asarray(case.spacing_mm) / np.asarray(spacing_mm) for case in self.cases]
+    def median_shape(self, spacing_mm: tuple[float, ...], *, cropped: bool = False) -> tuple[int, ...]:
+        """Median size in voxels once every case is resampled to ``spacing_mm``.
+
+        Args:
+            cropped: without the border that is 0 in every channel.
+        """
+        shapes = [(case.cropped_shape if cropped else ()) or case.shape for case in self.cases]
+        sizes = [
+            np.asarray(shape) * np.asarray(case.spacing_mm) / np.asarray(spacing_mm)
+            for shape, case in zip(shapes, self.cases, strict=True)
+        ]
         return tuple(max(1, round(float(size))) for size in np.median(sizes, axis=0))
 
     def to_dict(self) -> dict[str, Any]:

@@ -67,7 +67,8 @@ class TrainOptions:
         num_nodes: machines that train together: torchrun or srun starts the command on each.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
         seed: all randomness follows from it.
-        workers: processes that cut patches, for each process that trains, or "auto".
+        workers: processes that cut patches, for each process that trains, or "auto". None: "auto" on a GPU, else 0.
+        augment_on: "processor" or "device": where patches are augmented. "auto": on the device where that is a GPU.
         profile: measure where the time goes.
         progress: show a bar or lines.
 
@@ -114,7 +115,8 @@ class TrainOptions:
     num_nodes: int = 1
     precision: str | None = None
     seed: int | None = None
-    workers: int | str = 0
+    workers: int | str | None = None
+    augment_on: str = "auto"
     profile: bool = False
     progress: bool = True
 

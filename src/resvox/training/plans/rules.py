@@ -20,6 +20,8 @@ from resvox.training.plans.sides import OPPOSITES
 ANISOTROPIC = 3.0  # slices this many times thicker than the pixel are kept thick
 SMALLEST_MAP = 4  # voxels along an axis of the deepest feature map
 PATCH_VOXELS = {("cuda", 3): 112**3, ("cpu", 3): 64**3, ("cuda", 2): 512**2, ("cpu", 2): 256**2}
+CROPPED = 0.75  # the empty border is cut away where less of a scan is left: of skull-stripped heads
+FEWEST_DIVIDED = 5  # cases: of fewer, all train
 STEPS = {"cuda": 20_000, "cpu": 2_000}
 
 Drawn = tuple[dict[str, Any], dict[str, str]]
@@ -60,17 +62,29 @@ def draw_spacing(fingerprint: Fingerprint, settled: Mapping[str, Any], device: s
 
 
 def draw_normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
-    """Normalization of each channel: a window for CT, a z-score for other images."""
+    """Normalization of each channel: a window for CT, a z-score for other images; and whether borders are cut away.
+
+    Where the border that is 0 in every channel is a large part of the scans, 0 means "nothing here", as outside of a
+    stripped skull: it is cut away, and the z-score is that of the voxels that are not 0.
+    """
     where = "under the labels" if fingerprint.labels else "of the training cases"
-    chosen = [_channel_normalization(channel, where) for channel in fingerprint.intensities]
+    is_bordered = fingerprint.median_cropped_share < CROPPED
+    chosen = [_channel_normalization(channel, where, is_bordered) for channel in fingerprint.intensities]
     reasons = "; ".join(
         f"{c.channel}: {reason}" for c, (_, reason) in zip(fingerprint.intensities, chosen, strict=True)
     )
-    return {"normalization": tuple(each for each, _ in chosen)}, {"normalization": reasons}
+    values: dict[str, Any] = {"normalization": tuple(each for each, _ in chosen)}
+    notes = {"normalization": reasons}
+    if is_bordered:
+        values["crop"] = "nonzero"
+        notes["crop"] = f"without the border that is 0, {fingerprint.median_cropped_share:.0%} of a scan is left"
+    return values, notes
 
 
-def _channel_normalization(channel: Intensities, where: str) -> tuple[dict[str, Any], str]:
+def _channel_normalization(channel: Intensities, where: str, is_bordered: bool) -> tuple[dict[str, Any], str]:
     if channel.channel.strip().upper() != "CT":
+        if is_bordered:
+            return {"kind": "zscore", "nonzero_only": True}, "no fixed units, the voxels that are not 0 to mean 0"
         return {"kind": "zscore"}, "no fixed units, each scan to mean 0 and deviation 1"
     low, high = round(channel.percentile_00_5, 3), round(channel.percentile_99_5, 3)
     if not low < high:  # clipped scans, or another unit than Hounsfield's
@@ -94,7 +108,7 @@ def draw_patch_and_strides(fingerprint: Fingerprint, settled: Mapping[str, Any],
     canonical = [0.0] * len(order)
     for axis, source in enumerate(order):
         canonical[source] = float(spacing[axis])
-    median = fingerprint.median_shape(tuple(canonical))
+    median = fingerprint.median_shape(tuple(canonical), cropped=settled.get("crop") == "nonzero")
     size = tuple(median[axis] for axis in order)
     budget = PATCH_VOXELS[(device, fingerprint.spatial_dims)]
     given = settled.get("patch_size")
@@ -168,6 +182,13 @@ def draw_length(fingerprint: Fingerprint, settled: Mapping[str, Any], device: st
         "weight_decay": 3e-5 if settled.get("optimizer") == "sgd" else 1e-2,
     }
     return values, {"steps": f"for a {device}", "warmup_steps": "a twentieth of the steps, at most 500"}
+
+
+def draw_split(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+    """Which share of the cases validates: none where a single one would be a large part of what can be learned."""
+    if len(fingerprint.cases) >= FEWEST_DIVIDED:
+        return {}, {}
+    return {"validation_fraction": 0.0}, {"validation_fraction": "so few cases all train, and validate themselves"}
 
 
 def axis_order(fingerprint: Fingerprint, orientation: str | None) -> tuple[int, ...]:

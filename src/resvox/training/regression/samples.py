@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from resvox.training.augmentation import Augmentation
-from resvox.training.batches import Sample, epoch_order
+from resvox.training.batches import Cut, Sample, epoch_order
 from resvox.training.patches import any_centre, cut_patch
 from resvox.training.randomness import Purpose, generator
 from resvox.training.regression.cache import PreparedPair
@@ -16,12 +16,19 @@ from resvox.training.regression.plan import RegressionPlan
 
 
 class ValuePatches(torch.utils.data.Dataset[Sample]):
-    """Patches from anywhere; every case comes once before any comes twice. Targets are (value - mean) / std."""
+    """Patches from anywhere; every case comes once before any comes twice. Targets are (value - mean) / std.
 
-    def __init__(self, cases: Sequence[PreparedPair], plan: RegressionPlan) -> None:
+    Args:
+        device: give `Cut`s, of which `augmented` makes samples on this device; None: give samples.
+    """
+
+    def __init__(
+        self, cases: Sequence[PreparedPair], plan: RegressionPlan, *, device: torch.device | None = None
+    ) -> None:
         self.cases = tuple(cases)
         self.plan = plan
-        self.augmentation = Augmentation(plan, plan.patch_size, target="bilinear")
+        self.device = device
+        self.augmentation = Augmentation(plan, plan.patch_size, target="bilinear", device=device)
         column = (-1, *[1] * plan.spatial_dims)
         self.mean = np.asarray(plan.target_mean, np.float32).reshape(column)
         self.std = np.asarray(plan.target_std, np.float32).reshape(column)
@@ -37,5 +44,10 @@ class ValuePatches(torch.utils.data.Dataset[Sample]):
         image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, geometry.size))
         # Normalised before it is cut, so that what lies beyond the scan is the mean and not the value 0.
         values = cut_patch((case.target - self.mean) / self.std, centre, plan.patch_size, geometry.size)
-        image, target = self.augmentation(image, torch.from_numpy(values), rng, geometry)
-        return Sample(image=image, target=target, case=case.id, number=number)
+        cut = Cut(image=image, target=torch.from_numpy(values), case=case.id, number=number, geometry=geometry, rng=rng)
+        return cut if self.device is not None else self.augmented(cut)
+
+    def augmented(self, cut: Cut) -> Sample:
+        """The sample of a cut, computed where its voxels are."""
+        image, target = self.augmentation(cut.image, cut.target, cut.rng, cut.geometry)
+        return Sample(image=image, target=target, case=cut.case, number=cut.number)

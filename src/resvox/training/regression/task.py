@@ -29,6 +29,7 @@ class Regression(Task):
 
     shown: ClassVar[str] = "mae"
     title: ClassVar[str] = "MAE"
+    augments_on_device: ClassVar[bool] = True
 
     def check(self, dataset: RegressionDataset, plan: RegressionPlan) -> None:
         """Dims, channels and values are the dataset's."""
@@ -56,7 +57,7 @@ class Regression(Task):
 
     def samples(self, cases: Cases, job: Job) -> torch.utils.data.Dataset[Sample]:
         """The samples: patches of cases."""
-        return ValuePatches(cases.train, job.plan)
+        return ValuePatches(cases.train, job.plan, device=job.augment_on)
 
     def loss(self, cases: Cases, job: Job) -> nn.Module:
         """The loss of the plan."""

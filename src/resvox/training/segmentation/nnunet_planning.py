@@ -19,8 +19,8 @@ from resvox.training.plans.nnunet.configuration import (
 from resvox.training.plans.nnunet.memory import PLAIN, Budget
 from resvox.training.plans.nnunet.memory import PRESETS as BUDGETS
 from resvox.training.plans.recipe import Recipe
+from resvox.training.plans.rules import CROPPED, check_sizes, draw_strides
 from resvox.training.plans.rules import axis_order as axes_under
-from resvox.training.plans.rules import check_sizes, draw_strides
 from resvox.training.segmentation.plan import Plan
 from resvox.training.segmentation.planning import common_decisions, finished_plan, mirroring
 
@@ -28,7 +28,6 @@ MODEL = "resenc_unet"
 PLAIN_MODEL = "plain_unet"  # nnU-Net has a planner of its own for it
 STEPS_PER_EPOCH = 250
 EPOCHS = 1000
-CROPPED = 0.75  # of its size a scan keeps, at most, where only the voxels that are not 0 are normalized
 LEARNING = {
     "optimizer": "sgd",
     "learning_rate": 1e-2,

@@ -15,6 +15,7 @@ from resvox.training.plans.rules import (
     draw_normalization,
     draw_patch_and_strides,
     draw_spacing,
+    draw_split,
 )
 from resvox.training.plans.sides import safe_mirror_axes
 from resvox.training.segmentation.plan import Plan
@@ -41,7 +42,8 @@ def make_plan(
     device = choose_device(device)
     decided = common_decisions(fingerprint, model, encoder)
     notes = {"num_classes": _outputs_in_words(fingerprint)}
-    for rule in (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, mirroring):
+    rules = (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, draw_split, mirroring)
+    for rule in rules:
         settled = {**decided, **changes}
         values, reasons = rule(fingerprint, settled, device)
         decided.update(values)

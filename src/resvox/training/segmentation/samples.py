@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from resvox.training.augmentation import Augmentation
-from resvox.training.batches import Sample, epoch_order
+from resvox.training.batches import Cut, Sample, epoch_order
 from resvox.training.dice_cross_entropy import IGNORED
 from resvox.training.patches import any_centre, cut_patch
 from resvox.training.randomness import Purpose, generator
@@ -34,15 +34,23 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
             voxels were annotated.
         targets: how many labels (without the background) or regions there are, where some cases were annotated with
             some of them alone; None where all were annotated with all.
+        device: give `Cut`s, of which `augmented` makes samples on this device; None: give samples.
     """
 
     def __init__(
-        self, cases: Sequence[PreparedCase], plan: Plan, *, ignored: int | None = None, targets: int | None = None
+        self,
+        cases: Sequence[PreparedCase],
+        plan: Plan,
+        *,
+        ignored: int | None = None,
+        targets: int | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.cases = tuple(cases)
         self.plan = plan
         self.ignored, self.targets = ignored, targets
-        self.augmentation = Augmentation(plan, plan.patch_size)
+        self.device = device
+        self.augmentation = Augmentation(plan, plan.patch_size, device=device)
         targets_found = sorted({target for case in self.cases for target in case.targets})
         self.with_target = {
             target: [place for place, case in enumerate(self.cases) if target in case.targets]
@@ -58,11 +66,18 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
         geometry = self.augmentation.draw(rng)
         image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, geometry.size))
         label = torch.from_numpy(cut_patch(case.label[np.newaxis], centre, plan.patch_size, geometry.size))
-        image, label = self.augmentation(image, label, rng, geometry)
+        cut = Cut(
+            image=image, target=label, case=case.id, number=number, known=self._known(case), geometry=geometry, rng=rng
+        )
+        return cut if self.device is not None else self.augmented(cut)
+
+    def augmented(self, cut: Cut) -> Sample:
+        """The sample of a cut, computed where its voxels are."""
+        image, label = self.augmentation(cut.image, cut.target, cut.rng, cut.geometry)
         target = label[0].long()
         if self.ignored is not None:
             target = target.masked_fill(target == self.ignored, IGNORED)
-        return Sample(image=image, target=target, case=case.id, number=number, known=self._known(case))
+        return Sample(image=image, target=target, case=cut.case, number=cut.number, known=cut.known)
 
     def _known(self, case: PreparedCase) -> torch.Tensor | None:
         if self.targets is None:

@@ -32,6 +32,7 @@ class Segmentation(Task):
 
     shown: ClassVar[str] = MEAN
     title: ClassVar[str] = "Dice"
+    augments_on_device: ClassVar[bool] = True
 
     def check(self, dataset: Dataset, plan: Plan) -> None:
         """Dims, channels and labels are the dataset's."""
@@ -86,6 +87,7 @@ class Segmentation(Task):
             job.plan,
             ignored=None if dataset.ignore is None else len(dataset.labels),
             targets=len(dataset.targets) if dataset.is_partly_labelled else None,
+            device=job.augment_on,
         )
 
     def loss(self, cases: Cases, job: Job) -> nn.Module:

@@ -81,6 +81,7 @@ def train_fold(job: FoldsJob, fold: int) -> FitResult:
         devices=options.processes,
         accelerator=options.device,
         workers=options.workers,
+        augment_on=options.augment_on,
         progress=options.progress,
         colours=job.colours,
         on_step=partial(after_step, folder=run.path),

@@ -1,0 +1,55 @@
+"""Where a run is in its plan, and when it validates: by steps, or by the time where that is limited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resvox.training.plans.base import TrainingPlan
+
+STEPS_BETWEEN = 9  # a validation is followed by training that takes so many times as long
+FIRST = 1 / 40  # of the time: what a validation is expected to take before there was one
+
+
+def place_in_plan(plan: TrainingPlan, step: int, seconds: float) -> float:
+    """The step, or the same share of the plan's steps as of its time is spent, whichever is further.
+
+    A run of limited time that cannot do all steps then ends with the learning rate that the plan ends with, whatever
+    the speed of the machine; before, it ended near the highest one.
+
+    Args:
+        step: steps that are done.
+        seconds: of training so far.
+    """
+    if plan.max_minutes is None:
+        return step
+    return max(step, plan.steps * min(1.0, seconds / (60 * plan.max_minutes)))
+
+
+@dataclass
+class ValidationTimes:
+    """When a run validates: every ``plan.validation_interval`` steps.
+
+    Where the time is limited, the intervals are those of `place_in_plan`, and a validation waits until training has
+    taken `STEPS_BETWEEN` times as long as the one before.
+
+    Args:
+        place: in the plan, of the validation before.
+        ended: seconds of training at its end.
+        took: its seconds; None where there was none.
+    """
+
+    place: float = 0.0
+    ended: float = 0.0
+    took: float | None = None
+
+    def is_due(self, plan: TrainingPlan, step: int, seconds: float) -> bool:
+        """Whether to validate after ``step`` steps and ``seconds`` of training."""
+        if plan.max_minutes is None:
+            return step % plan.validation_interval == 0
+        passed = place_in_plan(plan, step, seconds) // plan.validation_interval > self.place // plan.validation_interval
+        took = FIRST * 60 * plan.max_minutes if self.took is None else self.took
+        return passed and seconds - self.ended >= STEPS_BETWEEN * took
+
+    def note(self, plan: TrainingPlan, step: int, *, began: float, ended: float) -> None:
+        """A validation after ``step`` steps began and ended after so many seconds of training."""
+        self.place, self.ended, self.took = place_in_plan(plan, step, began), ended, ended - began

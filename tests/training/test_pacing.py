@@ -1,0 +1,121 @@
+"""Runs of limited time: where they are in their plan, and when they validate. And cuts that are augmented elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from resvox.errors import PlanError
+from resvox.training import fit, read_dataset
+from resvox.training.optimization.pacing import FIRST, STEPS_BETWEEN, ValidationTimes, place_in_plan
+from resvox.training.optimization.schedule import learning_rate
+from resvox.training.plans.fields import AUGMENT_ON
+from resvox.training.processes import augments_on_device, choose_workers
+
+
+@pytest.fixture
+def dataset(folder_of):
+    return read_dataset(folder_of())
+
+
+@pytest.fixture
+def plan(tiny_plan):
+    return tiny_plan.with_changes(steps=1000, warmup_steps=25, validation_interval=100)
+
+
+def test_without_a_limit_of_time_the_place_in_the_plan_is_the_step(plan):
+    assert place_in_plan(plan, 12, 1e6) == 12
+
+
+@pytest.mark.parametrize(("step", "seconds", "place"), [(10, 0, 10), (10, 60, 500), (800, 60, 800), (10, 500, 1000)])
+def test_with_a_limit_the_place_follows_the_time(plan, step, seconds, place):
+    assert place_in_plan(plan.with_changes(max_minutes=2.0), step, seconds) == place
+
+
+def test_the_learning_rate_of_a_slow_run_ends_where_the_plan_ends(plan):
+    limited = plan.with_changes(max_minutes=1.0)
+    rates = [learning_rate(limited, place_in_plan(limited, step, 6.0 * step)) for step in range(11)]
+    assert rates[0] == plan.learning_rate / 25
+    assert rates[1] == pytest.approx(plan.learning_rate, rel=0.1)
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[-1] == 0
+
+
+def test_the_warm_up_never_exceeds_the_highest_rate(plan):
+    assert learning_rate(plan, 24.9) == plan.learning_rate
+
+
+def test_without_a_limit_validations_come_every_interval(plan):
+    times = ValidationTimes()
+    assert [step for step in range(1, 401) if times.is_due(plan, step, 1e9)] == [100, 200, 300, 400]
+
+
+def test_with_a_limit_a_validation_waits_until_training_took_several_times_as_long(plan):
+    limited = plan.with_changes(max_minutes=10.0)
+    times, began = ValidationTimes(), []
+    seconds, takes = 0.0, 20.0
+    while seconds < 600:
+        seconds += 1
+        if times.is_due(limited, int(seconds), seconds):
+            began.append(seconds)
+            times.note(limited, int(seconds), began=seconds, ended=seconds + takes)
+            seconds += takes
+    assert began[0] == pytest.approx(STEPS_BETWEEN * FIRST * 600, abs=1)
+    gaps = np.diff(began) - takes
+    assert len(gaps) >= 1
+    assert (gaps >= STEPS_BETWEEN * takes).all()
+
+
+def test_cuts_augmented_on_the_device_train_to_the_same_weights(dataset, tiny_plan, tmp_path):
+    plan = tiny_plan.with_changes(augmentation="nnunet")
+    losses = {}
+    for where in ("processor", "device"):
+        result = fit(dataset, plan, tmp_path / where, accelerator="cpu", augment_on=where, progress=False)
+        losses[where] = [row["loss"] for row in result.history]
+    assert losses["processor"] == losses["device"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "device", "size", "wanted"),
+    [
+        ("auto", "cuda", (64, 64, 64), True),
+        ("auto", "cuda", (16, 16, 16), False),
+        ("auto", "cpu", (64, 64, 64), False),
+        ("processor", "cuda", (64, 64, 64), False),
+        ("device", "cpu", (16, 16, 16), True),
+    ],
+    ids=["large on a GPU", "small on a GPU", "on a processor", "asked for", "asked for the device"],
+)
+def test_where_patches_are_augmented(tiny_plan, choice, device, size, wanted):
+    plan = tiny_plan.with_changes(patch_size=size)
+    assert augments_on_device(choice, plan, device) is wanted
+
+
+def test_an_unknown_place_is_refused(tiny_plan):
+    with pytest.raises(PlanError, match=f"augment_on='moon'; expected one of {', '.join(AUGMENT_ON)}"):
+        augments_on_device("moon", tiny_plan, "cpu")
+
+
+def test_a_gpu_has_workers_unless_told_otherwise(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    assert choose_workers(None, processes=1, is_cuda=True) == 5
+    assert choose_workers(None, processes=1, is_cuda=False) == 0
+    assert choose_workers(0, processes=1, is_cuda=True) == 0
+
+
+def test_a_batch_of_cuts_is_on_the_device_that_it_was_sent_to(dataset, tiny_plan, tmp_path):
+    from resvox.training.batches import Cut, CutBatch, collate_cuts
+    from resvox.training.segmentation.cache import prepare_cases
+    from resvox.training.segmentation.samples import PatchSampler
+
+    cases = prepare_cases(dataset.cases, dataset, tiny_plan.preparation(), tmp_path)
+    here = torch.device("cpu")
+    later, now = PatchSampler(cases, tiny_plan, device=here), PatchSampler(cases, tiny_plan)
+    cuts = [later[number] for number in range(4)]
+    assert all(isinstance(cut, Cut) for cut in cuts)
+    batch = collate_cuts(cuts)
+    assert isinstance(batch, CutBatch)
+    made = batch.on(here, later)
+    assert torch.equal(made.image, torch.stack([now[number].image for number in range(4)]))
+    assert made.numbers == (0, 1, 2, 3)
