@@ -1,0 +1,65 @@
+"""`resvox train` and its predictor with their defaults, stopped by the time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from brats_data import CHANNELS
+from contender import PREDICTIONS, Settings, read_settings, save_facts, save_prediction
+
+
+def train(settings: Settings, changes: dict[str, Any]) -> Any:
+    """The command ``resvox train``."""
+    from resvox import workflow
+
+    data = next(settings.data.glob("Dataset*"))
+    spacing = None if settings.spacing_mm is None else (settings.spacing_mm,) * 3
+    return workflow.train(
+        data, settings.out / "run", minutes=settings.seconds / 60, device=settings.device, seed=settings.seed,
+        spacing_mm=spacing, overwrite=True, profile=True, **changes,
+    )  # fmt: skip
+
+
+def predict(settings: Settings, model: Path, part: str, *, mirror: bool | None = None) -> None:
+    """Predict the held-out cases."""
+    import numpy as np
+
+    from resvox.prediction.segmenter import Segmenter
+    from resvox.volumes import Volume, read_volume
+
+    choices: dict[str, Any] = {} if mirror is None else {"mirror": mirror}
+    segmenter = Segmenter(str(model), device=settings.device, **choices)
+    images = next(settings.data.glob("Dataset*")) / "imagesTs"
+    for case in sorted({path.name.rpartition("_")[0] for path in images.iterdir()}):
+        planes = [read_volume(images / f"{case}_{place:04d}.nii") for place in range(len(CHANNELS))]
+        scan = Volume.on_grid(np.stack([each.array for each in planes]).astype(np.float32), planes[0].grid)
+        made = segmenter.segment(scan)
+        save_prediction(settings.out, part, case, made.label_map.array)
+
+
+def main() -> None:
+    """The command line; `--changes` are further keywords of `resvox.workflow.train` as JSON."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--changes", type=json.loads, default={})
+    own, others = parser.parse_known_args()
+    settings = read_settings(others)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    result = train(settings, own.changes)
+    fit = result.fit
+    print(f"resvox: {fit.history[-1]['step']} steps in {fit.seconds:.1f} s, best {fit.best_score}", flush=True)
+    predict(settings, fit.model_path, PREDICTIONS)
+    save_facts(
+        settings.out, settings, framework="resvox", steps=fit.history[-1]["step"], training_seconds=fit.seconds,
+        patch_size=list(result.plan.patch_size), batch_size=result.plan.batch_size, profile=str(fit.profile),
+        changes=own.changes,
+    )  # fmt: skip
+    if settings.device == "cuda":
+        predict(settings, fit.model_path, "mirrored", mirror=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
