@@ -72,6 +72,11 @@ def train_protocol(options: argparse.Namespace, out: Path) -> dict[str, Any]:
     import torch
     from sklearn.metrics import roc_auc_score
     from torch import nn
+
+    if torch.version.cuda is None:  # torchvision's operators, which a ResNet does not use, are compiled for CUDA alone
+        operators = torch.library.Library("torchvision", "DEF")
+        operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     from torchvision.models import resnet18
 
     torch.manual_seed(options.seed)

@@ -136,3 +136,14 @@ def test_words_for_the_parts(word, meaning):
 def test_another_word_is_refused():
     with pytest.raises(DatasetError, match=r"m\.csv: split='holdout' \(line 2\); expected 'train', 'validation'"):
         read_split("holdout", where="line 2", path=Path("m.csv"))
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_a_fraction_of_0_lets_all_train_unless_the_dataset_names_cases(by_class):
+    cases = [Plain(id=name) for name in "abcd"]
+    classes = {case.id: case.id in "ab" for case in cases} if by_class else None
+    train, validation, reason = divided(cases, fraction=0.0, classes=classes)
+    assert train == validation == set("abcd")
+    assert "validating on the training cases" in reason
+    named = [*cases[:3], Plain(id="d", split="validation")]
+    assert divided(named, fraction=0.0, classes=classes)[:2] == (set("abc"), {"d"})

@@ -70,10 +70,11 @@ def test_with_a_limit_a_validation_waits_until_training_took_several_times_as_lo
 def test_cuts_augmented_on_the_device_train_to_the_same_weights(dataset, tiny_plan, tmp_path):
     plan = tiny_plan.with_changes(augmentation="nnunet")
     losses = {}
-    for where in ("processor", "device"):
-        result = fit(dataset, plan, tmp_path / where, accelerator="cpu", augment_on=where, progress=False)
-        losses[where] = [row["loss"] for row in result.history]
-    assert losses["processor"] == losses["device"]
+    for where, workers in (("processor", 0), ("device", 0), ("device", 1)):
+        run = tmp_path / f"{where}{workers}"
+        result = fit(dataset, plan, run, accelerator="cpu", augment_on=where, workers=workers, progress=False)
+        losses[run.name] = [row["loss"] for row in result.history]
+    assert losses["processor0"] == losses["device0"] == losses["device1"]
 
 
 @pytest.mark.parametrize(
