@@ -59,6 +59,26 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What is written in a dataset's file: the number of channels, the values of each region, and the value written for each."""
+
+    channels: int
+    regions: dict[str, tuple[int, ...]]
+    order: tuple[int, ...]
+    is_ct: bool
+
+    @classmethod
+    def read(cls, data: Path) -> Description:
+        """The description of the dataset in the folder of a fold."""
+        found = json.loads((next(data.glob("Dataset*")) / "dataset.json").read_text())
+        regions = {name: tuple(values) for name, values in found["labels"].items() if name != "background"}
+        names = list(found["channel_names"].values())
+        return cls(
+            channels=len(names), regions=regions, order=tuple(found["regions_class_order"]), is_ct="CT" in names
+        )  # fmt: skip
+
+
 class Budget:
     """The time that a training may take, from its first step on."""
 

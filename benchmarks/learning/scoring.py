@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from brats_data import FOLDS, REGIONS, read_nifti
-from contender import PREDICTIONS
+from brats_data import read_nifti
+from contender import PREDICTIONS, Description
 
 Array = np.ndarray[Any, Any]
 
 
-def quick_dice(prediction: Array, truth: Array) -> dict[str, float]:
+def quick_dice(prediction: Array, truth: Array, regions: Mapping[str, Sequence[int]]) -> dict[str, float]:
     """Dice of each region: what can be printed at once."""
     found = {}
-    for name, values in REGIONS.items():
+    for name, values in regions.items():
         ours, theirs = np.isin(prediction, values), np.isin(truth, values)
         found[name] = 2 * int((ours & theirs).sum()) / max(1, int(ours.sum()) + int(theirs.sum()))
     return found
@@ -26,9 +26,8 @@ def quick_dice(prediction: Array, truth: Array) -> dict[str, float]:
 def predictions(runs: Path, part: str = PREDICTIONS) -> dict[str, tuple[Path, int]]:
     """The file of each held-out case under ``runs/fold_<n>/<part>``, and its fold."""
     found = {}
-    for fold in range(len(FOLDS)):
-        for path in sorted((runs / f"fold_{fold}" / part).glob("*.npz")):
-            found[path.stem] = (path, fold)
+    for path in sorted(runs.glob(f"fold_*/{part}/*.npz")):
+        found[path.stem] = (path, int(path.parent.parent.name.removeprefix("fold_")))
     return found
 
 
@@ -45,9 +44,8 @@ def score_runs(runs: Path, folds: Path, results: Path, name: str, part: str = PR
         with np.load(path) as held:
             predicted = held["label"]
         spacing_mm = (1.0,) * 3
-        scores = score_case(
-            Volume(predicted, spacing_mm=spacing_mm), Volume(truth, spacing_mm=spacing_mm), dict(REGIONS)
-        )
+        regions = Description.read(folds / f"fold_{fold}").regions
+        scores = score_case(Volume(predicted, spacing_mm=spacing_mm), Volume(truth, spacing_mm=spacing_mm), regions)
         facts = json.loads((runs / f"fold_{fold}" / "facts.json").read_text())
         line = {
             "framework": name, "case": case, "fold": fold, "facts": facts,
@@ -74,30 +72,30 @@ def case_scores(lines: Sequence[Mapping[str, Any]], metric: str) -> dict[str, di
 def page(lines: Sequence[Mapping[str, Any]], title: str, introduction: str, first: str) -> str:
     """Tables of means, of cases, and of the paired differences of every framework to ``first``."""
     dice, distance = case_scores(lines, "dice"), case_scores(lines, "hd95_mm")
-    names = list(dice)
+    names, regions = list(dice), list(lines[0]["scores"])
     rows = [f"# {title}", "", introduction, ""]
-    rows += [f"| framework | {' | '.join(REGIONS)} | mean Dice | mean HD95 in mm | steps per fold | patch, batch |"]
-    rows += ["|" + " --- |" * (len(REGIONS) + 5)]
+    rows += [f"| framework | {' | '.join(regions)} | mean Dice | mean HD95 in mm | steps per fold | patch, batch |"]
+    rows += ["|" + " --- |" * (len(regions) + 5)]
     for name in names:
         facts = [line["facts"] for line in lines if line["framework"] == name]
-        means = [_mean(dice[name], region) for region in REGIONS]
+        means = [_mean(dice[name], region) for region in regions]
         steps = sorted({int(each["steps"]) for each in facts})
         patch = "x".join(map(str, facts[0]["patch_size"])) + f", {facts[0]['batch_size']}"
-        far = [_mean(distance[name], region) for region in REGIONS]
+        far = [_mean(distance[name], region) for region in regions]
         rows += [
             f"| {name} | {' | '.join(f'{each:.3f}' for each in means)} | **{np.mean(means):.3f}** | "
             f"{np.nanmean(far):.1f} | {steps[0]} to {steps[-1]} | {patch} |"
         ]
-    rows += ["", "Dice of each patient (whole, core, enhancing):", ""]
+    rows += ["", f"Dice of each case ({', '.join(regions)}):", ""]
     cases = sorted({case for name in names for case in dice[name]})
     rows += [f"| framework | {' | '.join(cases)} |", "|" + " --- |" * (len(cases) + 1)]
     for name in names:
-        cells = [", ".join(_text(dice[name].get(case, {}).get(region)) for region in REGIONS) for case in cases]
+        cells = [", ".join(_text(dice[name].get(case, {}).get(region)) for region in regions) for case in cases]
         rows += [f"| {name} | {' | '.join(cells)} |"]
-    return "\n".join([*rows, "", *_paired(dice, first), ""])
+    return "\n".join([*rows, "", *_paired(dice, regions, first), ""])
 
 
-def _paired(dice: Mapping[str, Any], first: str) -> list[str]:
+def _paired(dice: Mapping[str, Any], regions: Sequence[str], first: str) -> list[str]:
     """Differences of Dice over patients x regions, with Wilcoxon's test and Holm's correction."""
     from scipy.stats import wilcoxon
 
@@ -109,7 +107,7 @@ def _paired(dice: Mapping[str, Any], first: str) -> list[str]:
         both = [
             (dice[first][case][region], dice[name][case][region])
             for case in dice[first]
-            for region in REGIONS
+            for region in regions
             if case in dice[name] and None not in (dice[first][case][region], dice[name][case][region])
         ]
         differences = np.array([a - b for a, b in both])
@@ -132,9 +130,9 @@ def plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     """A point for each patient and region, one column for each framework."""
     import matplotlib.pyplot as plt
 
-    dice = case_scores(lines, "dice")
-    figure, axes = plt.subplots(1, len(REGIONS), figsize=(9, 3), sharey=True)
-    for axis, region in zip(axes, REGIONS, strict=True):
+    dice, regions = case_scores(lines, "dice"), list(lines[0]["scores"])
+    figure, axes = plt.subplots(1, len(regions), figsize=(9, 3), sharey=True)
+    for axis, region in zip(axes, regions, strict=True):
         for case in sorted(next(iter(dice.values()))):
             axis.plot([dice[name].get(case, {}).get(region) for name in dice], "o-", lw=0.8, ms=3, label=case)
         axis.set_xticks(range(len(dice)), list(dice), fontsize=7, rotation=20)

@@ -11,11 +11,11 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from brats_data import CHANNELS, ORDER, REGIONS
-from contender import PREDICTIONS, Budget, Settings, read_settings, save_facts, save_prediction
+from contender import PREDICTIONS, Budget, Description, Settings, read_settings, save_facts, save_prediction
 
 PATCH = {1.0: 128, 2.0: 64}  # voxels along an axis, by spacing in mm
 
@@ -24,20 +24,26 @@ def cases_of(settings: Settings, part: str) -> list[dict[str, Any]]:
     """The files of the cases to train ("Tr") or to predict ("Ts")."""
     root = next(settings.data.glob("Dataset*"))
     found = sorted({path.name.rpartition("_")[0] for path in (root / f"images{part}").iterdir()})
-    cases = []
+    cases, channels = [], Description.read(settings.data).channels
     for case in found:
-        images = [str(root / f"images{part}" / f"{case}_{place:04d}.nii") for place in range(len(CHANNELS))]
+        images = [str(root / f"images{part}" / f"{case}_{place:04d}.nii") for place in range(channels)]
         label = {"label": str(root / f"labels{part}" / f"{case}.nii")} if part == "Tr" else {}
         cases.append({"image": images, "case": case, **label})
     return cases
 
 
-def as_regions(label: Any) -> Any:
+@dataclass(frozen=True)
+class Regions:
     """(1, *spatial) values to (regions, *spatial) 0 and 1."""
-    import torch
 
-    planes = [torch.isin(label[0], torch.tensor(values, dtype=label.dtype)) for values in REGIONS.values()]
-    return torch.stack(planes).float()
+    values: tuple[tuple[int, ...], ...]
+
+    def __call__(self, label: Any) -> Any:
+        """The planes of a label map."""
+        import torch
+
+        planes = [torch.isin(label[0], torch.tensor(values, dtype=label.dtype)) for values in self.values]
+        return torch.stack(planes).float()
 
 
 def fixed_transforms(settings: Settings, keys: Sequence[str]) -> list[Any]:
@@ -54,8 +60,11 @@ def fixed_transforms(settings: Settings, keys: Sequence[str]) -> list[Any]:
     steps += [T.CropForegroundd(keys=keys, source_key="image", allow_smaller=True)]
     steps += [T.Spacingd(keys=keys, pixdim=(spacing,) * 3, mode=modes)] if spacing != 1 else []
     if "label" in keys:
-        steps += [T.Lambdad(keys="label", func=as_regions)]
-    return [*steps, T.NormalizeIntensityd(keys="image", nonzero=True, channel_wise=True), T.EnsureTyped(keys=keys)]
+        steps += [T.Lambdad(keys="label", func=Regions(tuple(Description.read(settings.data).regions.values())))]
+    scale: Any = T.NormalizeIntensityd(keys="image", nonzero=True, channel_wise=True)
+    if Description.read(settings.data).is_ct:  # the window of its tutorials for organs of the abdomen
+        scale = T.ScaleIntensityRanged(keys="image", a_min=-57, a_max=164, b_min=0.0, b_max=1.0, clip=True)
+    return [*steps, scale, T.EnsureTyped(keys=keys)]
 
 
 def random_transforms(settings: Settings) -> list[Any]:
@@ -139,7 +148,7 @@ def predict(network: Any, settings: Settings) -> None:
         found = after(decollate_batch(data)[0])["pred"]
         chances = np.asarray(found)
         labels = np.zeros(chances.shape[1:], np.uint8)
-        for plane, value in zip(chances, ORDER, strict=True):
+        for plane, value in zip(chances, Description.read(settings.data).order, strict=True):
             labels[plane > 0.5] = value
         assert labels.shape == nibabel.load(case["image"][0]).shape
         save_prediction(settings.out, PREDICTIONS, case["case"], labels.transpose(2, 1, 0))
@@ -159,9 +168,10 @@ def main() -> None:
     set_determinism(settings.seed)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
     torch.set_num_threads(settings.threads)
+    described = Description.read(settings.data)
     network = SegResNet(
-        blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1), init_filters=16, in_channels=len(CHANNELS),
-        out_channels=len(REGIONS), dropout_prob=0.2,
+        blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1), init_filters=16, in_channels=described.channels,
+        out_channels=len(described.regions), dropout_prob=0.2,
     ).to(settings.device)  # fmt: skip
     steps, seconds = train(network, settings, own.rate)
     print(f"MONAI: {steps} steps in {seconds:.1f} s", flush=True)

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from brats_data import CHANNELS
-from contender import PREDICTIONS, Settings, read_settings, save_facts, save_prediction
+from contender import PREDICTIONS, Description, Settings, read_settings, save_facts, save_prediction
 
 
 def train(settings: Settings, changes: dict[str, Any]) -> Any:
@@ -33,9 +32,10 @@ def predict(settings: Settings, model: Path, part: str, *, mirror: bool | None =
 
     choices: dict[str, Any] = {} if mirror is None else {"mirror": mirror}
     segmenter = Segmenter(str(model), device=settings.device, **choices)
+    channels = Description.read(settings.data).channels
     images = next(settings.data.glob("Dataset*")) / "imagesTs"
     for case in sorted({path.name.rpartition("_")[0] for path in images.iterdir()}):
-        planes = [read_volume(images / f"{case}_{place:04d}.nii") for place in range(len(CHANNELS))]
+        planes = [read_volume(images / f"{case}_{place:04d}.nii") for place in range(channels)]
         scan = Volume.on_grid(np.stack([each.array for each in planes]).astype(np.float32), planes[0].grid)
         made = segmenter.segment(scan)
         save_prediction(settings.out, part, case, made.label_map.array)
