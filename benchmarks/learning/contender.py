@@ -61,7 +61,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What is written in a dataset's file: the number of channels, the values of each region, and the value written for each."""
+    """What a dataset's file holds: the number of channels, the values of each region, and the value written for it."""
 
     channels: int
     regions: dict[str, tuple[int, ...]]
