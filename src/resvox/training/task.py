@@ -133,6 +133,7 @@ class State:
         for each, kept in zip(self.module.buffers(), self.buffers, strict=False):
             each.copy_(kept)
         self.buffers = []
+
     validations: ValidationTimes = field(default_factory=ValidationTimes)
 
     @contextmanager
