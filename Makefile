@@ -8,7 +8,7 @@ NIIVUE := src/resvox/viewer/assets/niivue.umd.js
 SOURCES := src tests benchmarks tools drop-in/src
 
 .DEFAULT_GOAL := help
-.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-fleet test-nnunet test-serve test-fast test-oldest check laws fuzz format bench docs test-packages clean
+.PHONY: help viewer demo demo-unseen test test-browser test-dicom test-fleet test-nnunet test-serve test-fast test-oldest check laws fuzz format bench bench-all bench-check docs test-packages clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -170,11 +170,19 @@ format: $(VENV)/test-installed  ## write the format and the fixes of the linter
 	$(BIN)/ruff format -q $(SOURCES)
 	$(BIN)/ruff check -q --fix $(SOURCES)
 
-bench: $(VENV)/test-installed $(NNUNET)/installed $(FLEET)/installed  ## the benchmarks against the peers; writes benchmarks/*.md
+bench: $(VENV)/test-installed  ## the benchmarks that the README quotes; writes benchmark-results/*.md and .json
+	$(BIN)/python benchmarks/suite.py
+
+OLD ?= HEAD~1
+bench-check: $(VENV)/test-installed  ## this checkout against an older commit (OLD=...): ratios of processor seconds
+	rm -rf .bench-old && git worktree prune && git worktree add -q --detach .bench-old $(OLD)
+	$(BIN)/python benchmarks/suite.py --check .bench-old; code=$$?; git worktree remove --force .bench-old; exit $$code
+
+bench-all: $(VENV)/test-installed $(NNUNET)/installed $(FLEET)/installed  ## every benchmark, also against nnU-Net and at scale; writes benchmarks/*.md
 	for script in benchmarks/*.py; do \
-	  case $$script in benchmarks/scale.py) python=$(FLEET)/bin/python;; *) python=$(BIN)/python;; esac; \
+	  case $$script in benchmarks/suite.py|benchmarks/balanced_scans.py) continue;; benchmarks/scale.py) python=$(FLEET)/bin/python;; *) python=$(BIN)/python;; esac; \
 	  $$python $$script || exit 1; \
 	done
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(OLDEST) $(DOCS) $(FLEET) .venv-monailabel .venv-schemathesis site dist demo demo-unseen .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(DOCS) $(FLEET) .venv-monailabel .venv-schemathesis site dist demo demo-unseen benchmark-results .bench-old .pytest_cache .mypy_cache .ruff_cache .hypothesis

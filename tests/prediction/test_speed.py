@@ -10,8 +10,10 @@ import pytest
 from prediction.conftest import ThresholdEngine
 
 from resvox.errors import InferenceError
-from resvox.inference import Difference
+from resvox.inference import Difference, WindowCount
+from resvox.inference.passes.label_changes import BINS, Settled
 from resvox.prediction.segmenter import Segmenter
+from resvox.prediction.speed.control import SpeedControl
 from resvox.prediction.speed.verdicts import ALLOWANCES, LIMITS, Verdict, chosen
 from resvox.workflow import predict
 
@@ -197,16 +199,57 @@ def test_probabilities_of_the_balanced_speed_are_blended_from_the_windows_that_w
     np.testing.assert_allclose(first.probabilities.array, second.probabilities.array, atol=1e-5)  # logits near 100
 
 
-def test_a_speed_that_cannot_be_is_refused(make_model):
-    with pytest.raises(InferenceError, match=r"speed='warp'; expected 'full' or 'balanced' or 'fast'"):
-        Segmenter(make_model(), speed="warp")
-
-
 def tried(*differences):
     return [
         (limit, computed, Difference(share=share, least_dice=dice))
         for limit, computed, (share, dice) in zip(LIMITS, (20, 30, 40, 50), differences, strict=False)
     ]
+
+
+def test_a_scan_whose_windows_show_more_changes_than_are_allowed_goes_back():
+    notes = []
+    control = SpeedControl("balanced", labels_of=None, leads=None, name="none", notify=notes.append)
+    control.verdict = chosen(tried((0.0, 1.0)), speed="balanced", windows=64)
+
+    def run_with(changed):
+        def run(*, count, passes):
+            passes.account.see(np.repeat([0, 1], [90_000, 10_000]))
+            left = Settled(np.full(BINS, 10.0), np.full((2, BINS), 10.0))
+            passes.account.left = left
+            label = np.ones(1000, np.int64)
+            for bin in range(BINS):
+                passes.chances.add(label, 0 * label, bin * label, np.where(np.arange(1000) < changed, 0, label))
+            return iter(())
+
+        return run
+
+    for changed, goes_back in ((0, False), (500, True)):
+        assert list(control.slices(run_with(changed), WindowCount())) == []
+        assert control.goes_back() == goes_back
+        record = control.record(WindowCount(), is_first=False, expected=control.expected, went_back=goes_back)["speed"]
+        assert (record["used"], record["went_back"]) == ("full" if goes_back else "balanced", goes_back)
+        assert (record["expected"]["least_dice"] < 0.995) == goes_back
+    (note,) = notes
+    assert note.startswith("speed balanced: ")
+    assert note.endswith("as its own windows show; full is used for this scan")
+
+
+def test_a_scan_that_goes_back_has_the_labels_of_full(make_model, sure_engine, scans, tmp_path, monkeypatch):
+    folder, options = scans(2), {"overlap": 0.5}
+    predict(make_model(), folder, tmp_path / "full", **options)
+    monkeypatch.setattr(SpeedControl, "goes_back", lambda self: self.expected is not None)
+    result = predict(make_model(), folder, tmp_path / "out", speed="balanced", **options)
+    assert_same_maps(tmp_path / "full", tmp_path / "out")
+    first, second = (line["speed"] for line in lines_of(tmp_path / "out"))
+    assert (second["used"], second["went_back"]) == ("full", True)
+    assert second["computed"] > first["computed"] == 125
+    assert "went_back" not in first
+    assert result.speed.endswith("2 scans in full; 1 of these as its own windows showed more changes")
+
+
+def test_a_speed_that_cannot_be_is_refused(make_model):
+    with pytest.raises(InferenceError, match=r"speed='warp'; expected 'full' or 'balanced' or 'fast'"):
+        Segmenter(make_model(), speed="warp")
 
 
 def test_the_fewest_windows_that_use_half_of_the_allowance_are_chosen():

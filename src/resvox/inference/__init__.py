@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from resvox.inference.engines.torch_engine import TorchEngine
     from resvox.inference.ensemble import EnsembleEngine
     from resvox.inference.heads import LinearHead
+    from resvox.inference.passes.label_changes import Allowance, Chances, Counts, Lead
+    from resvox.inference.passes.two_pass import Measured, TwoPasses, class_leads, region_leads
     from resvox.inference.reduction import (
         labels_from_logits,
         labels_from_regions,
@@ -27,14 +29,17 @@ if TYPE_CHECKING:
     from resvox.inference.slice_sums import FinishedSlice
     from resvox.inference.sliding_window import sliding_window_inference
     from resvox.inference.streaming import WindowCount, stream_sliding_window
-    from resvox.inference.two_pass import Measured, TwoPasses, class_margins, region_margins
 
 __all__ = [
+    "Allowance",
+    "Chances",
+    "Counts",
     "Difference",
     "Engine",
     "EnsembleEngine",
     "FinishedSlice",
     "LabelComparison",
+    "Lead",
     "LinearHead",
     "Measured",
     "RegionRestorer",
@@ -44,12 +49,12 @@ __all__ = [
     "ValueRestorer",
     "WindowCount",
     "can_restore",
-    "class_margins",
+    "class_leads",
     "labels_from_logits",
     "labels_from_regions",
     "make_engine",
     "probabilities_from_logits",
-    "region_margins",
+    "region_leads",
     "region_probabilities_from_logits",
     "restore_labels_first",
     "sliding_window_inference",
@@ -62,6 +67,7 @@ _MODULES = {
     "engines.torch_engine": ("TorchEngine",),
     "ensemble": ("EnsembleEngine",),
     "heads": ("LinearHead",),
+    "passes.label_changes": ("Allowance", "Chances", "Counts", "Lead"),
     "reduction": (
         "labels_from_logits",
         "labels_from_regions",
@@ -74,7 +80,7 @@ _MODULES = {
     "sliding_window": ("sliding_window_inference",),
     "slice_sums": ("FinishedSlice",),
     "streaming": ("WindowCount", "stream_sliding_window"),
-    "two_pass": ("Measured", "TwoPasses", "class_margins", "region_margins"),
+    "passes.two_pass": ("Measured", "TwoPasses", "class_leads", "region_leads"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -92,7 +92,7 @@ class SliceSums:
             sums, weights = self.sums.pop(index, None), self.weights.pop(index, None)
             if before <= index < end:
                 logits = self._blank() if sums is None or weights is None else self._mean(sums, weights)
-                yield FinishedSlice(index=index - before, start=self.start, logits=self._cropped(logits))
+                yield FinishedSlice(index=index - before, start=self.start, logits=self.cropped(logits))
 
     def _blank(self) -> np.ndarray:
         """A slice that no window covers: background."""
@@ -114,7 +114,8 @@ class SliceSums:
             np.copyto(sums[0], np.float32(1), where=where)
         return sums
 
-    def _cropped(self, logits: np.ndarray) -> np.ndarray:
+    def cropped(self, logits: np.ndarray) -> np.ndarray:
+        """An array of a slice, (classes, *rest), without padding."""
         pads, sides = self.scan.pads[1:], logits.shape[1:]
         if len(pads) == 2:  # arrays of a tile have no padding along the second axis
             (before, after), side = pads[1], sides[1]

@@ -16,12 +16,12 @@ from functools import partial
 import numpy as np
 
 from resvox.errors import InferenceError
-from resvox.inference.covering import covering_windows
 from resvox.inference.mirroring import Predictor
+from resvox.inference.passes.covering import covering_windows
+from resvox.inference.passes.two_pass import TwoPasses, TwoPassTile
 from resvox.inference.repeated_windows import constant_windows_once
 from resvox.inference.slice_sums import FinishedSlice, Share, SliceSums
 from resvox.inference.sliding_window import WindowedScan
-from resvox.inference.two_pass import TwoPasses, TwoPassTile
 
 BYTES = 4  # per float32
 
@@ -72,7 +72,7 @@ def stream_sliding_window(
             lowest value (air), or are constant. Voxels that no other window covers get class 0.
         constant_once: compute windows without contrast once for each value; the numbers are the same.
         passes: compute windows that cover the scan first, and the others as far as they could change a label, see
-            :mod:`resvox.inference.two_pass`. None computes all.
+            :mod:`resvox.inference.passes.two_pass`. None computes all.
         memory_gb: limit for the sums of unfinished slices. Where they would need more, the volume is processed in
             tiles along the second axis, one after the other; windows on a border of tiles are computed for each.
             Tiles overlap by one row, so that linear interpolation has both its neighbours. None sets no limit.

@@ -87,12 +87,14 @@ class PredictResult:
         computed = sum(line["computed"] for line in lines if line["used"] != "full")
         windows = sum(case.windows for case, line in zip(asked, lines, strict=True) if line["used"] != "full")
         full = sum(line["used"] == "full" for line in lines)
+        back = sum(line.get("went_back", False) for line in lines)
         measured = lines[-1]["measured"]
         words = [
             f"speed {lines[-1]['asked']}: as measured, {100 * measured['labels_changed']:.3f} % of the labels differ "
             f"from full, least Dice {measured['least_dice']:.4f}",
             *([f"{computed} of {windows} windows computed"] if windows > computed else []),
             *([f"{full} {'scans' if full > 1 else 'scan'} in full"] if full else []),
+            *([f"{back} of these as its own windows showed more changes"] if back else []),
         ]
         return "; ".join(words)
 

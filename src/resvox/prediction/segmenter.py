@@ -176,7 +176,7 @@ class Segmenter(LabelMaps):
             masks = self.options.region_masks
             made = finish(prepared, logits, self.card, probabilities=probabilities, masks=masks)
             return self._segmentation(made, network, start, count)
-        masks, is_first, doubt = self.options.region_masks, self._speed.verdict is None, self.certainty.maps(prepared)
+        is_first, doubt = self._speed.verdict is None, self.certainty.maps(prepared)
         run = partial(
             stream,
             prepared,
@@ -186,11 +186,30 @@ class Segmenter(LabelMaps):
             progress=progress,
             independent=self.card.regions is not None,
         )
-        slices = self._speed.slices(run, count)
+        compute = partial(self._from_slices, prepared, start=start, probabilities=probabilities, doubt=doubt)
+        found = compute(self._speed.slices(run, count), count)
+        expected, goes_back = self._speed.expected, self._speed.goes_back()
+        if goes_back:
+            again = WindowCount()
+            found = compute(run(count=again), again)
+            count.computed += again.computed
+        return replace(found, log=self._speed.record(count, is_first=is_first, expected=expected, went_back=goes_back))
+
+    def _from_slices(
+        self,
+        prepared: Prepared,
+        slices: Iterator[FinishedSlice],
+        count: WindowCount,
+        *,
+        start: float,
+        probabilities: bool,
+        doubt: DoubtMaps | None,
+    ) -> Segmentation:
+        masks = self.options.region_masks
         first = self.options.resample == "labels" or labels_first(self.card)
         if first and not probabilities and not masks and doubt is None:
             watch = _Watch()
-            made = self._labels_first(prepared, watch.passed_on(slices)), None, None
+            made: Made = self._labels_first(prepared, watch.passed_on(slices)), None, None
             network = watch.seconds
         else:
             label_map, likely, own, restoring = self._restored(
@@ -198,8 +217,7 @@ class Segmenter(LabelMaps):
             )
             made = label_map, likely, own
             network = time.perf_counter() - start - restoring
-        segmentation = with_doubt(self._segmentation(made, network, start, count), doubt)
-        return replace(segmentation, log=self._speed.record(count, is_first=is_first))
+        return with_doubt(self._segmentation(made, network, start, count), doubt)
 
     def _segmentation(self, made: Made, network: float, start: float, count: WindowCount) -> Segmentation:
         label_map, likely, masks = made

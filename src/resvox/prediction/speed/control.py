@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from resvox.inference import LabelComparison, Measured, TwoPasses, WindowCount
-from resvox.prediction.speed.verdicts import LIMITS, Verdict, chosen, read_verdict, write_verdict
+from resvox.inference import Chances, LabelComparison, Measured, TwoPasses, WindowCount
+from resvox.prediction.speed.verdicts import ALLOWANCES, LIMITS, Verdict, chosen, read_verdict, write_verdict
 
 if TYPE_CHECKING:
-    from resvox.inference import FinishedSlice
+    from resvox.inference import Difference, FinishedSlice, Lead
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +35,7 @@ class SpeedControl:
     Args:
         speed: "full", "balanced" or "fast".
         labels_of: labels (*rest) of outputs (classes, *rest).
-        margins: see `resvox.inference.TwoPasses`.
+        leads: see `resvox.inference.TwoPasses`.
         name: of the verdict on disk, see `verdict_name`.
         notify: called with a line where the speed is given up.
     """
@@ -44,13 +45,14 @@ class SpeedControl:
         speed: str,
         *,
         labels_of: Callable[[Array], Array],
-        margins: Callable[[Array], Array],
+        leads: Callable[[Array], Lead],
         name: str,
         notify: Callable[[str], object] | None,
     ) -> None:
-        self.speed, self.labels_of, self.margins = speed, labels_of, margins
+        self.speed, self.labels_of, self.leads = speed, labels_of, leads
         self.name, self.notify = name, notify
         self.verdict: Verdict | None = None if speed == "full" else read_verdict(name)
+        self._passes: TwoPasses | None = None  # of a scan whose windows were left out in part
 
     def begin(self, cases: int) -> None:
         """A batch begins: of several cases the first one is measured, whatever was found before."""
@@ -59,6 +61,7 @@ class SpeedControl:
 
     def slices(self, run: Run, count: WindowCount) -> Iterator[FinishedSlice]:
         """The blended outputs of a scan at this speed; fills ``count``, and measures the first scan of a batch."""
+        self._passes = None
         if self.speed == "full":
             yield from run(count=count)
         elif self.verdict is None:
@@ -66,20 +69,49 @@ class SpeedControl:
         elif not self.verdict.is_allowed:
             yield from run(count=count)
         elif self.speed == "balanced":
-            yield from run(count=count, passes=TwoPasses(margins=self.margins, limit=self.verdict.limit))
+            self._passes = self._two_passes(Chances(self.verdict.counts), limit=self.verdict.limit)
+            yield from run(count=count, passes=self._passes)
         else:
             yield from run(count=count, sparse=True)
 
-    def record(self, count: WindowCount, *, is_first: bool) -> Mapping[str, Any]:
-        """What the line of a scan in predict.jsonl has about its speed; nothing of full."""
+    @property
+    def expected(self) -> Difference | None:
+        """The difference from full that is expected of the last scan, as its own labels changed; None if nothing is."""
+        return None if self._passes is None else self._passes.account.expected(self._passes.chances)
+
+    def goes_back(self) -> bool:
+        """Whether the last scan must be computed in full: more changes are expected of it than are allowed."""
+        expected = self.expected
+        if expected is None or ALLOWANCES[self.speed].allows(expected):
+            return False
+        if self.notify is not None:
+            self.notify(
+                f"speed {self.speed}: {100 * expected.share:.3f} % of the labels of a scan may differ from those of "
+                f"full, least Dice {expected.least_dice:.4f}, as its own windows show; full is used for this scan"
+            )
+        return True
+
+    def record(
+        self, count: WindowCount, *, is_first: bool, expected: Difference | None = None, went_back: bool = False
+    ) -> Mapping[str, Any]:
+        """What the line of a scan in predict.jsonl has about its speed; nothing of full.
+
+        Args:
+            count: of the windows that were computed.
+            is_first: whether it was measured.
+            expected: see `expected`.
+            went_back: whether it was computed in full because of this.
+        """
         if self.speed == "full" or self.verdict is None:
             return {}
-        is_full = is_first or not self.verdict.is_allowed
+        is_full = is_first or went_back or not self.verdict.is_allowed
+        own = {} if expected is None else {"expected": asdict(expected), "went_back": went_back}
         return {
             "speed": {
                 "asked": self.speed,
                 "used": "full" if is_full else self.speed,
                 "computed": count.computed,
+                **own,
                 "measured": {
                     "is_first": is_first,
                     "labels_changed": self.verdict.share,
@@ -98,10 +130,20 @@ class SpeedControl:
 
     def _measured(self, run: Run, count: WindowCount) -> Iterator[FinishedSlice]:
         """The slices of full; beside them, what each limit of the second pass would change."""
-        trials = [Measured(limit=limit) for limit in LIMITS]
-        yield from run(count=count, passes=TwoPasses(margins=self.margins, measured=trials, labels_of=self.labels_of))
+        trials, chances = [Measured(limit=limit) for limit in LIMITS], Chances()
+        yield from run(count=count, passes=self._two_passes(chances, measured=trials))
         tried = [(each.limit, each.computed, each.labels.difference()) for each in trials]
-        self._settle(chosen(tried, speed=self.speed, windows=count.computed))
+        self._settle(chosen(tried, speed=self.speed, windows=count.computed, chances=chances))
+
+    def _two_passes(self, chances: Chances, *, limit: float = 0.0, measured: Sequence[Measured] = ()) -> TwoPasses:
+        return TwoPasses(
+            leads=self.leads,
+            limit=limit,
+            allowance=ALLOWANCES[self.speed],
+            chances=chances,
+            measured=measured,
+            labels_of=self.labels_of,
+        )
 
     def _measured_fast(self, run: Run, count: WindowCount) -> Iterator[FinishedSlice]:
         """The slices of full; afterwards those of fast, which are compared."""

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from resvox.inference import Difference
+from resvox.inference import Allowance, Chances, Counts, Difference
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
 
-# Limits of the second pass of "balanced": windows that would settle less doubt, as a fraction of their voxels, are left
-# out. With models trained on real scans these lead from half of the windows to nearly all of them.
-LIMITS = (0.005, 0.001, 0.0002, 0.00005)
-SPARE = 0.5  # "balanced" leaves out no more windows than use this part of its allowance, as scans differ
-
-
-@dataclass(frozen=True, kw_only=True)
-class Allowance:
-    """How much the labels of a speed may differ from those of full: the share of voxels, and the least Dice."""
-
-    share: float
-    least_dice: float
-
-    def allows(self, difference: Difference, *, part: float = 1.0) -> bool:
-        """Whether a difference is at most this, or a part of it."""
-        return difference.share <= part * self.share and 1 - difference.least_dice <= part * (1 - self.least_dice)
+# Parts of the allowance that the expected changes of "balanced" may use; the first one that passes is taken. What is
+# expected is about what happens, so that 1 would use up the allowance; the smaller ones are for models whose labels
+# change in another way than it is counted.
+LIMITS = (0.7, 0.35, 0.12, 0.03)
+SPARE = 0.7  # the part of the allowance that the measured scan may use, as scans differ
 
 
 ALLOWANCES = {
@@ -43,6 +32,7 @@ class Verdict:
         share, least_dice: how its labels differ from those of full; of a speed that is not allowed, its best.
         limit: of the second pass of "balanced".
         computed: how many of the ``windows`` it computes.
+        counts: how often labels changed.
     """
 
     is_allowed: bool
@@ -51,6 +41,7 @@ class Verdict:
     computed: int
     windows: int
     limit: float = 0.0
+    counts: Counts = field(default_factory=Counts)
 
     def describe(self, speed: str) -> str:
         """The verdict in a line for people."""
@@ -67,13 +58,16 @@ class Verdict:
         )
 
 
-def chosen(tried: Sequence[tuple[float, int, Difference]], *, speed: str, windows: int) -> Verdict:
+def chosen(
+    tried: Sequence[tuple[float, int, Difference]], *, speed: str, windows: int, chances: Chances | None = None
+) -> Verdict:
     """The verdict on several ways to leave windows out.
 
     Args:
         tried: limit, computed windows and difference of each, the fewest windows first.
         speed: whose allowance counts. All ways but the last one keep to a part of it, see `SPARE`.
         windows: of the scan.
+        chances: as they were counted on it.
     """
     allowance = ALLOWANCES[speed]
     able = [each for each in tried[:-1] if allowance.allows(each[2], part=SPARE)]
@@ -85,12 +79,13 @@ def chosen(tried: Sequence[tuple[float, int, Difference]], *, speed: str, window
         computed=computed,
         windows=windows,
         limit=limit,
+        counts=Counts() if chances is None else chances.counts(),
     )
 
 
 def verdict_name(*parts: object) -> str:
     """The name under which the verdict on a model with these settings is kept on disk."""
-    return f"{key_of('speed', LIMITS, SPARE, ALLOWANCES, *parts)}.json"
+    return f"{key_of('speed', 2, LIMITS, SPARE, ALLOWANCES, *parts)}.json"
 
 
 def read_verdict(name: str) -> Verdict | None:
@@ -100,8 +95,9 @@ def read_verdict(name: str) -> Verdict | None:
         return None
     try:
         found: dict[str, Any] = json.loads(data)
-        return Verdict(**found)
-    except (ValueError, TypeError):
+        counts = {name: tuple(map(float, each)) for name, each in found.pop("counts").items()}
+        return Verdict(counts=Counts(**counts), **found)
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -1,0 +1,1 @@
+"""Scans in two passes: windows that cover them, then those that could still change labels."""
