@@ -54,7 +54,7 @@ def measured(name: str, classes: int, side: int) -> dict[str, float]:
     loss = monai(logits, label[:, None]) if name == "monai" else own(logits, label)
     loss.backward()
     seconds = time.perf_counter() - start
-    return {"value": float(loss), "seconds": seconds, "gb": peak_gb() - held, "logits_gb": logits.nbytes / 1e9}
+    return {"value": loss.item(), "seconds": seconds, "gb": peak_gb() - held, "logits_gb": logits.nbytes / 1e9}
 
 
 if __name__ == "__main__":

@@ -121,12 +121,11 @@ def run(name: str, given: tuple[str, ...], environment: dict[str, str] | None = 
     """A benchmark's exit code, what it printed, and the seconds of its processes."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, str(HERE / f"{name}.py"), *given]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    text = done.stdout if done.returncode == 0 else done.stdout + done.stderr
     cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
-    return {"code": done.returncode, "seconds": time.perf_counter() - start, "cpu_seconds": cpu, "text": done.stdout}
+    return {"code": done.returncode, "seconds": time.perf_counter() - start, "cpu_seconds": cpu, "text": text}
 
 
 def machine() -> dict[str, Any]:
