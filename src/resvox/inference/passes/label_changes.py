@@ -26,8 +26,8 @@ GUESS_WEIGHT = 50.0
 LABEL_WEIGHT = 5.0  # changes: what a label's own rate is drawn to that of all labels by
 # Windows that are computed move labels too, towards those that were left out or away from them, and scans differ: with
 # trained models up to this many times the counted rates were seen (docs/performance.md).
-CAUTION = 2.0
-SPREAD = 0.7  # of n changes that are expected, n + SPREAD * sqrt(n) must be allowed
+CAUTION = 3.0
+SPREAD = 1.0  # of n changes that are expected, n + SPREAD * sqrt(n) must be allowed
 LEAST_ALLOWED = 0.5  # voxels: the allowance of the smallest labels, and of those that the first pass did not find
 
 Array = np.ndarray[Any, Any]
