@@ -25,7 +25,7 @@ GUESS = np.array([0.45, 0.4, 0.35, 0.3, 0.2, 0.12, 0.05, 0.01, 1e-3, 1e-4, 1e-5]
 GUESS_WEIGHT = 50.0
 LABEL_WEIGHT = 5.0  # changes: what a label's own rate is drawn to that of all labels by
 # Windows that are computed move labels too, towards those that were left out or away from them, and scans differ: with
-# trained models up to this many times the counted rates were seen (docs/performance.md).
+# twice the counted rates one scan of twenty changed more than is allowed (docs/performance.md).
 CAUTION = 3.0
 SPREAD = 1.0  # of n changes that are expected, n + SPREAD * sqrt(n) must be allowed
 LEAST_ALLOWED = 0.5  # voxels: the allowance of the smallest labels, and of those that the first pass did not find
