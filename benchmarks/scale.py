@@ -162,7 +162,7 @@ class Bench:
     def keep(self, part: str, figures: dict[str, object]) -> None:
         path = self.state / "figures.json"
         known = json.loads(path.read_text()) if path.exists() else {}
-        known[part] = {**figures, "date": time.strftime("%Y-%m-%d")}
+        known[part] = {**figures, "load": round(os.getloadavg()[0]), "date": time.strftime("%Y-%m-%d")}
         path.write_text(json.dumps(known, indent=2))
         print(part, json.dumps(figures), flush=True)
 
@@ -373,10 +373,12 @@ def like_a_ct(number: int) -> np.ndarray:
 
 def page(figures: dict[str, dict[str, object]]) -> str:
     lines = [
-        "# Many scans: Ray and a store, kills, parts, and a large CT", "",
-        "By `benchmarks/scale.py`, on 2 cores that the scans, Ray and the S3 server (moto) share. A line per part, as "
-        "measured; times in seconds.", "",
-    ]  # fmt: skip
+        "# Many scans: Ray and a store, kills, parts, and a large CT",
+        "",
+        "By `benchmarks/scale.py`, on 2 cores that the scans, Ray and the S3 server (moto) share. Times in seconds; load:",
+        "programs that wanted a core when the part ended. Above 3, times are those of a busy machine.",
+        "",
+    ]
     for part in PARTS:
         if part in figures:
             lines += [f"## {part}", "", *(f"- {name}: {words(value)}" for name, value in figures[part].items()), ""]

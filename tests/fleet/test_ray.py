@@ -142,6 +142,17 @@ def test_a_store_with_faults(make_model, plain, client, bucket, store, tmp_path)
     assert results(client, bucket) == wanted
 
 
+def test_the_address_of_a_cluster_that_is_gone_is_not_taken(make_model, tmp_path):
+    folder, place = scans(tmp_path / "in", 2), Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+    (place / "ray").mkdir()
+    (place / "ray/ray_current_cluster").write_text("127.0.0.1:1")
+    code = f"import os; os.environ['RAY_TMPDIR'] = {str(place)!r}; from resvox.cli import main; main()"
+    words = ("predict", make_model(), folder, "-o", tmp_path / "out", "--engine", "torch-plain", "--cluster", "ray")
+    finished(command((*words, "--workers", "1"), tmp_path=tmp_path, endpoint="http://127.0.0.1:9", code=code))
+    shutil.rmtree(place, ignore_errors=True)
+    assert len(local_results(tmp_path / "out")) == 2
+
+
 def working(client, bucket):
     """The processes that hold claims."""
     pids = set()

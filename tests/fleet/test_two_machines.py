@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -205,7 +206,9 @@ def test_ray_on_two_machines_gives_the_results_of_one(machines, make_model, tmp_
     quiet = {"env": settings, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = "import sys; from moto.server import main; main(sys.argv[1:])"
     first.start(sys.executable, "-c", server, "-H", first.address, "-p", 5000, **quiet)
-    start_ray(first, tmp_path, settings, "--head", "--port", 6379, "--include-dashboard", "false")
+    place = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # names of sockets are short; no address is left in Ray's own
+    head = ("--head", "--port", 6379, "--include-dashboard", "false", "--temp-dir", place)
+    start_ray(first, tmp_path, settings, *head)
     (tmp_path / "fill.py").write_text(FILL)
     filled = first.start(sys.executable, tmp_path / "fill.py", folder, env=settings, stdout=subprocess.PIPE)
     assert filled.wait(120) == 0, filled.stdout.read()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -223,17 +224,19 @@ def _ray(fleet: FleetOptions) -> Iterator[Any]:
             "--cluster ray, and Ray is not installed", expected="the extra 'ray'", fix="pip install 'resvox[ray]'"
         ) from None
     own = not ray.is_initialized()
+    # Without "local", Ray would look for the address of a cluster that another program left in its folder.
+    address = fleet.address or os.environ.get("RAY_ADDRESS") or "local"
     if own:
         try:
             ray.init(
-                address=fleet.address,
+                address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                include_dashboard=None if fleet.address else False,
+                include_dashboard=False if address == "local" else None,
             )
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise InferenceError(
-                f"no cluster of Ray at {fleet.address} ({_words(error)})",
+                f"no cluster of Ray at {address} ({_words(error)})",
                 expected="the address of a head, or none for this machine",
                 fix="ray status; RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where the cluster asks for a token",
             ) from error
