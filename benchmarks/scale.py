@@ -376,7 +376,8 @@ def page(figures: dict[str, dict[str, object]]) -> str:
         "# Many scans: Ray and a store, kills, parts, and a large CT",
         "",
         "By `benchmarks/scale.py`, on 2 cores that the scans, Ray and the S3 server (moto) share.",
-        "Times in seconds; load: programs that wanted a core when the part ended. Above 3, times are those of a busy machine.",
+        "Times in seconds; load: programs that wanted a core when the part ended. Above 3, times are those of a busy "
+        "machine.",
         "",
     ]
     for part in PARTS:
