@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from resvox.training import Plan, read_dataset
 from resvox.training.batches import StepBatches, batch_loader
-from resvox.training.patches import cut_patch
+from resvox.training.patches import cut_patch, cut_strided
 from resvox.training.segmentation.cache import prepare_cases
 from resvox.training.segmentation.samples import PatchSampler
 from resvox.volumes import read_label_map
@@ -171,3 +171,29 @@ def test_labels_take_turns_where_few_cases_have_one(sampler_of, folder_of, image
     assert len(set(others)) == 8
     by_case = PatchSampler(cases, plan.with_changes(foreground_by="case"))
     assert sum(bool((by_case[number].target == 2).any()) for number in foreground) < 8
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_strided_patch_is_the_mean_of_blocks_and_the_label_in_their_middle(stride):
+    array = np.random.default_rng(0).normal(size=(2, 13, 14)).astype(np.float32)
+    found = cut_strided(array, (6, 7), (4, 2), (4, 2), stride)
+    label = cut_strided(array, (6, 7), (4, 2), (4, 2), stride, is_label=True)
+    region = cut_patch(array, (6, 7), (4 * stride, 2 * stride), (4 * stride, 2 * stride))
+    for row, column in np.ndindex(4, 2):
+        block = region[:, row * stride : (row + 1) * stride, column * stride : (column + 1) * stride]
+        np.testing.assert_allclose(found[:, row, column], block.mean((1, 2)), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(label[:, row, column], block[:, stride // 2, stride // 2])
+
+
+def test_patches_draw_their_stride(sampler_of):
+    plain, strided = sampler_of(), sampler_of(patch_stride=3)
+    cases = {case.id: np.asarray(case.image[0]) for case in strided.cases}
+    drawn = Counter()
+    for number in range(60):
+        patch, image = strided[number].image[0].numpy(), cases[strided[number].case]
+        windows = np.lib.stride_tricks.sliding_window_view(image, (4, 4, 4))
+        drawn["whole" if (windows == patch).all((-1, -2, -3)).any() else "strided"] += 1
+        assert strided[number].target.shape == (4, 4, 4)
+    assert 10 <= drawn["whole"] <= 30  # a third of 60
+    assert all(same(strided[number], strided[number]) for number in range(6))
+    assert not same(plain[0], plain[1])

@@ -34,3 +34,32 @@ def cut_patch(
         target.append(slice(max(-start, 0), max(-start, 0) + source[-1].stop - source[-1].start))
     out[tuple(target)] = array[tuple(source)]
     return out
+
+
+def drawn_stride(largest: int, rng: np.random.Generator) -> int:
+    """The distance between neighbouring voxels of a patch: from 1 to ``largest``, each with the same chance."""
+    return int(rng.integers(1, largest + 1)) if largest > 1 else 1
+
+
+def cut_strided(
+    array: np.ndarray[Any, Any],
+    centre: Sequence[int],
+    patch: Sequence[int],
+    size: Sequence[int],
+    stride: int,
+    *,
+    is_label: bool = False,
+) -> np.ndarray[Any, Any]:
+    """`cut_patch` of a region ``stride`` times as long along each axis, brought to the same number of voxels.
+
+    Args:
+        is_label: take the voxel in the middle of ``stride`` voxels instead of their mean.
+    """
+    if stride == 1:
+        return cut_patch(array, centre, patch, size)
+    region = cut_patch(array, centre, [stride * n for n in patch], [stride * n for n in size])
+    if is_label:
+        return region[(slice(None), *[slice(stride // 2, None, stride)] * len(size))]
+    blocks = region.reshape(len(region), *(part for n in size for part in (n, stride)))
+    mean: np.ndarray[Any, Any] = blocks.mean(axis=tuple(range(2, blocks.ndim, 2)), dtype=np.float32)
+    return mean.astype(array.dtype, copy=False)

@@ -9,7 +9,7 @@ from typing import Any
 from resvox.blueprint.resnet_recipe import LEVELS
 from resvox.errors import PlanError
 from resvox.training.plans.base import TrainingPlan
-from resvox.training.plans.fields import check_fraction, check_per_axis, plan_field
+from resvox.training.plans.fields import check_fraction, check_least, check_per_axis, plan_field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,11 @@ class PatchPlan(TrainingPlan):
     )
     patch_size: tuple[int, ...] = plan_field(
         (64, 64, 64), "voxels of a training patch and of the inference window", "preprocessing"
+    )
+    patch_stride: int = plan_field(
+        1,
+        "each sample draws the distance of its voxels, from 1 to this: 2 shows half of the patches at half resolution",
+        "preprocessing",
     )
     batch_size: int = plan_field(2, "patches a step, over all processes together", "preprocessing")
     overlap: float = plan_field(0.5, "of neighbouring inference windows, a fraction of the patch", "preprocessing")
@@ -90,6 +95,7 @@ class PatchPlan(TrainingPlan):
 def _check_patch(plan: PatchPlan) -> None:
     """The fields of a network that answers every voxel of a patch."""
     check_fraction(plan, "overlap")
+    check_least(plan, {"patch_stride": 1})
     check_per_axis(plan, "patch_size", plan.spatial_dims)
     if not 1 <= plan.encoder_depth <= LEVELS or len(plan.decoder_filters) < plan.encoder_depth:
         raise PlanError(

@@ -9,7 +9,7 @@ import torch
 
 from resvox.training.augmentation import Augmentation
 from resvox.training.batches import Cut, Sample, epoch_order
-from resvox.training.patches import any_centre, cut_patch
+from resvox.training.patches import any_centre, cut_strided, drawn_stride
 from resvox.training.randomness import Purpose, generator
 from resvox.training.regression.cache import PreparedPair
 from resvox.training.regression.plan import RegressionPlan
@@ -40,10 +40,11 @@ class ValuePatches(torch.utils.data.Dataset[Sample]):
         epoch, place = divmod(number, len(self.cases))
         case = self.cases[epoch_order(plan.seed, epoch, len(self.cases))[place]]
         centre = any_centre(case.image.shape[1:], plan.patch_size, rng)
-        geometry = self.augmentation.draw(rng)
-        image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, geometry.size))
+        stride, geometry = drawn_stride(plan.patch_stride, rng), self.augmentation.draw(rng)
+        region = centre, plan.patch_size, geometry.size, stride
+        image = torch.from_numpy(cut_strided(case.image, *region))
         # Normalised before it is cut, so that what lies beyond the scan is the mean and not the value 0.
-        values = cut_patch((case.target - self.mean) / self.std, centre, plan.patch_size, geometry.size)
+        values = cut_strided((case.target - self.mean) / self.std, *region)
         cut = Cut(image=image, target=torch.from_numpy(values), case=case.id, number=number, geometry=geometry, rng=rng)
         return cut if self.device is not None else self.augmented(cut)
 

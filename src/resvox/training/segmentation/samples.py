@@ -11,7 +11,7 @@ import torch
 from resvox.training.augmentation import Augmentation
 from resvox.training.batches import Cut, Sample, epoch_order
 from resvox.training.dice_cross_entropy import IGNORED
-from resvox.training.patches import any_centre, cut_patch
+from resvox.training.patches import any_centre, cut_strided, drawn_stride
 from resvox.training.randomness import Purpose, generator
 from resvox.training.segmentation.cache import PreparedCase
 from resvox.training.segmentation.plan import Plan
@@ -63,9 +63,10 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
         rng = generator(plan.seed, Purpose.SAMPLE, step, position)
         case, index = self.case(number), self._turn(number)
         centre = self._centre(case, rng, self.is_foreground(number), None if index is None else index[0])
-        geometry = self.augmentation.draw(rng)
-        image = torch.from_numpy(cut_patch(case.image, centre, plan.patch_size, geometry.size))
-        label = torch.from_numpy(cut_patch(case.label[np.newaxis], centre, plan.patch_size, geometry.size))
+        stride, geometry = drawn_stride(plan.patch_stride, rng), self.augmentation.draw(rng)
+        region = centre, plan.patch_size, geometry.size, stride
+        image = torch.from_numpy(cut_strided(case.image, *region))
+        label = torch.from_numpy(np.ascontiguousarray(cut_strided(case.label[np.newaxis], *region, is_label=True)))
         cut = Cut(
             image=image, target=label, case=case.id, number=number, known=self._known(case), geometry=geometry, rng=rng
         )
