@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,12 +16,16 @@ from resvox.errors import PlanError
 from resvox.training import (
     draw_classification_plan,
     fit,
+    profiling,
     read_classification,
     read_dataset,
     take_classification_facts,
 )
+from resvox.training import steps as training_steps
 from resvox.training.checkpoints import load_checkpoint
+from resvox.training.losses import SegmentationLoss
 from resvox.training.plans.options import TrainOptions
+from resvox.training.segmentation.samples import PatchSampler
 from resvox.training.segmentation.task import Segmentation
 from resvox.training.task import ValidationResult
 from resvox.training.tasks import fields_for
@@ -85,6 +91,63 @@ def test_a_killed_run_goes_on_with_equal_bits(fields, dataset, tiny_plan, tmp_pa
     assert same_tensors(weights_of(whole), weights_of(resumed))
     plain = fit(dataset, tiny_plan, tmp_path / "plain", progress=False)
     assert not same_tensors(weights_of(plain), weights_of(whole))  # the fields change something
+
+
+def test_a_run_that_drops_channels_goes_on_with_equal_bits(folder_of, image_writer, scan_maker, tiny_plan, tmp_path):
+    folder = folder_of()
+    for seed, name in enumerate("ab"):
+        image_writer(folder / f"imagesTr/{name}_0001.nii.gz", scan_maker(seed + 5, (16, 16, 16))[0], (2.0, 1.0, 1.0))
+    described = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**described, "channel_names": {"0": "CT", "1": "MR"}}))
+    dataset, normalization = read_dataset(folder), ({"kind": "zscore"},) * 2
+    kept = tiny_plan.with_changes(in_channels=2, normalization=normalization)
+    plan = kept.with_changes(channel_dropout=0.5)
+    whole = fit(dataset, plan, tmp_path / "whole", progress=False)
+    with pytest.raises(StopError):
+        fit(dataset, plan, tmp_path / "run", on_step=stop_at(6), progress=False)
+    resumed = fit(dataset, plan, tmp_path / "run", resume=True, progress=False)
+    assert numbers(resumed.history) == numbers(whole.history)
+    for name in ("last.pt", "best.pt"):
+        one, other = (load_checkpoint(tmp_path / run / "checkpoints" / name) for run in ("whole", "run"))
+        assert same_tensors(one["model"], other["model"])
+    plain = fit(dataset, kept, tmp_path / "plain", progress=False)
+    assert not same_tensors(weights_of(plain), weights_of(whole))
+
+
+def test_a_profile_says_where_the_time_went(dataset, tiny_plan, tmp_path, monkeypatch):
+    """By a clock that only the work itself moves: each kind of work by another power of ten."""
+    now = [0.0]
+    monkeypatch.setattr(profiling, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def taking(seconds, owner, name):
+        plain = getattr(owner, name)
+
+        def slow(*arguments, **options):
+            now[0] += seconds
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, slow)
+
+    taking(1, PatchSampler, "__getitem__")
+    taking(10, SegmentationLoss, "forward")
+    taking(100, torch.Tensor, "backward")
+    taking(1000, torch.optim.AdamW, "step")
+    taking(10_000, Segmentation, "validate")
+    taking(100_000, training_steps, "save_checkpoint")
+    profile = fit(dataset, tiny_plan, tmp_path / "run", profile=True, progress=False).profile
+    steps, samples, validations = 8, 16, 2
+    assert profile.steps == steps
+    best = (profile.seconds["validation"] - 10_000 * validations) / 100_000  # checkpoints of the best weights
+    assert best in (1, 2)
+    assert profile.seconds == {
+        "data": samples, "forward": 10 * steps, "backward": 100 * steps, "optimizer": 1000 * steps,
+        "validation": 10_000 * validations + 100_000 * best, "other": 100_000 * 2,
+    }  # fmt: skip
+    assert profile.total == sum(profile.seconds.values())
+    assert profile.data_share == pytest.approx(samples / (samples + 1110 * steps))
+    stored = json.loads((tmp_path / "run" / "profile.json").read_text())
+    assert stored["seconds"] == profile.seconds
+    assert fit(dataset, tiny_plan, tmp_path / "unmeasured", progress=False).profile is None
 
 
 def test_what_is_validated_and_saved_is_the_average(dataset, tiny_plan, tmp_path, monkeypatch):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from training.classified import write_npz
 
 from resvox.catalog import get_blueprint
 from resvox.errors import PlanError
 from resvox.preprocessing import NnunetPreprocessing
 from resvox.training import Fingerprint, Plan
+from resvox.training.loop import build_model
 from resvox.training.optimization.schedule import learning_rate
 from resvox.training.plans.fingerprint import CaseFacts, Intensities
 from resvox.training.plans.nnunet.memory import features_of
@@ -144,6 +146,9 @@ def test_the_command_trains_by_the_recipe_prepares_as_nnunet_and_predicts(folder
     plan = result.plan
     assert plan.model == "resenc_unet"
     assert plan.notes["patch_size"] == "given"
+    levels = build_model(plan).train()(torch.zeros(2, 1, *plan.patch_size))
+    assert [each.shape[2:] for each in levels] == sorted((each.shape[2:] for each in levels), reverse=True)
+    assert len({each.shape[2:] for each in levels}) == len(levels) > 1  # each at the size of its level
     header = read_header(result.fit.model_path)
     assert header.metadata["preprocessing"]["kind"] == "nnunet"
     expected = NnunetPreprocessing.from_dict(header.metadata["preprocessing"])
