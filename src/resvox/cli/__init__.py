@@ -10,6 +10,7 @@ import warnings
 
 # in the order in which `resvox --help` lists them
 from resvox.cli import train  # isort: skip
+from resvox.cli import pretrain  # isort: skip
 from resvox.cli import predict  # isort: skip
 from resvox.cli import status  # isort: skip
 from resvox.cli import evaluate  # isort: skip
@@ -36,6 +37,7 @@ __all__ = [
     "main",
     "models",
     "predict",
+    "pretrain",
     "publish",
     "serve",
     "status",

@@ -113,6 +113,7 @@ def verb(epilog: str) -> Callable[[Verb], Verb]:
 
 RESUME = {
     "train": "The same command with --resume goes on.",
+    "pretrain": "The same command with --resume goes on.",
     "predict": "The same command goes on where it stopped.",
     "demo": "The same command begins again.",
 }

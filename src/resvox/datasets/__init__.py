@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from resvox.datasets.classification import ClassificationDataset, ClassSplit, ImageCase
     from resvox.datasets.reading import read_classification, read_dataset, read_regression
     from resvox.datasets.regression import RegressionCase, RegressionDataset, RegressionSplit
+    from resvox.datasets.scans import Scan, ScanDataset, ScanSplit, read_scans
     from resvox.datasets.segmentation import Case, Dataset, Split
 
 _HOMES = {
@@ -20,10 +21,14 @@ _HOMES = {
     "RegressionCase": "regression",
     "RegressionDataset": "regression",
     "RegressionSplit": "regression",
+    "Scan": "scans",
+    "ScanDataset": "scans",
+    "ScanSplit": "scans",
     "Split": "segmentation",
     "read_classification": "reading",
     "read_dataset": "reading",
     "read_regression": "reading",
+    "read_scans": "scans",
 }
 __all__ = [
     "Case",
@@ -34,10 +39,14 @@ __all__ = [
     "RegressionCase",
     "RegressionDataset",
     "RegressionSplit",
+    "Scan",
+    "ScanDataset",
+    "ScanSplit",
     "Split",
     "read_classification",
     "read_dataset",
     "read_regression",
+    "read_scans",
 ]
 
 

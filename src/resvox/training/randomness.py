@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     EPOCH = 1
     STEP = 2
     WEIGHTS = 3
+    VALIDATION = 4
 
 
 def generator(seed: int, purpose: Purpose, *numbers: int) -> np.random.Generator:

@@ -111,6 +111,22 @@ TASKS: dict[str, TaskRow] = {
             "foreground_fraction": Refusal(expected="label maps", fix="leave --oversample out"),
         },
     ),
+    # pretraining: the weights of its networks are what another training begins from
+    "restoration": TaskRow(
+        reader="resvox.datasets.scans.read_scans",
+        fingerprint="resvox.training.restoration.fingerprint.take_scan_facts",
+        planner="resvox.training.restoration.planning.make_plan",
+        plan="resvox.training.restoration.plan.RestorationPlan",
+        runner="resvox.training.restoration.task.Restoration",
+        weights_fields="resvox.training.segmentation.planning.weights_fields",
+        models=("segmentation",),
+        refused={
+            "class_balance": NO_CLASSES,
+            "batch_dice": NO_LABEL_MAP,
+            "label_smoothing": Refusal(expected="labels or classes", fix="leave --label-smoothing out"),
+            "foreground_fraction": Refusal(expected="label maps", fix="leave --oversample out"),
+        },
+    ),
 }
 DEFAULT_TASK = next(iter(TASKS))  # of a plan that names none, as those written before there were several
 

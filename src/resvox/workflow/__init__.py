@@ -17,6 +17,7 @@ from resvox.workflow.demo.run import demo
 from resvox.workflow.evaluate import EvaluateResult, evaluate
 from resvox.workflow.export import ExportResult, export
 from resvox.workflow.predict import predict
+from resvox.workflow.pretrain import PretrainResult, pretrain
 from resvox.workflow.publish import PublishResult, publish
 from resvox.workflow.serve import serve
 from resvox.workflow.show import show_model
@@ -40,6 +41,7 @@ __all__ = [
     "EvaluateResult",
     "ExportResult",
     "PredictResult",
+    "PretrainResult",
     "PublishResult",
     "TrainOptions",
     "TrainPrecision",
@@ -51,6 +53,7 @@ __all__ = [
     "evaluate",
     "export",
     "predict",
+    "pretrain",
     "publish",
     "serve",
     "show_model",

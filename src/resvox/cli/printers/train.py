@@ -78,7 +78,7 @@ def show_trained(result: TrainResult, dataset: Path) -> None:
         line(f"Wrote {result.plan_path}. Edit it, then: resvox train {dataset} -o {folder} --plan {result.plan_path}")
         return
     if result.fit.profile is not None:
-        _show_profile(result.fit.profile)
+        show_profile(result.fit.profile)
     best = result.fit.best_score
     shown = "-" if best is None else f"{best:.3f}" if best == 0 or abs(best) >= 0.001 else f"{best:.3g}"
     name = "mean Dice" if result.fit.title == "Dice" else result.fit.title
@@ -104,7 +104,7 @@ def _show_folds(result: FoldsResult, dataset: Path) -> None:
     line(f"The mean of all folds predicts: resvox predict {result.folder} INPUT... -o OUT")
 
 
-def _show_profile(profile: Any) -> None:
+def show_profile(profile: Any) -> None:
     """Where the time of the training went."""
     table = Table(
         box=None, padding=(0, 2), title=f"{profile.steps} steps in {profile.total:.1f} s", title_justify="left"

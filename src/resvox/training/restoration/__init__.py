@@ -1,0 +1,1 @@
+"""Restoration of hidden parts of scans: pretraining without labels."""
