@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from resvox.training.restoration.fingerprint import take_scan_facts
 from resvox.training.restoration.hiding import HiddenLoss, hidden_blocks, target_of
 from resvox.training.restoration.planning import make_plan
 from resvox.training.restoration.samples import HiddenPatches
+from resvox.training.restoration.task import Restoration
+from resvox.training.task import Cases
 from resvox.weights import read_header
 from resvox.weights.by_name import Names
 from resvox.workflow import pretrain, train
@@ -87,8 +90,19 @@ def test_the_loss_counts_hidden_voxels_alone(kind, expected):
     output[:, :, 1, 1] = 0.0
     loss = HiddenLoss(kind)
     assert float(loss(output, target_of(values[0], mask)[None])) == pytest.approx(expected)
+    weighed = float(HiddenLoss(kind, visible_weight=0.5)(output, target_of(values[0], mask)[None]))
+    shown = 100.0 if kind == "l1" else 10_000.0
+    assert weighed == pytest.approx((expected + 0.5 * 15 * shown) / (1 + 0.5 * 15))
     coarse = torch.zeros(1, 2, 2, 2)
     assert float(loss([output, coarse], target_of(values[0], mask)[None])) != pytest.approx(expected)
+
+
+def test_the_plan_states_what_is_shown_counts(scans):
+    plan = tiny(read_scans(scans), visible_weight=0.5)
+    loss = Restoration().loss(Cases(train=[], validation=[]), SimpleNamespace(plan=plan))
+    assert (loss.kind, loss.visible_weight) == ("l1", 0.5)
+    with pytest.raises(PlanError, match="visible_weight"):
+        tiny(read_scans(scans), visible_weight=1.5)
 
 
 def test_samples_hide_what_is_to_be_restored_and_are_the_same_each_time(scans, tmp_path):

@@ -41,14 +41,18 @@ def target_of(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 class HiddenLoss(nn.Module):
     """Loss of restored values (batch, channels, *spatial) against (batch, channels + 1, *spatial), see `target_of`.
 
-    ``l1``: mean absolute difference; ``mse``: mean square; each over the hidden voxels of the batch alone. A list of
-    outputs, finest first, is deep supervision; values and the share of each voxel that is hidden come to a coarser size
-    by linear interpolation.
+    ``l1``: mean absolute difference; ``mse``: mean square; each over the voxels of the batch. A list of outputs, finest
+    first, is deep supervision; values and the share of each voxel that is hidden come to a coarser size by linear
+    interpolation.
+
+    Args:
+        visible_weight: what a voxel that was shown counts, where a hidden one counts 1.
     """
 
-    def __init__(self, kind: str, *, drops_coarsest: bool = False) -> None:
+    def __init__(self, kind: str, *, visible_weight: float = 0.0, drops_coarsest: bool = False) -> None:
         super().__init__()
         self.kind = kind
+        self.visible_weight = visible_weight
         self.drops_coarsest = drops_coarsest
 
     def forward(self, output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
@@ -67,4 +71,5 @@ class HiddenLoss(nn.Module):
             target = F.interpolate(target, size=values.shape[2:], mode=linear, align_corners=False)
         difference, hidden = values - target[:, :-1], target[:, -1:]
         errors = difference.abs() if self.kind == "l1" else difference.square()
-        return (errors * hidden).sum() / (hidden.sum() * values.shape[1]).clamp(min=1.0)
+        weights = hidden + self.visible_weight * (1 - hidden)
+        return (errors * weights).sum() / (weights.sum() * values.shape[1]).clamp(min=1.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from resvox.errors import PlanError
-from resvox.training.plans.fields import check_least, check_per_axis, plan_field
+from resvox.training.plans.fields import check_fraction, check_least, check_per_axis, plan_field
 from resvox.training.plans.patch import PatchPlan
 
 
@@ -26,12 +26,14 @@ class RestorationPlan(PatchPlan):
     model: str = plan_field("unet", "a segmentation model of `resvox models`", "network")
     hidden_fraction: float = plan_field(0.6, "share of the blocks of a patch that are hidden", "preprocessing")
     hidden_block: tuple[int, ...] = plan_field((8, 8, 8), "voxels of a block", "preprocessing")
-    loss: str = plan_field("l1", "l1 or mse, of the hidden voxels, whose values are normalised")
+    loss: str = plan_field("l1", "l1 or mse, of values that are normalised")
+    visible_weight: float = plan_field(0.25, "what a voxel that is shown counts in the loss; a hidden one counts 1")
 
     def check_own(self) -> None:
         """As `PatchPlan`, and blocks of which some are hidden and some are seen."""
         check_least(self, {"encoder_depth": 1})
         check_per_axis(self, "hidden_block", self.spatial_dims)
+        check_fraction(self, "visible_weight", may_be_one=True)
         if not 0 < self.hidden_fraction < 1:
             raise PlanError(f"hidden_fraction={self.hidden_fraction}", expected="a fraction above 0 and below 1")
         super().check_own()

@@ -57,13 +57,14 @@ class Restoration(Task):
 
     def loss(self, cases: Cases, job: Job) -> nn.Module:
         """The loss of the plan."""
-        return HiddenLoss(job.plan.loss, drops_coarsest=job.plan.drops_coarsest_level)
+        plan = job.plan
+        return HiddenLoss(plan.loss, visible_weight=plan.visible_weight, drops_coarsest=plan.drops_coarsest_level)
 
     def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
         """A few patches of each scan; the scans are shared among the processes."""
         plan, fabric = job.plan, state.fabric
         engine = TorchEngine(state.module, device=fabric.device, precision=job.precision.for_inference)
-        loss = HiddenLoss(plan.loss)
+        loss = HiddenLoss(plan.loss)  # of what was hidden alone
         sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
         for place in range(fabric.global_rank, len(cases.validation), fabric.world_size):
             state.check_stop()
