@@ -90,6 +90,9 @@ def pretrain(
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)
     ] = DEFAULTS.processes,
+    num_nodes: Annotated[
+        int, typer.Option(min=1, help="Machines, with torchrun or srun on each.", rich_help_panel=RUN)
+    ] = DEFAULTS.num_nodes,
     precision: Annotated[TrainPrecision | None, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers.", rich_help_panel=RUN)] = None,
     workers: Annotated[
@@ -133,6 +136,7 @@ def pretrain(
         finish=finish,
         device=device.value,
         processes=processes,
+        num_nodes=num_nodes,
         precision=precision.value if precision else None,
         seed=seed,
         workers=workers,

@@ -55,6 +55,7 @@ def pretrain(
     finish: bool = DEFAULTS.finish,
     device: str = DEFAULTS.device,
     processes: int = DEFAULTS.processes,
+    num_nodes: int = DEFAULTS.num_nodes,
     precision: str | None = DEFAULTS.precision,
     seed: int | None = DEFAULTS.seed,
     workers: int | str = DEFAULTS.workers,
@@ -69,7 +70,7 @@ def pretrain(
         out: the file of the weights, ``NAME.safetensors``, beside which the folder ``NAME`` holds the run; or the
             folder of the run, which then holds ``model.safetensors``.
         model, encoder, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer, plan, plan_only,
-            resume, overwrite, finish, device, processes, precision, seed, workers, profile, progress: see
+            resume, overwrite, finish, device, processes, num_nodes, precision, seed, workers, profile, progress: see
             `TrainOptions`.
         on_plan: called with the scans and the plan before training.
 
@@ -96,6 +97,7 @@ def pretrain(
         finish=finish,
         device=device,
         processes=processes,
+        num_nodes=num_nodes,
         precision=precision,
         seed=seed,
         workers=workers,

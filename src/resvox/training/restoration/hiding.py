@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from resvox.training.distributed.sums import summed
 from resvox.training.losses import deep_supervision_weights, nothing_of
 
 
@@ -47,12 +48,16 @@ class HiddenLoss(nn.Module):
 
     Args:
         visible_weight: what a voxel that was shown counts, where a hidden one counts 1.
+        shared: the batch is that of all processes that train together, each of which must call this.
     """
 
-    def __init__(self, kind: str, *, visible_weight: float = 0.0, drops_coarsest: bool = False) -> None:
+    def __init__(
+        self, kind: str, *, visible_weight: float = 0.0, drops_coarsest: bool = False, shared: bool = False
+    ) -> None:
         super().__init__()
         self.kind = kind
         self.visible_weight = visible_weight
+        self.shared = shared
         self.drops_coarsest = drops_coarsest
 
     def forward(self, output: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
@@ -72,4 +77,7 @@ class HiddenLoss(nn.Module):
         difference, hidden = values - target[:, :-1], target[:, -1:]
         errors = difference.abs() if self.kind == "l1" else difference.square()
         weights = hidden + self.visible_weight * (1 - hidden)
-        return (errors * weights).sum() / (weights.sum() * values.shape[1]).clamp(min=1.0)
+        sums = torch.stack([(errors * weights).sum(), weights.sum() * values.shape[1]])
+        error, count = summed(sums) if self.shared else sums
+        loss: torch.Tensor = error / count.clamp(min=1.0)
+        return loss

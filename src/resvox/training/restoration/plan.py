@@ -24,7 +24,7 @@ class RestorationPlan(PatchPlan):
 
     task: str = plan_field("restoration", "what is learned", "task")
     model: str = plan_field("unet", "a segmentation model of `resvox models`", "network")
-    hidden_fraction: float = plan_field(0.6, "share of the blocks of a patch that are hidden", "preprocessing")
+    hidden_fraction: float = plan_field(0.4, "share of the blocks of a patch that are hidden", "preprocessing")
     hidden_block: tuple[int, ...] = plan_field((8, 8, 8), "voxels of a block", "preprocessing")
     loss: str = plan_field("l1", "l1 or mse, of values that are normalised")
     visible_weight: float = plan_field(0.25, "what a voxel that is shown counts in the loss; a hidden one counts 1")

@@ -58,7 +58,12 @@ class Restoration(Task):
     def loss(self, cases: Cases, job: Job) -> nn.Module:
         """The loss of the plan."""
         plan = job.plan
-        return HiddenLoss(plan.loss, visible_weight=plan.visible_weight, drops_coarsest=plan.drops_coarsest_level)
+        return HiddenLoss(
+            plan.loss,
+            visible_weight=plan.visible_weight,
+            drops_coarsest=plan.drops_coarsest_level,
+            shared=True,
+        )
 
     def validate(self, cases: Cases, job: Job, state: State) -> ValidationResult:
         """A few patches of each scan; the scans are shared among the processes."""
