@@ -58,7 +58,7 @@ def pretrain(
     num_nodes: int = DEFAULTS.num_nodes,
     precision: str | None = DEFAULTS.precision,
     seed: int | None = DEFAULTS.seed,
-    workers: int | str = DEFAULTS.workers,
+    workers: int | str | None = DEFAULTS.workers,
     profile: bool = DEFAULTS.profile,
     progress: bool = DEFAULTS.progress,
     on_plan: Callable[[Any, TrainingPlan], object] | None = None,
