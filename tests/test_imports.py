@@ -60,7 +60,8 @@ SHOWN_BY = {"volumes": {"viewer"}}
 DOTTED = re.compile(r"resvox(\.[a-z_0-9]+)+")
 STANDARD = set(sys.stdlib_module_names) | {"resvox"}
 MAY_IMPORT_TORCH = (
-    "torch/", "training/", "evaluation/", "inference/engines/", "preprocessing/nnunet/torch_resampling.py",
+    "torch/", "training/", "evaluation/", "inference/device/", "inference/engines/",
+    "preprocessing/nnunet/torch_resampling.py",
     "preprocessing/monai/torch_places.py",
 )  # fmt: skip
 TORCH = {"torch", "torchvision", "monai", "lightning_fabric", "lightning"}

@@ -40,7 +40,7 @@ def prepare(options: argparse.Namespace) -> None:
         write_ct(path, shape, tuple(spacing), seed=number, shift_mm=shift)
     trained = options.work / f"model3-{ROI}.safetensors"
     if not trained.exists():
-        train(trained, options.steps)
+        train(trained, options.steps, options.device)
     if not model_path(options).exists():
         widen(trained, model_path(options), options)
 
@@ -87,7 +87,7 @@ def metadata(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def train(path: pathlib.Path, steps: int) -> None:
+def train(path: pathlib.Path, steps: int, device: str = "cpu") -> None:
     """Lungs and bones on the grid of the network; half of the patches are centred on a bone."""
     import slicerio
     import torch
@@ -108,10 +108,10 @@ def train(path: pathlib.Path, steps: int) -> None:
     array, labels = prepared.array, prepared.labels(drawn.with_array(target))
     torch.manual_seed(0)
     network = resvox.create_model("unet", encoder_name="resnet18", spatial_dims=3, in_channels=1, num_classes=3)
-    network.to(memory_format=torch.channels_last_3d).train()
+    network.to(device, memory_format=torch.channels_last_3d).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    rng, side = np.random.default_rng(0), 48
+    rng, side, weight = np.random.default_rng(0), 48, torch.tensor([1.0, 1.0, 3.0], device=device)
     places = [np.argwhere(labels == value) for value in (1, 2)]
     for step in range(steps):
         images, truths = [], []
@@ -122,17 +122,20 @@ def train(path: pathlib.Path, steps: int) -> None:
             noise = rng.normal(0, rng.uniform(0, 0.03), (side,) * 3)
             images.append(array[(slice(None), *box)] + noise[None])
             truths.append(labels[box])
-        x = torch.from_numpy(np.stack(images).astype(np.float32)).contiguous(memory_format=torch.channels_last_3d)
-        y = torch.from_numpy(np.stack(truths).astype(np.int64))
+        x = torch.from_numpy(np.stack(images).astype(np.float32)).to(device)
+        y = torch.from_numpy(np.stack(truths).astype(np.int64)).to(device)
+        x = x.contiguous(memory_format=torch.channels_last_3d)
         # Float32: gradients of channels-last bfloat16 convolutions come out wrong on some processors (seen: Zen 5).
-        loss = torch.nn.functional.cross_entropy(network(x), y, weight=torch.tensor([1.0, 1.0, 3.0]))
+        loss = torch.nn.functional.cross_entropy(network(x), y, weight=weight)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         if step % 10 == 0:
             print(f"step {step}: loss {loss.item():.3f}", flush=True)
-    resvox.save_model(network.eval(), path, metadata=metadata(argparse.Namespace(classes=3, small=False, folder=0)))
+    resvox.save_model(
+        network.cpu().eval(), path, metadata=metadata(argparse.Namespace(classes=3, small=False, folder=0))
+    )
 
 
 def widen(trained: pathlib.Path, path: pathlib.Path, options: argparse.Namespace) -> None:

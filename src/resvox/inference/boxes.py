@@ -82,7 +82,7 @@ class BoxWalk:
                 fix="Prepared.restore_labels",
             )
         self.prepared, self.threads = prepared, threads
-        self.box, self.axes = _geometry(prepared)
+        self.box, self.axes = geometry(prepared)
         self.seconds = 0.0  # time of the boxes, without waiting for slices
 
     def run(self, slices: Iterable[FinishedSlice], work: Callable[[Array, Span, Targets], None]) -> None:
@@ -189,7 +189,7 @@ def is_linear(prepared: Prepared) -> bool:
     return all(step.places() is not None for step in prepared.steps if isinstance(step, Resize))
 
 
-def _geometry(prepared: Prepared) -> tuple[tuple[slice, ...], tuple[AxisWeights, ...]]:
+def geometry(prepared: Prepared) -> tuple[tuple[slice, ...], tuple[AxisWeights, ...]]:
     """The box of the volume without padding on the network's grid, and the interpolation weights of its axes."""
     dims = prepared.grid.spatial_dims
     inner = tuple(slice(0, size) for size in prepared.grid.shape)

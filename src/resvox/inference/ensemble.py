@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resvox.errors import InferenceError
-from resvox.inference.engines.protocol import Engine
+from resvox.inference.engines.protocol import Engine, OnDevice
+
+if TYPE_CHECKING:
+    import torch
 
 
 class EnsembleEngine:
@@ -27,10 +31,22 @@ class EnsembleEngine:
         total = np.array(self.engines[0](windows), np.float32)  # a copy: an engine may reuse its memory
         for engine in self.engines[1:]:
             output = engine(windows)
-            if output.shape != total.shape:
-                raise InferenceError(
-                    f"logits of shape {output.shape} beside {total.shape}", expected="networks with the same classes"
-                )
+            self._check(output.shape, total.shape)
+            total += output
+        total /= len(self.engines)
+        return total
+
+    def on_device(self, windows: torch.Tensor, /) -> torch.Tensor:
+        """Compute the mean on the device of the engines, see `OnDevice`."""
+        from resvox.inference.engines.torch_engine import through_numpy
+
+        def of(engine: Engine) -> torch.Tensor:
+            return engine.on_device(windows) if isinstance(engine, OnDevice) else through_numpy(engine, windows)
+
+        total = of(self.engines[0]).float().clone()
+        for engine in self.engines[1:]:
+            output = of(engine)
+            self._check(tuple(output.shape), tuple(total.shape))
             total += output
         total /= len(self.engines)
         return total
@@ -49,6 +65,11 @@ class EnsembleEngine:
     def precision(self) -> str:
         """The different precisions of its engines."""
         return _joined([engine.precision for engine in self.engines])
+
+    @staticmethod
+    def _check(shape: tuple[int, ...], first: tuple[int, ...]) -> None:
+        if shape != first:
+            raise InferenceError(f"logits of shape {shape} beside {first}", expected="networks with the same classes")
 
 
 def _joined(words: Sequence[str]) -> str:

@@ -33,11 +33,7 @@ def mirrored(predictor: Predictor, mirror_axes: Sequence[int], spatial_dims: int
         )
     if not axes:
         return predictor
-    subsets = [
-        tuple(axis + 2 for axis in subset)
-        for count in range(1, len(axes) + 1)
-        for subset in itertools.combinations(axes, count)
-    ]
+    subsets = flips_of(axes)
 
     def predict(windows: np.ndarray) -> np.ndarray:
         total = np.array(predictor(windows), np.float32)
@@ -49,3 +45,13 @@ def mirrored(predictor: Predictor, mirror_axes: Sequence[int], spatial_dims: int
         return total
 
     return predict
+
+
+def flips_of(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """The axes of (batch, channels, *roi) to flip for each mirror image, in the order in which outputs are added."""
+    axes = tuple(mirror_axes)
+    return [
+        tuple(axis + 2 for axis in subset)
+        for count in range(1, len(axes) + 1)
+        for subset in itertools.combinations(axes, count)
+    ]

@@ -7,7 +7,6 @@ the same order.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from resvox.inference.passes.two_pass import TwoPasses, TwoPassTile
 from resvox.inference.repeated_windows import constant_windows_once
 from resvox.inference.slice_sums import FinishedSlice, Share, SliceSums
 from resvox.inference.sliding_window import WindowedScan
+from resvox.inference.windows import tile_edges
 
 BYTES = 4  # per float32
 
@@ -106,7 +106,7 @@ def stream_sliding_window(
     )
     count = count if count is not None else WindowCount()
     count.windows = len(scan.starts)
-    starts = _filled_windows(scan, skip_empty)
+    starts = filled_windows(scan, skip_empty)
     count.empty = len(scan.starts) - len(starts)
     if constant_once:
         scan.predict = constant_windows_once(scan.predict, partial(_count_repeated, count))
@@ -136,7 +136,12 @@ def _share(pool: ThreadPoolExecutor, threads: int, work: Callable[[int], None], 
         list(pool.map(run, range(threads)))
 
 
-def _filled_windows(scan: WindowedScan, skip_empty: float | None) -> list[tuple[int, ...]]:
+def filled_windows(scan: WindowedScan, skip_empty: float | None) -> list[tuple[int, ...]]:
+    """The starts of the windows that are not skipped as empty, see `stream_sliding_window`; at least one.
+
+    Raises:
+        InferenceError: a fraction outside 0 to 1.
+    """
     if skip_empty is None:
         return scan.starts
     if not 0 <= skip_empty < 1:
@@ -201,11 +206,7 @@ class _Stream:
             return [(0, inner)]
         # bytes of a row in all slices that a window covers
         row = classes * scan.roi[0] * size[2] * BYTES * self._copies()
-        rows = max(int(self.memory_gb * 1e9 // row), 2)
-        # a tile of `rows` rows adds rows - 1 new ones, as one is shared with its neighbour; the number is rounded up
-        number = -(-max(inner - 1, 1) // (rows - 1))
-        edges = [round(index * (inner - 1) / number) for index in range(number + 1)]
-        return [(low, high + 1) for low, high in itertools.pairwise(edges)] if inner > 1 else [(0, 1)]
+        return tile_edges(inner, int(self.memory_gb * 1e9 // row))
 
     def _windows_of(self, tile: tuple[int, int]) -> list[tuple[int, ...]]:
         scan = self.scan

@@ -87,3 +87,16 @@ def _even_starts(size: int, roi: int, overlap: float) -> list[int]:
     # at least a voxel: windows of one slice would otherwise be computed twice
     steps = math.ceil((size - roi) / max(roi * round(1 - overlap, 12), 1))
     return [round((size - roi) / steps * index) for index in range(steps + 1)] if steps else [0]
+
+
+def tile_edges(size: int, rows: int) -> list[tuple[int, int]]:
+    """Start and stop of tiles of at most ``rows`` rows (at least 2) along an axis of ``size`` voxels.
+
+    Each tile but the first begins with the last row of the one before, so that interpolation has both its neighbours.
+    """
+    if size < 2:
+        return [(0, size)]
+    # a tile of `rows` rows adds rows - 1 new ones; the number is rounded up
+    number = math.ceil((size - 1) / (max(rows, 2) - 1))
+    edges = [round(index * (size - 1) / number) for index in range(number + 1)]
+    return [(low, high + 1) for low, high in itertools.pairwise(edges)]

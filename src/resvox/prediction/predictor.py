@@ -156,17 +156,11 @@ def stream(
     return stream_sliding_window(
         prepared.array,
         predict,
+        **window_arguments(windows, options, sparse=sparse),
         roi_size=roi_size,
-        overlap=min(SPARSE_OVERLAP, overlap_of(windows, options)) if sparse else overlap_of(windows, options),
-        mode=windows.blend if windows.style == "monai" else "half-gaussian",
-        sigma_scale=windows.sigma_scale,
-        padding_mode=windows.padding,
-        cval=windows.padding_value,
-        placement="stepped" if windows.style == "monai" and not sparse else "even",
         mirror_axes=mirror_axes,
         sw_batch_size=CUDA_BATCH if on_card else 1,
         ahead=on_card,
-        skip_empty=EMPTY if options.skip_empty else None,
         constant_once=True,
         passes=passes,
         memory_gb=options.memory_gb,
@@ -175,6 +169,20 @@ def stream(
         progress=progress,
         count=count,
     )
+
+
+def window_arguments(windows: Windows, options: PredictOptions, *, sparse: bool = False) -> dict[str, Any]:
+    """How windows are placed, weighted and padded, and whether empty ones are skipped, as keyword arguments."""
+    overlap = overlap_of(windows, options)
+    return {
+        "overlap": min(SPARSE_OVERLAP, overlap) if sparse else overlap,
+        "mode": windows.blend if windows.style == "monai" else "half-gaussian",
+        "sigma_scale": windows.sigma_scale,
+        "padding_mode": windows.padding,
+        "cval": windows.padding_value,
+        "placement": "stepped" if windows.style == "monai" and not sparse else "even",
+        "skip_empty": EMPTY if options.skip_empty else None,
+    }
 
 
 def by_slices(

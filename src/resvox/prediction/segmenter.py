@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from resvox.cards import SegmentationCard
 from resvox.errors import InferenceError
 from resvox.prediction.bundle.outputs import check_options, cleaned, decision_of, finish_whole, labels_first, labels_of
+from resvox.prediction.device.of_model import model_on_device
 from resvox.prediction.label_maps import LabelMaps, Segmentation
 from resvox.prediction.model_engine import describe, engine_of, late_head
 from resvox.prediction.model_files import ModelFile, check_task, chosen_files, model_file
@@ -95,6 +96,8 @@ class Segmenter(LabelMaps):
             together=self.certainty.engine,
         )
         self._first = self._first_stage(files[0], notify)
+        values = list(self._values().values())
+        self._device = model_on_device(self.engine, self.card, self.options, values, self._head, notify=notify)
         self._speed = speed_control(self.options, files, self._head, notify=notify)
 
     def _check_regions(self) -> None:
@@ -176,6 +179,11 @@ class Segmenter(LabelMaps):
             masks = self.options.region_masks
             made = finish(prepared, logits, self.card, probabilities=probabilities, masks=masks)
             return self._segmentation(made, network, start, count)
+        if self._device is not None and not probabilities:
+            kept = self._device.labels(prepared, count=count, progress=progress)
+            if kept is not None:
+                label_map, network = kept
+                return self._segmentation((label_map, None, None), network, start, count)
         is_first, doubt = self._speed.verdict is None, self.certainty.maps(prepared)
         run = partial(
             stream,

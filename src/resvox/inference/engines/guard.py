@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resvox.errors import InferenceError
 from resvox.inference.engines.agreement import Agreement, LabelAgreement
-from resvox.inference.engines.protocol import Engine
+from resvox.inference.engines.protocol import Engine, OnDevice
+
+if TYPE_CHECKING:
+    import torch
 
 Making = Callable[[], Engine]
 
@@ -98,6 +102,14 @@ class GuardedEngine:
             # Frees its memory for the next engine; an output may share that memory.
             del output
             self._made = None
+
+    def on_device(self, windows: torch.Tensor, /) -> torch.Tensor:
+        """Compute the outputs of a batch on the device, see `OnDevice`; through NumPy until there is a verdict."""
+        if self.changed is not None and isinstance(self._made, OnDevice):
+            return self._made.on_device(windows)
+        from resvox.inference.engines.torch_engine import through_numpy
+
+        return through_numpy(self, windows)
 
     def _settled(self, output: np.ndarray, changed: float) -> np.ndarray:
         self.changed = changed

@@ -40,6 +40,22 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class OnDevice(Protocol):
+    """An engine of torch, whose windows and outputs need not leave its device."""
+
+    @property
+    def device(self) -> object:
+        """The device of windows and outputs."""
+
+    def on_device(self, windows: torch.Tensor, /) -> torch.Tensor:
+        """Outputs (batch, classes, *roi) of windows (batch, channels, *roi) float32, in any type of numbers.
+
+        An output may be overwritten by the next call. Where memory runs out, torch's own error is raised.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkRequest:
     """A request for an engine that runs a network in torch.

@@ -113,6 +113,11 @@ class TorchEngine:
                 done += len(part)
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
+    def on_device(self, windows: torch.Tensor, /) -> torch.Tensor:
+        """Compute the outputs of a batch without leaving the device, see `OnDevice`."""
+        with self._inference():
+            return self._output(windows)
+
     def labels(self, windows: np.ndarray, /) -> np.ndarray:
         """(batch, *roi): the class of each voxel, of a single class whether its logit is above 0.
 
@@ -148,19 +153,22 @@ class TorchEngine:
     def _try(self, batch: torch.Tensor) -> np.ndarray | None:
         """The output for one batch, or None if the device is out of memory."""
         try:
-            moved = batch.to(self.device, self._cast)
-            layout = CHANNELS_LAST.get(batch.ndim)
-            if layout is not None and self.channels_last:
-                moved = moved.contiguous(memory_format=layout)
-            if not self.channels_last:
-                moved = moved.clone()  # aligned as PyTorch allocates: results of matrix products depend on it
-            logits = _first_output(self._graph(self.module, moved) if self._graph else self.module(moved))
+            logits = self._output(batch)
             return np.ascontiguousarray(logits.to(device="cpu", dtype=torch.float32).numpy())
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         # Outside the except block, where the traceback would keep all activations alive.
         return None
+
+    def _output(self, batch: torch.Tensor) -> torch.Tensor:
+        moved = batch.to(self.device, self._cast)
+        layout = CHANNELS_LAST.get(batch.ndim)
+        if layout is not None and self.channels_last:
+            moved = moved.contiguous(memory_format=layout)
+        if not self.channels_last:
+            moved = moved.clone()  # aligned as PyTorch allocates: results of matrix products depend on it
+        return _first_output(self._graph(self.module, moved) if self._graph else self.module(moved))
 
     def _shrink(self, size: int, roi: tuple[int, ...]) -> None:
         if self.device.type == "cuda":
@@ -176,6 +184,12 @@ class TorchEngine:
             f"out of memory on {self.device} for {size} windows of {roi} voxels; "
             f"continuing with {self.batch_limit} at a time"
         )
+
+
+def through_numpy(engine: Engine, windows: torch.Tensor) -> torch.Tensor:
+    """The outputs of an engine for windows on a device, on that device."""
+    outputs = np.array(engine(windows.cpu().numpy()), np.float32)  # a copy: an engine may reuse its memory
+    return torch.from_numpy(outputs).to(windows.device)
 
 
 def engine_of_network(request: NetworkRequest) -> Engine:
