@@ -151,7 +151,7 @@ def run_monai(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_resvox(options: argparse.Namespace) -> dict[str, Any]:
-    """`resvox.workflow.predict`."""
+    """What `resvox predict` does."""
     from resvox.prediction.device import of_model
     from resvox.workflow import predict
 

@@ -186,7 +186,7 @@ def heading(options: argparse.Namespace) -> list[str]:
         f"## {options.batch} patches of {options.size} cubed, {CLASSES} classes, bfloat16 autocast",
         "",
         f"{datetime.date.today()}; {card}; {versions}, Python {platform.python_version()}; mean of {options.turns} "
-        f"steps after {WARM}; cuDNN {'tries all its algorithms' if options.cudnn_benchmark else 'takes its own choice'}.",
+        f"steps after {WARM}; cuDNN {'tries all algorithms' if options.cudnn_benchmark else 'takes its own choice'}.",
         "",
     ]
 

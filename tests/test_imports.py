@@ -38,7 +38,7 @@ MAY_CALL = {
     "weights": {"errors", "_version", "files", "hub", "blueprint", "catalog", "torch", "keras", "factory"},
     "volumes": {"errors", "files", "machine"},
     "datasets": {"errors", "regions", "volumes"},
-    "preprocessing": {"errors", "volumes"},
+    "preprocessing": {"errors", "machine", "volumes"},
     "inference": {"errors", "files", "machine", "torch", "volumes", "preprocessing"},
     "evaluation": {"errors", "files", "machine", "volumes", "datasets"},
     "training": {"errors", "files", "locks", "machine", "hub", "blueprint", "cards", "catalog", "factory", "weights",

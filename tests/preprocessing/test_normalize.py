@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resvox.errors import PlanError
-from resvox.preprocessing import Window, ZScore
+from resvox.preprocessing import Window, ZScore, normalize
 from resvox.preprocessing.normalize import normalization_from_dict
 
 
@@ -71,3 +71,17 @@ def test_rules_that_cannot_be_are_refused(values: dict[str, Any], text: str) -> 
     with pytest.raises(PlanError) as caught:
         normalization_from_dict(values)
     assert text in str(caught.value)
+
+
+def test_threads_give_the_same_values_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = np.flip(np.random.default_rng(0).integers(-2000, 2000, (7, 5, 9)).astype(np.int16), (0, 2)).transpose(
+        2, 0, 1
+    )
+    alone = Window(low=-900, high=700)(turned)
+    monkeypatch.setattr(normalize, "usable_threads", lambda: 3)
+    monkeypatch.setattr(normalize, "THREADED_VOXELS", 1)
+    monkeypatch.setattr(normalize, "SLAB_VOXELS", 40)
+    together = Window(low=-900, high=700)(turned)
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_allclose(alone, (np.clip(turned.astype(float), -900, 700) + 100) / 800, atol=1e-6)
+    assert together.flags.c_contiguous

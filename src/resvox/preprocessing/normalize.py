@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from resvox.errors import PlanError
+from resvox.machine import usable_threads
 from resvox.preprocessing.steps import Array
 
 SMALLEST_DEVIATION = 1e-6  # a constant image becomes 0, not infinity
+THREADED_VOXELS = 1 << 20
+SLAB_VOXELS = 1 << 18  # that stay in a processor's cache from one operation to the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +51,16 @@ class Window:
         """Float32, same shape, a new array."""
         mean = (self.low + self.high) / 2.0 if self.mean is None else self.mean
         std = (self.high - self.low) / 2.0 if self.std is None else self.std
-        scored = np.array(channel, np.float32, order="C")  # the only copy; all further operations are in place
-        np.clip(scored, np.float32(self.low), np.float32(self.high), out=scored)
-        scored -= np.float32(mean)
-        scored /= np.float32(std)
+        scored = np.empty(channel.shape, np.float32)
+
+        def work(slab: slice) -> None:  # the only copy; all further operations are in place
+            part = scored[slab]
+            part[...] = channel[slab]
+            np.clip(part, np.float32(self.low), np.float32(self.high), out=part)
+            part -= np.float32(mean)
+            part /= np.float32(std)
+
+        _by_slabs(scored, work)
         return scored
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,6 +110,19 @@ def _mean_and_std(channel: Array, counted: Array) -> tuple[float, float]:
     mean = sum(float(slab.sum(dtype=np.float64, where=use)) for slab, use in slabs) / count
     squares = sum(float(np.square(slab[use].astype(np.float64) - mean).sum()) for slab, use in slabs)
     return mean, math.sqrt(squares / count)
+
+
+def _by_slabs(array: Array, work: Callable[[slice], None]) -> None:
+    """Call ``work`` for slabs along the first axis, in threads where the array is large."""
+    threads = usable_threads() if array.size >= THREADED_VOXELS else 1
+    step = max(1, SLAB_VOXELS * len(array) // array.size)
+    slabs = [slice(first, first + step) for first in range(0, len(array), step)]
+    if threads == 1:
+        for slab in slabs:
+            work(slab)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, slabs))
 
 
 Normalization = Window | ZScore

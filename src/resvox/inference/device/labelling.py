@@ -252,7 +252,7 @@ class _Clock:
         self._events.append((events[0], events[1]))
 
     def seconds(self) -> float:
-        """Of all calls; after the device has finished them."""
+        """The seconds of all calls; the device must have finished them."""
         milliseconds: float = sum(first.elapsed_time(last) for first, last in self._events)
         return self._seconds + milliseconds / 1000
 
