@@ -115,7 +115,7 @@ def _mean_and_std(channel: Array, counted: Array) -> tuple[float, float]:
 def _by_slabs(array: Array, work: Callable[[slice], None]) -> None:
     """Call ``work`` for slabs along the first axis, in threads where the array is large."""
     threads = usable_threads() if array.size >= THREADED_VOXELS else 1
-    step = max(1, SLAB_VOXELS * len(array) // array.size)
+    step = max(1, SLAB_VOXELS * len(array) // max(array.size, 1))
     slabs = [slice(first, first + step) for first in range(0, len(array), step)]
     if threads == 1:
         for slab in slabs:

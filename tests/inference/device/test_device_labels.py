@@ -164,6 +164,16 @@ def test_a_late_head_changes_labels_only_where_two_logits_are_as_close_as_roundi
     assert len(np.unique(made)) >= 3
 
 
+def test_of_equal_logits_the_first_class_wins_as_in_argmax():
+    class Tied(Parabolas):
+        def on_device(self, windows):
+            return super().on_device(windows)[:, [0, 1, 1, 0]]
+
+    rule = LabelRule(values=(0, 1, 2, 3))
+    made = on_device(fixed_scan(), Tied(2), rule, roi_size=6)
+    assert set(np.unique(made.array)) == {0, 1}
+
+
 def test_memory_that_runs_out_makes_slabs_and_then_batches_smaller():
     prepared, rule = fixed_scan(), LabelRule(values=(0, 1, 2))
     windows = {"roi_size": 6, "overlap": 0.5}
