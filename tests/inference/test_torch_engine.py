@@ -10,6 +10,8 @@ import torch
 from resvox.errors import InferenceError
 from resvox.inference import TorchEngine
 
+FLOAT32 = {"device": "cpu", "precision": "float32"}  # "auto" is another device and precision where there is a card
+
 
 class Recorder(torch.nn.Module):
     """A network that remembers how it was called, and can run out of memory above a batch size."""
@@ -40,7 +42,7 @@ def test_it_answers_as_the_module_in_eval_mode_and_gives_every_mode_back():
     module.train()
     module.norm.eval()  # frozen, as in fine-tuning
     means = module.norm.running_mean.clone()
-    answer = TorchEngine(module)(five_windows())
+    answer = TorchEngine(module, **FLOAT32)(five_windows())
     assert [module.training, module.drop.training, module.norm.training] == [True, True, False]
     assert torch.equal(module.norm.running_mean, means)
     assert module.calls[0][:2] == (False, False)
@@ -55,13 +57,13 @@ def test_the_training_mode_comes_back_after_an_error_too():
     module = Recorder(limit=0)
     module.train()
     with pytest.raises(InferenceError):
-        TorchEngine(module)(five_windows(1))
+        TorchEngine(module, **FLOAT32)(five_windows(1))
     assert module.training
 
 
 def test_windows_arrive_channels_last_and_the_same_call_gives_the_same_bits():
     module = Recorder().eval()
-    engine = TorchEngine(module)
+    engine = TorchEngine(module, **FLOAT32)
     first, second = engine(five_windows()), engine(five_windows())
     assert module.calls[0][2][1] == 1  # the channel is the fastest axis
     np.testing.assert_array_equal(first, second)
@@ -71,7 +73,7 @@ def test_windows_arrive_channels_last_and_the_same_call_gives_the_same_bits():
 def test_weights_change_their_layout_in_eval_mode_only_and_can_still_be_trained(training):
     module = Recorder().train(training)
     before = module.conv.weight.detach().clone()
-    TorchEngine(module)(five_windows())
+    TorchEngine(module, **FLOAT32)(five_windows())
     channels_last = module.conv.weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert channels_last is not training
     assert torch.equal(module.conv.weight, before)
@@ -111,7 +113,7 @@ def test_auto_is_float32_on_the_cpu():
     ],
 )
 def test_out_of_memory_goes_on_with_smaller_batches_and_says_so_once(error):
-    whole = TorchEngine(Recorder().eval())
+    whole = TorchEngine(Recorder().eval(), **FLOAT32)
     module = Recorder(limit=2, error=error).eval()
     module.load_state_dict(whole.module.state_dict())
     lines = []
@@ -158,7 +160,7 @@ class Heads(torch.nn.Module):
 @pytest.mark.parametrize("pack", [lambda x: [x * 2, x], lambda x: (x * 2,), lambda x: x * 2])
 def test_of_several_heads_the_first_counts(pack):
     windows = five_windows()
-    np.testing.assert_array_equal(TorchEngine(Heads(pack))(windows), windows * 2)
+    np.testing.assert_array_equal(TorchEngine(Heads(pack), **FLOAT32)(windows), windows * 2)
 
 
 @pytest.mark.parametrize(("pack", "kind"), [(lambda x: {"out": x}, "dict"), (lambda x: [], "list")])
@@ -177,7 +179,7 @@ def test_devices_and_precisions_that_are_not_there_are_refused():
 def test_flipped_windows_with_negative_strides_are_taken():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        TorchEngine(Recorder().eval())(np.flip(five_windows(), 2))
+        TorchEngine(Recorder().eval(), **FLOAT32)(np.flip(five_windows(), 2))
 
 
 def test_inference_loads_no_torch_until_an_engine_is_asked_for():

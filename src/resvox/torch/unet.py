@@ -22,6 +22,8 @@ CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 # a smaller map making its kernel takes longer than is saved (measured on a CPU, 2D and 3D, float32 and bfloat16).
 LEAST_MERGED_VOXELS = 512
 
+MERGED_DEVICES = ("cpu",)  # types of devices where training merges upsampling with the convolution after it
+
 
 def merged_kernel(weight: Tensor) -> Tensor:
     """The kernel of the transposed convolution that equals nearest upsampling by 2 and a convolution of width 3.
@@ -110,7 +112,7 @@ class UNetDecoderBlock(nn.Module):
 
     @torch.jit.unused
     def _merges(self, below: Tensor, skip: Tensor) -> bool:
-        """Whether one transposed convolution takes the place of upsampling and convolution, in training on a CPU.
+        """Whether one transposed convolution takes the place of upsampling and convolution in training.
 
         Not where another would notice: hooks, replaced or wrapped layers, traced and compiled graphs.
         """
@@ -118,7 +120,7 @@ class UNetDecoderBlock(nn.Module):
             return False
         if type(self.up) is not nn.Upsample or type(self.conv1) not in CONVOLUTIONS or _is_hooked(self.up, self.conv1):
             return False
-        if below.device.type != "cpu" or below.numel() // below.shape[1] < LEAST_MERGED_VOXELS:
+        if below.device.type not in MERGED_DEVICES or below.numel() // below.shape[1] < LEAST_MERGED_VOXELS:
             return False
         is_double = [2 * size for size in below.shape[2:]] == list(skip.shape[2:])
         return is_double and doubles_for(self.up, self.conv1)
