@@ -31,10 +31,9 @@ def few_channel_leaves():
 def assert_same(conv, size):
     x = torch.randn(2, conv.in_channels, *size, dtype=torch.float64)
     expected = conv(x)
-    for blocks in (True, False):
-        made = BlockConv(conv, blocks=blocks)
-        assert made.weight.shape[1] % VECTOR == 0
-        torch.testing.assert_close(made(x), expected, rtol=0, atol=1e-12)
+    made = BlockConv(conv)
+    assert made.weight.shape[1] % VECTOR == 0
+    torch.testing.assert_close(made(x), expected, rtol=0, atol=1e-12)
 
 
 def test_the_catalogs_convolutions_of_few_channels_keep_their_outputs():
@@ -68,17 +67,24 @@ def test_a_networks_stem_is_rewritten_and_the_rest_left():
     x = torch.randn(1, 1, 32, 32, 32, dtype=torch.float64)
     with torch.no_grad():
         expected = model(x)
-        for blocks in (True, False):
-            made = with_blocks(copy.deepcopy(model), blocks=blocks)
-            assert sum(isinstance(part, BlockConv) for part in made.modules()) == 1
-            torch.testing.assert_close(made(x), expected, rtol=0, atol=1e-12)
+        made = with_blocks(copy.deepcopy(model))
+        assert sum(isinstance(part, BlockConv) for part in made.modules()) == 1
+        torch.testing.assert_close(made(x), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"groups": 2}, {"dilation": 2}, {"padding": "same"}, {"padding_mode": "reflect"}, {"kernel_size": 1}],
+    [
+        {"groups": 2},
+        {"dilation": 2},
+        {"padding": "same"},
+        {"padding_mode": "reflect"},
+        {"kernel_size": 1},
+        {"stride": 1},
+    ],
 )
 def test_what_is_computed_otherwise_is_not_rewritten(options):
-    assert is_rewritable(torch.nn.Conv3d(2, 4, 3))
-    assert not is_rewritable(torch.nn.Conv3d(2, 4, **{"kernel_size": 3, "padding": 1, **options}))
-    assert not is_rewritable(torch.nn.Conv3d(8, 4, 3))
+    assert is_rewritable(torch.nn.Conv3d(2, 4, 3, stride=2))
+    plain = {"kernel_size": 3, "padding": 1, "stride": 1 if options.get("padding") == "same" else 2}
+    assert not is_rewritable(torch.nn.Conv3d(2, 4, **{**plain, **options}))
+    assert not is_rewritable(torch.nn.Conv3d(8, 4, 3, stride=2))

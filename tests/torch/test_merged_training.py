@@ -157,3 +157,23 @@ def test_autocast_in_bfloat16_stays_near_the_plain_form(merged, monkeypatch):
     # rounding to 8 bits in both; the merged sums are rounded once less
     error, usual = (float((each.float() - exact).abs().mean()) for each in (found.detach(), wanted.detach()))
     assert error <= 1.5 * usual + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "expected"),
+    [
+        ("cpu", torch.float32, True),
+        ("cpu", torch.bfloat16, True),
+        ("cuda", torch.float32, False),
+        ("cuda", torch.bfloat16, True),
+        ("mps", torch.float16, False),
+    ],
+)
+def test_a_card_merges_in_half_precision_only(device, dtype, expected):
+    assert decoder.merges_on(device, dtype) == expected
+
+
+def test_autocast_decides_over_the_type_of_the_map(monkeypatch):
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: torch.bfloat16)
+    assert decoder.merges_on("cuda", torch.float32)

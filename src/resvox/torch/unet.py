@@ -22,7 +22,19 @@ CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 # a smaller map making its kernel takes longer than is saved (measured on a CPU, 2D and 3D, float32 and bfloat16).
 LEAST_MERGED_VOXELS = 512
 
-MERGED_DEVICES = ("cpu",)  # types of devices where training merges upsampling with the convolution after it
+HALF = (torch.bfloat16, torch.float16)
+
+
+def merges_on(device: str, dtype: torch.dtype) -> bool:
+    """Whether training merges upsampling with the convolution after it on this type of device.
+
+    On an H200 a step of a 3D U-Net takes 20.5 instead of 30.2 ms under bfloat16 autocast; in float32, transposed
+    convolutions of CUDA take several times as long as what they replace.
+    """
+    if device != "cuda":
+        return device == "cpu"
+    computed = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype
+    return computed in HALF
 
 
 def merged_kernel(weight: Tensor) -> Tensor:
@@ -120,7 +132,7 @@ class UNetDecoderBlock(nn.Module):
             return False
         if type(self.up) is not nn.Upsample or type(self.conv1) not in CONVOLUTIONS or _is_hooked(self.up, self.conv1):
             return False
-        if below.device.type not in MERGED_DEVICES or below.numel() // below.shape[1] < LEAST_MERGED_VOXELS:
+        if below.numel() // below.shape[1] < LEAST_MERGED_VOXELS or not merges_on(below.device.type, below.dtype):
             return False
         is_double = [2 * size for size in below.shape[2:]] == list(skip.shape[2:])
         return is_double and doubles_for(self.up, self.conv1)
