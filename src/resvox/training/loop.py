@@ -46,7 +46,8 @@ from resvox.training.steps import CHANNELS_LAST, naming_a_lost_worker, run_steps
 from resvox.training.stopping import StopGuard, StopRequestedError
 from resvox.training.task import Cases, Job, State, StepReport
 from resvox.training.tasks import TASKS, task_of
-from resvox.weights import save_model
+from resvox.weights import origin_of, save_model
+from resvox.weights.provenance import remember
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,6 +381,9 @@ def _export(state: State, job: Job, display: ProgressDisplay) -> None:
     """RUN/model.safetensors from the best weights, with all that a prediction needs."""
     best = state.progress
     module = build_model(job.plan)  # with plain norms: those of several processes are not stored
+    origin = origin_of(state.module)
+    if origin is not None:
+        remember(module, origin)
     if best.best_step:
         content = load_checkpoint(job.run.best)
         with fitting(job.run.best):
