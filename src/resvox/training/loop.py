@@ -153,12 +153,19 @@ def fit(
         profile=profile,
         machines=machines_of(fabric),
     )
+    result = _launched(fabric, job)
+    return FitResult(run_folder=run.path, model_path=run.model, shown=task.shown, title=task.title, **result)
+
+
+def _launched(fabric: Fabric, job: Job) -> dict[str, Any]:
+    """Train on every process; what ended one of them is raised as one error."""
     with StopGuard(forwards=True) as guard:
         try:
             # A partial, not arguments: Fabric refuses frozen dataclasses among what it hands to spawned processes.
-            result = fabric.launch(partial(_train, job=job))
+            result: dict[str, Any] = fabric.launch(partial(_train, job=job))
+            return result
         except (ProcessRaisedException, ProcessExitedException) as error:
-            stopped = _reason_of_the_end(error, run, guard)
+            stopped = _reason_of_the_end(error, job.run, guard)
             if guard.signal_name == "SIGINT" and isinstance(stopped, RunStoppedError):
                 raise KeyboardInterrupt from stopped
             raise stopped from error
@@ -167,9 +174,8 @@ def fit(
                 f"the processes did not meet, or lost each other ({str(error).partition(chr(10))[0]})",
                 expected="as many as are to train together, on machines that reach each other on all ports",
                 fix="see docs/scale.md",
-                path=run.path,
+                path=job.run.path,
             ) from error
-    return FitResult(run_folder=run.path, model_path=run.model, shown=task.shown, title=task.title, **result)
 
 
 def _reason_of_the_end(
