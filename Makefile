@@ -139,7 +139,7 @@ check: $(VENV)/test-installed $(NIIVUE)  ## format, lint, types
 # One process per file: exporters and TorchScript keep what they compiled, and in one process that came to 24 GB. The files
 # with most to compute come first; a file's output is printed when it ends, and one that fails does not stop the others.
 laws: $(VENV)/test-installed  ## every law over the whole catalog at full size; an hour or more
-	{ ls tests/laws/test_exports.py tests/laws/test_ecosystem.py tests/bundles/test_real_ct.py; grep -rlE 'laws|slow' tests --include='test_*.py' | sort; } \
+	{ printf "%s\n" tests/laws/test_exports.py tests/laws/test_ecosystem.py tests/bundles/test_real_ct.py; grep -rlE 'laws|slow' tests --include='test_*.py' | sort; } \
 	  | awk '!seen[$$0]++' | OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE xargs -P $(WORKERS) -I{} sh -c \
 	  'found=$$($(BIN)/python -m pytest -q --hypothesis-seed=0 -m "laws or slow" {} 2>&1); code=$$?; [ $$code -eq 5 ] && exit 0; echo "{}"; echo "$$found"; exit $$code'
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from volumes.geometry_strategies import grids
 
 from resvox.errors import PlanError, VolumeError
-from resvox.preprocessing import Preprocessing, Window, ZScore
+from resvox.preprocessing import Crop, Preprocessing, Window, ZScore, nonzero_mask
 from resvox.volumes import Grid, Volume, read_volume, write_label_map, write_volume
 
 Box = tuple[np.ndarray, np.ndarray]
@@ -160,6 +160,39 @@ def test_nothing_drifts_to_one_side_on_average() -> None:
         shifts.append(shift / (1.0 + np.array(preprocessing.spacing_mm) / spacing))  # both grids round once
     assert np.abs(np.mean(shifts, axis=0)).max() < 0.03
     assert np.abs(shifts).max() <= 0.5
+
+
+@settings(deadline=None, max_examples=25)
+@given(grid=st.one_of(grids(), grids(dims=2)), seed=st.integers(0, 99))
+def test_with_a_mask_nothing_comes_back_where_every_channel_is_0(grid: Grid, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    channels = random.integers(0, 2, (2, *grid.shape)).astype(np.float32)
+    orientation = "RAS" if grid.spatial_dims == 3 else "LA"
+    preprocessing = Preprocessing(orientation=orientation, crop="nonzero_mask")
+    prepared = preprocessing.apply(Volume.on_grid(channels, grid))
+    inside = nonzero_mask(channels) if channels.any() else np.zeros(grid.shape, bool)
+    ones = np.ones(prepared.grid.shape, np.uint8)
+    np.testing.assert_array_equal(prepared.restore_labels(ones).array, inside)
+    scores = prepared.restore_scores(np.stack([-ones.astype(np.float32), ones]))
+    np.testing.assert_array_equal(scores.array.argmax(axis=0), inside)
+    cleared = np.ones(grid.shape, np.uint8)
+    prepared.clear_outside(cleared)
+    np.testing.assert_array_equal(cleared, inside)
+
+
+def test_a_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(VolumeError, match=r"a mask of \(2, 2\) voxels; expected one of \(3, 4\)"):
+        Crop(source=Grid((3, 4), spacing_mm=(1, 1)), start=(0, 0), stop=(2, 2), mask=np.ones((2, 2), bool))
+
+
+def test_a_hole_in_the_mask_is_inside_and_a_bay_is_not() -> None:
+    image = np.zeros((1, 7, 7), np.float32)
+    image[0, 1:6, 1:6] = 3
+    image[0, 3, 3] = 0
+    image[0, 1:3, 2] = 0
+    mask = nonzero_mask(image)
+    assert mask[3, 3]
+    assert not mask[1:3, 2].any()
 
 
 @settings(deadline=None, max_examples=25)
@@ -311,7 +344,7 @@ def test_it_survives_json_and_yaml(preprocessing: Preprocessing) -> None:
         ({"spacing_mm": "wide"}, "spacing_mm='wide'"),
         ({"spacing_mm": []}, "spacing_mm=[]"),
         ({"minimum_size": [1.5, 2, 2]}, "minimum_size=[1.5, 2, 2]"),
-        ({"crop": "brain"}, "crop='brain'; expected 'none' or 'nonzero'"),
+        ({"crop": "brain"}, "crop='brain'; expected one of none, nonzero, nonzero_mask"),
         ({"normalization": ["zscore"]}, "expected a list of {kind: window, ...}"),
         ({"orientation": "SPL", "spacing_mm": [1, 1]}, "expected 2 values each for images, or 3 each for volumes"),
         ({"spacing_mm": [1, 1, 1, 1]}, "expected 2 values each for images, or 3 each for volumes"),

@@ -199,6 +199,16 @@ def test_a_large_border_of_zeros_is_cut_away_and_not_counted():
     assert draw_plan(stripped(0.5, ("CT", "FLAIR")), device="cpu").normalization[0]["kind"] == "window"
 
 
+def test_nothing_is_labelled_in_the_border_if_no_training_case_does():
+    scans = stripped(0.5)
+    counted = [replace(case, labelled_outside=0) for case in scans.cases]
+    plan = draw_plan(replace(scans, cases=tuple(counted)), device="cuda")
+    assert plan.crop == "nonzero_mask"
+    assert "no training case has a label where every channel is 0" in plan.notes["crop"]
+    one = replace(counted[0], labelled_outside=1)
+    assert draw_plan(replace(scans, cases=(one, *counted[1:])), device="cuda").crop == "nonzero"
+
+
 def test_a_small_border_of_zeros_stays():
     plan = draw_plan(stripped(0.8), device="cuda")
     assert plan.crop == "none"

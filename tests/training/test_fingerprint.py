@@ -50,6 +50,22 @@ def test_numbers_by_hand(tmp_path, image_writer):
     assert (channel.minimum, channel.maximum) == (0, 1000)
 
 
+@pytest.mark.parametrize(("place", "counted"), [((0, 0, 0), 1), ((2, 4, 3), 0), ((2, 4, 2), 0)])
+def test_labels_outside_of_what_is_not_0_are_counted(tmp_path, image_writer, place, counted):
+    scan = np.zeros((5, 9, 7), np.int16)
+    scan[1:4, 2:7, 1:6] = 100
+    scan[2, 4, 3] = 0  # an enclosed hole
+    label = np.zeros(scan.shape, np.uint8)
+    label[2, 4, 2] = label[place] = 1
+    image_writer(tmp_path / "imagesTr/a_0000.nii.gz", scan, (1.0, 1.0, 1.0))
+    image_writer(tmp_path / "labelsTr/a.nii.gz", label, (1.0, 1.0, 1.0))
+    described = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "x": 1}}
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+    found = take_fingerprint(read_dataset(tmp_path))
+    assert found.cases[0].labelled_outside == counted
+    assert found.labels_are_inside == (counted == 0)
+
+
 def test_a_sample_of_the_voxels_is_drawn_by_case_id(tmp_path, image_writer):
     dataset = two_cases(tmp_path, image_writer)
     once, again = (take_fingerprint(dataset, samples=20) for _ in range(2))

@@ -11,6 +11,7 @@ import SimpleITK
 import torch
 
 from resvox.errors import PlanError
+from resvox.inference import labels_from_logits, labels_from_regions
 from resvox.regions import Regions
 from resvox.training import draw_plan, fit, load_plan, read_dataset, take_fingerprint
 from resvox.training.dice_cross_entropy import IGNORED
@@ -18,7 +19,7 @@ from resvox.training.segmentation.cache import members_of, prepare_cases
 from resvox.training.segmentation.losses import MaskedLabelLoss, RegionLoss
 from resvox.training.segmentation.samples import PatchSampler
 from resvox.training.segmentation.task import column_of
-from resvox.training.segmentation.validation import dice_of_case
+from resvox.training.segmentation.validation import clear_outside, dice_of_case
 from resvox.weights import read_header
 
 # In the data of `write_folder` a ball is 1 and a box 2; 3 is what these tests scribble over.
@@ -257,3 +258,17 @@ def test_a_label_that_no_case_was_annotated_with_is_named(partly, tiny_plan, tmp
     cases = (*cases, replace(cases[0], id="c"))
     fit(replace(partly, cases=cases), tiny_plan.with_changes(steps=1), tmp_path / "run")
     assert "warning: no case is labelled with box, which cannot be learned" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_softmax", [True, False])
+def test_validation_finds_nothing_where_the_scan_is_0(is_softmax):
+    image = np.zeros((2, 4, 6, 6), np.float32)
+    image[0, 1:3, 1:5, 1:5] = 2
+    logits = np.random.default_rng(0).normal(size=(3, 4, 6, 6)).astype(np.float32)
+    before = logits.copy()
+    clear_outside(logits, image, is_softmax=is_softmax)
+    inside = image[0] != 0
+    np.testing.assert_array_equal(logits[:, inside], before[:, inside])
+    found = labels_from_logits(logits) if is_softmax else labels_from_regions(logits, (1, 2, 3))
+    assert not found[~inside].any()
+    assert found[inside].any()

@@ -116,6 +116,7 @@ class Restorer:
         if self.doubt is not None:
             slices = self.doubt.counted(slices, self.head)
         self.walk.run(self._allocating(slices), self._restore_box)
+        self.prepared.clear_outside(self.labels)
         labels = Volume.on_grid(self.labels, self.prepared.source)
         if self.scores is None:
             return labels, None

@@ -54,7 +54,7 @@ class RegionRestorer:
     ) -> None:
         self.walk, self.decision = BoxWalk(prepared, threads=threads), decision
         self.doubt = doubt
-        self.grid, self.class_order = prepared.source, tuple(class_order)
+        self.prepared, self.grid, self.class_order = prepared, prepared.source, tuple(class_order)
         self.softened = Softening(
             self.walk, region_probabilities_from_logits, decision=decision, temperature=temperature, last=soften_last
         )
@@ -71,6 +71,12 @@ class RegionRestorer:
     def restore(self, slices: Iterable[FinishedSlice]) -> tuple[Volume, Volume | None, Volume | None]:
         """The label map (*source), and probabilities and masks if they are wanted."""
         self.walk.run(slices if self.doubt is None else self.doubt.counted(slices), self._restore_box)
+        for each in (
+            self.labels,
+            *(() if self.masks is None else self.masks),
+            *(() if self.scores is None else self.scores),
+        ):
+            self.prepared.clear_outside(each)
         scores = None if self.scores is None else Volume.on_grid(self.scores, self.grid)
         masks = None if self.masks is None else Volume.on_grid(self.masks, self.grid)
         return Volume.on_grid(self.labels, self.grid), scores, masks

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from resvox.preprocessing.crop import Crop, nonzero_box
+from resvox.preprocessing.crop import Crop, nonzero_box, nonzero_mask
 from resvox.preprocessing.monai import MonaiPreprocessing
 from resvox.preprocessing.nnunet import NnunetPreprocessing
 from resvox.preprocessing.normalize import Normalization, Window, ZScore
@@ -29,6 +29,7 @@ __all__ = [
     "Window",
     "ZScore",
     "nonzero_box",
+    "nonzero_mask",
     "prepare_whole",
     "preprocessing_of",
     "respaced",

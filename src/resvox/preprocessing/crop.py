@@ -1,8 +1,8 @@
-"""Crop a volume to a box; the inverse fills the outside of the box with background."""
+"""Crop a volume to a box; the inverse fills the outside of the box, and of a mask, with background."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -26,6 +26,14 @@ def nonzero_box(array: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(start.tolist()), tuple(stop.tolist())
 
 
+def nonzero_mask(array: Array) -> Array:
+    """(*spatial) bool: what is not 0 in some channel of (channels, *spatial), with enclosed holes filled."""
+    from scipy.ndimage import binary_fill_holes
+
+    mask: Array = binary_fill_holes((array != 0).any(axis=0))
+    return mask
+
+
 @dataclass(frozen=True, kw_only=True)
 class Crop:
     """The voxels from `start` up to, not including, `stop`.
@@ -34,11 +42,14 @@ class Crop:
         source: the grid of the input.
         start: first voxel along each axis.
         stop: one past the last voxel along each axis.
+        mask: (*source.shape) bool; what comes back is background where it is false, also inside the box. None: the box
+            as a whole comes back.
     """
 
     source: Grid
     start: tuple[int, ...]
     stop: tuple[int, ...]
+    mask: Array | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         sides = list(zip(self.start, self.stop, self.source.shape, strict=False))
@@ -48,6 +59,8 @@ class Crop:
             raise VolumeError(
                 f"a box from {self.start} to {self.stop}", expected=f"one inside {self.source.shape} voxels"
             )
+        if self.mask is not None and self.mask.shape != self.source.shape:
+            raise VolumeError(f"a mask of {self.mask.shape} voxels", expected=f"one of {self.source.shape}")
 
     @cached_property
     def target(self) -> Grid:
@@ -69,8 +82,9 @@ class Crop:
         return array[self.box]
 
     def inverse(self, array: Array, kind: Kind) -> Array:
-        """The box in an array of the source's size, with background around it."""
+        """The box in an array of the source's size, with background around it and outside of the mask."""
         out = np.empty((len(array), *self.source.shape), array.dtype)
-        out[...] = background_fill(array, kind)
-        out[self.box] = array
+        fill = background_fill(array, kind)
+        out[...] = fill
+        out[self.box] = array if self.mask is None else np.where(self.mask[self.box[1:]], array, fill)
         return out

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from resvox.errors import PlanError, VolumeError
-from resvox.preprocessing.crop import Crop, nonzero_box
+from resvox.preprocessing.crop import Crop, nonzero_box, nonzero_mask
 from resvox.preprocessing.normalize import Normalization, Window, ZScore, normalization_from_dict
 from resvox.preprocessing.pad import Pad
 from resvox.preprocessing.prepared import Prepared
@@ -19,6 +19,8 @@ from resvox.preprocessing.reorient import Reorient, check_orientation
 from resvox.preprocessing.respace import Respace
 from resvox.preprocessing.steps import Array, Step
 from resvox.volumes import Volume
+
+CROPS = ("none", "nonzero", "nonzero_mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,8 @@ class Preprocessing:
     Args:
         orientation: directions of the array axes, e.g. ``"SPL"``; None keeps those of the file (2-D images).
         spacing_mm: distance between voxel centres along each (reoriented) array axis; None keeps that of the file.
-        crop: ``"none"``, or ``"nonzero"`` to cut away the border that is 0 in every channel.
+        crop: ``"none"``; ``"nonzero"`` to cut away the border that is 0 in every channel; ``"nonzero_mask"`` to do so
+            and to restore background wherever every channel is 0, except in holes that are enclosed by other values.
         normalization: one rule per channel, as many as the network has input channels. Empty: no normalization,
             any number of channels.
         minimum_size: pad with background up to this many voxels along each axis; None does not pad.
@@ -49,8 +52,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.orientation is not None:
             check_orientation(self.orientation)
-        if self.crop not in ("none", "nonzero"):
-            raise PlanError(f"crop={self.crop!r}", expected="'none' or 'nonzero'")
+        if self.crop not in CROPS:
+            raise PlanError(f"crop={self.crop!r}", expected=f"one of {', '.join(CROPS)}")
         rules = tuple(self.normalization)
         if not all(isinstance(rule, (Window, ZScore)) for rule in rules):
             raise PlanError(f"normalization={rules!r}", expected="a tuple of Window(...) or ZScore(...)")
@@ -89,9 +92,10 @@ class Preprocessing:
 
         if self.orientation is not None:
             take(Reorient(source=grid, codes=self.orientation))
-        if self.crop == "nonzero":
+        if self.crop != "none":
             start, stop = nonzero_box(array)
-            take(Crop(source=grid, start=start, stop=stop))
+            mask = nonzero_mask(array) if self.crop == "nonzero_mask" else None
+            take(Crop(source=grid, start=start, stop=stop, mask=mask))
         array = self.normalize(array)
         if self.spacing_mm is not None:
             take(Respace(source=grid, spacing_mm=self.spacing_mm))

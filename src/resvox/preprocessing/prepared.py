@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from resvox.errors import VolumeError
+from resvox.preprocessing.crop import Crop
 from resvox.preprocessing.steps import Array, Kind, Step
 from resvox.volumes import Grid, Volume
 
@@ -66,6 +67,18 @@ class Prepared:
         if scores.ndim != self.grid.spatial_dims + 1 or scores.shape[1:] != self.grid.shape:
             raise VolumeError(f"scores of shape {scores.shape}", expected=f"(classes, *{self.grid.shape})")
         return self._restored(scores, "scores", drop_channels=False)
+
+    def clear_outside(self, array: Array) -> None:
+        """Set values (*source.shape) to 0, in place, where the mask of a `Crop` is false.
+
+        For results that are written on the scan's grid without the inverse of the steps.
+        """
+        for place, crop in enumerate(self.steps):
+            if isinstance(crop, Crop) and crop.mask is not None:
+                view = array[np.newaxis]
+                for step in self.steps[:place]:  # reorienting, which gives views
+                    view = step.forward(view, "labels")
+                view[0][~crop.mask] = 0
 
     def _restored(self, array: Array, kind: Kind, *, drop_channels: bool) -> Volume:
         for step in reversed(self.steps):

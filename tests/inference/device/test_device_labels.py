@@ -55,7 +55,7 @@ def scans(draw):
         "spacing_mm": tuple(draw(st.floats(0.6, 3.0)) for _ in range(3)),
         "grid_mm": draw(st.one_of(st.none(), st.tuples(*[st.floats(0.6, 3.0)] * 3))),
         "minimum_size": draw(st.sampled_from([None, (6, 6, 6)])),
-        "crop": draw(st.sampled_from(["none", "nonzero"])),
+        "crop": draw(st.sampled_from(["none", "nonzero", "nonzero_mask"])),
     }
 
 
@@ -64,8 +64,9 @@ def prepared_scan(scan):
     array = rng.normal(size=scan["shape"]).astype(np.float32)
     for axis in range(3):  # waves of some voxels, so that labels have an extent
         array += np.sin(np.arange(scan["shape"][axis]) / 3).reshape((-1,) + (1,) * (2 - axis))
-    if scan["crop"] == "nonzero":
+    if scan["crop"] != "none":
         array[:1] = 0
+        array[array < -1] = 0  # some of it enclosed by other values
     direction = (np.eye(3)[:, ::-1][:, list(scan["order"])] * np.array(scan["flips"])).copy()
     volume = Volume(array, spacing_mm=scan["spacing_mm"], direction=direction, origin_mm=(5.0,) * 3)
     return Preprocessing(

@@ -150,6 +150,7 @@ class DeviceRestorer:
                 expected="finite logits",
                 fix="look for NaN in the volume or among the weights, or predict in float32",
             )
+        self.prepared.clear_outside(found)
         return Volume.on_grid(found, self.prepared.source)
 
     def _intervals(self, spans: Sequence[tuple[int, int]]) -> int:

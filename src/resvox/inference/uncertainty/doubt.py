@@ -174,6 +174,9 @@ class DoubtMaps:
     def volumes(self) -> tuple[Volume, Volume | None]:
         """Entropy and disagreement (*spatial) float32 on the scan's grid."""
         grid = self.prepared.source
+        for map_ in (self.entropy, self.disagreement):
+            if map_ is not None:
+                self.prepared.clear_outside(map_)
         apart = None if self.disagreement is None else Volume.on_grid(self.disagreement, grid)
         return Volume.on_grid(self.entropy, grid), apart
 

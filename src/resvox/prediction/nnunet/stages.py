@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resvox.preprocessing import Crop
-from resvox.preprocessing.nnunet.pipeline import nonzero_mask
+from resvox.preprocessing import Crop, nonzero_mask
 
 if TYPE_CHECKING:
     from resvox.preprocessing import Prepared

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from resvox.errors import PlanError, VolumeError
-from resvox.preprocessing.crop import Crop, nonzero_box
+from resvox.preprocessing.crop import Crop, nonzero_box, nonzero_mask
 from resvox.preprocessing.nnunet.intensities import IntensityRule
 from resvox.preprocessing.nnunet.resampling import Resampling
 from resvox.preprocessing.nnunet.steps import AddAxis, Resize, Transpose, check_order
 from resvox.preprocessing.prepared import Prepared
 from resvox.preprocessing.reorient import Reorient, check_orientation
-from resvox.preprocessing.steps import Array, Step
+from resvox.preprocessing.steps import Step
 from resvox.volumes import Volume
 
 
@@ -156,11 +156,3 @@ class NnunetPreprocessing:
             if name in plain:
                 plain[name] = tuple(plain[name])
         return cls(**plain)
-
-
-def nonzero_mask(array: Array) -> Array:
-    """(*spatial) bool: what is not 0 in some channel of (channels, *spatial), with enclosed holes filled."""
-    from scipy.ndimage import binary_fill_holes
-
-    mask: Array = binary_fill_holes((array != 0).any(axis=0))
-    return mask

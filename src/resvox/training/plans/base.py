@@ -65,9 +65,13 @@ class TrainingPlan(ABC):
     spacing_mm: tuple[float, ...] | None = plan_field(
         None, "target spacing of each array axis; null keeps the file's", "preprocessing"
     )
-    crop: str = plan_field("none", "none, or nonzero: cut away the empty border", "preprocessing")
+    crop: str = plan_field(
+        "none",
+        "none; nonzero: cut away the border that is 0; nonzero_mask: and label nothing where every channel is 0",
+        "preprocessing",
+    )
     normalization: tuple[Mapping[str, Any], ...] = plan_field(
-        ({"kind": "zscore"},), "one a channel: {kind: window, ...} or {kind: zscore, ...}", "preprocessing"
+        ({"kind": "zscore"},), "one per channel: {kind: window, ...} or {kind: zscore, ...}", "preprocessing"
     )
     augmentation: str = plan_field(
         "default", "none, light, default, or nnunet: the strengths of nnU-Net", "preprocessing"

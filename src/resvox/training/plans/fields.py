@@ -20,7 +20,7 @@ AUGMENT_ON = ("auto", "processor", "device")
 AUGMENTATIONS = ("none", "light", "default", "nnunet")
 CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("batch", "instance", "group"),
-    "crop": ("none", "nonzero"),
+    "crop": ("none", "nonzero", "nonzero_mask"),
     "optimizer": OPTIMIZERS,
     "decay": SCHEDULES,
     "augmentation": AUGMENTATIONS,

@@ -33,6 +33,8 @@ class CaseFacts:
     """Size in voxels and spacing in mm of one case, axes in canonical order, and voxels of each label.
 
     ``cropped_shape``: the size without the border that is 0 in every channel; empty where it is not known.
+    ``labelled_outside``: voxels with a label outside of the mask of what is not 0 (see
+    `resvox.preprocessing.nonzero_mask`); None where they were not counted.
     """
 
     id: str
@@ -41,6 +43,7 @@ class CaseFacts:
     axis_codes: str
     voxels: dict[str, int]
     cropped_shape: tuple[int, ...] = ()
+    labelled_outside: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,11 @@ class Fingerprint:
         return float(
             np.median([np.prod(case.cropped_shape or case.shape) / np.prod(case.shape) for case in self.cases])
         )
+
+    @property
+    def labels_are_inside(self) -> bool:
+        """Whether no case has a label outside of the mask of what is not 0; false where it was not counted."""
+        return all(case.labelled_outside == 0 for case in self.cases)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -108,12 +116,20 @@ class Fingerprint:
         return asdict(self)
 
 
-def case_facts(case: str, volume: Volume, voxels: dict[str, int], *, cropped_shape: tuple[int, ...] = ()) -> CaseFacts:
+def case_facts(
+    case: str,
+    volume: Volume,
+    voxels: dict[str, int],
+    *,
+    cropped_shape: tuple[int, ...] = (),
+    labelled_outside: int | None = None,
+) -> CaseFacts:
     """Size and spacing of a case's volume with its axes in canonical order.
 
     Args:
         voxels: how many voxels each label has; empty where there are no labels.
         cropped_shape: the size without the empty border, axes as in the volume.
+        labelled_outside: see `CaseFacts`.
     """
     codes = "".join(volume.axis_codes) if volume.spatial_dims == 3 else ""
     order = canonical_order(codes) if codes else tuple(range(volume.spatial_dims))
@@ -124,6 +140,7 @@ def case_facts(case: str, volume: Volume, voxels: dict[str, int], *, cropped_sha
         axis_codes=codes,
         voxels=voxels,
         cropped_shape=tuple(int(cropped_shape[axis]) for axis in order) if cropped_shape else (),
+        labelled_outside=labelled_outside,
     )
 
 

@@ -65,7 +65,9 @@ def draw_normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], dev
     """Normalization of each channel: a window for CT, a z-score for other images; and whether borders are cut away.
 
     Where the border that is 0 in every channel is a large part of the scans, 0 means "nothing here", as outside of a
-    stripped skull: it is cut away, and the z-score is that of the voxels that are not 0.
+    stripped skull: it is cut away, and the z-score is that of the voxels that are not 0. If the labels of all cases
+    agree with that, predictions are background there: few training patches lie so far outside, and a network that
+    has seen few may call them anything.
     """
     where = "under the labels" if fingerprint.labels else "of the training cases"
     is_bordered = fingerprint.median_cropped_share < CROPPED
@@ -76,8 +78,10 @@ def draw_normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], dev
     values: dict[str, Any] = {"normalization": tuple(each for each, _ in chosen)}
     notes = {"normalization": reasons}
     if is_bordered:
-        values["crop"] = "nonzero"
+        values["crop"] = "nonzero_mask" if fingerprint.labels_are_inside else "nonzero"
         notes["crop"] = f"without the border that is 0, {fingerprint.median_cropped_share:.0%} of a scan is left"
+        if fingerprint.labels_are_inside:
+            notes["crop"] += "; no training case has a label where every channel is 0"
     return values, notes
 
 
@@ -108,7 +112,7 @@ def draw_patch_and_strides(fingerprint: Fingerprint, settled: Mapping[str, Any],
     canonical = [0.0] * len(order)
     for axis, source in enumerate(order):
         canonical[source] = float(spacing[axis])
-    median = fingerprint.median_shape(tuple(canonical), cropped=settled.get("crop") == "nonzero")
+    median = fingerprint.median_shape(tuple(canonical), cropped=settled.get("crop", "none") != "none")
     size = tuple(median[axis] for axis in order)
     budget = PATCH_VOXELS[(device, fingerprint.spatial_dims)]
     given = settled.get("patch_size")

@@ -11,7 +11,7 @@ import numpy as np
 from resvox.datasets.labelled import read_labelled
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.errors import DatasetError
-from resvox.preprocessing import nonzero_box
+from resvox.preprocessing import nonzero_box, nonzero_mask
 from resvox.training.plans.fingerprint import (
     CANONICAL,
     CaseFacts,
@@ -50,7 +50,9 @@ def take_fingerprint(
         image, label = read_labelled(case, dataset)
         start, stop = nonzero_box(image.with_channel_axis())
         inner = tuple(after - before for before, after in zip(start, stop, strict=True))
-        facts.append(case_facts(case.id, label, _voxels_of_labels(dataset, label), cropped_shape=inner))
+        outside = _labelled_outside(image.with_channel_axis(), label.array, dataset.ignore)
+        voxels = _voxels_of_labels(dataset, label)
+        facts.append(case_facts(case.id, label, voxels, cropped_shape=inner, labelled_outside=outside))
         values.append(_foreground_values(case, image, label, samples, ignore=dataset.ignore))
         if progress is not None:
             progress(done, len(labelled), case.id)
@@ -72,6 +74,16 @@ def take_fingerprint(
         regions={} if dataset.regions is None else dict(dataset.regions.values),
         has_ignore=dataset.ignore is not None,
     )
+
+
+def _labelled_outside(image: np.ndarray[Any, Any], label: np.ndarray[Any, Any], ignore: int | None) -> int:
+    """How many voxels (*spatial) have a label where every channel (channels, *spatial) is 0, without enclosed holes."""
+    empty = (image == 0).all(axis=0) & (label != 0)
+    if ignore is not None:
+        empty &= label != ignore
+    if empty.any():  # holes are looked for only where it matters
+        empty &= ~nonzero_mask(image)
+    return int(np.count_nonzero(empty))
 
 
 def _voxels_of_labels(dataset: Dataset, label: Volume) -> dict[str, int]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from resvox.datasets.segmentation import Dataset
 from resvox.inference import TorchEngine, labels_from_logits, labels_from_regions, sliding_window_inference
+from resvox.preprocessing import nonzero_mask
 from resvox.training.plans.precision import Precision
 from resvox.training.records import WORST, Snapshot, snapshot_of
 from resvox.training.segmentation.cache import PreparedCase, members_of
@@ -90,6 +91,8 @@ def validate(
             overlap=min(plan.overlap, LARGEST_OVERLAP),
             sw_batch_size=plan.batch_size,
         )
+        if plan.crop == "nonzero_mask":
+            clear_outside(logits, np.asarray(case.image), is_softmax=dataset.regions is None)
         scores = dice_of_case(logits, case, members, is_softmax=dataset.regions is None)
         for index, score in enumerate(scores):
             if not math.isnan(score):
@@ -114,6 +117,22 @@ def validate(
         worst=tuple(worst.snapshots),
         temperature=best_temperature(_gathered(losses, fabric).cpu().numpy()),
     )
+
+
+def clear_outside(logits: np.ndarray[Any, Any], image: np.ndarray[Any, Any], *, is_softmax: bool) -> None:
+    """Make background of what a prediction makes background, in place: where the scan is 0 in every channel.
+
+    The mask is that of the prepared scan, so that near its border the label maps on the scans' grids can differ.
+
+    Args:
+        logits: (outputs, *spatial).
+        image: (channels, *spatial), as the network sees it.
+        is_softmax: as in `dice_of_case`.
+    """
+    outside = ~nonzero_mask(image)
+    lowest = min(float(logits.min()), -1.0)  # below 0, the limit of a region
+    for place, each in enumerate(logits):
+        each[outside] = max(float(logits.max()), 1.0) if is_softmax and place == 0 else lowest
 
 
 class _Worst:
