@@ -19,7 +19,21 @@ from resvox.cli.app import (
     numbers,
     verb,
 )
-from resvox.workflow import TrainOptions, TrainPrecision
+from resvox.cli.training_options import (
+    Encoder,
+    Minutes,
+    NumNodes,
+    Overwrite,
+    Precision,
+    Profile,
+    Resume,
+    Seed,
+    Spacing,
+    Steps,
+    Weights,
+    WeightsPeer,
+)
+from resvox.workflow import TrainOptions
 
 DEFAULTS = TrainOptions()
 DEVICE = Device(DEFAULTS.device)
@@ -48,38 +62,25 @@ def pretrain(
         str | None,
         typer.Option(help="See resvox models --task segmentation (default: unet).", rich_help_panel=MODEL),
     ] = None,
-    encoder: Annotated[str | None, typer.Option(help="Its encoder (default: resnet18).", rich_help_panel=MODEL)] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Begin from this file or hf://owner/name.", rich_help_panel=MODEL)
-    ] = None,
-    weights_peer: Annotated[
-        str | None, typer.Option(help="Whose weights, where names do not say.", rich_help_panel=MODEL)
-    ] = None,
+    encoder: Encoder = None,
+    weights: Weights = None,
+    weights_peer: WeightsPeer = None,
     patch_size: Annotated[
         Any,
         typer.Option(parser=numbers(int), metavar="D,H,W", help="Voxels of a patch.", rich_help_panel=DATA),
     ] = None,
-    spacing: Annotated[
-        Any,
-        typer.Option(parser=numbers(float), metavar="D,H,W", help="Target spacing in mm.", rich_help_panel=DATA),
-    ] = None,
+    spacing: Spacing = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Patches per step.", rich_help_panel=DATA)] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.", rich_help_panel=RUN)] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Stop after so many minutes.", rich_help_panel=RUN)
-    ] = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
     plan: Annotated[
         Path | None, typer.Option(help="Use this plan.yaml, not one made from the scans.", rich_help_panel=RUN)
     ] = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Write plan.yaml and stop.", rich_help_panel=RUN)
     ] = DEFAULTS.plan_only,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the last checkpoint.", rich_help_panel=RUN)
-    ] = DEFAULTS.resume,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start again where a run is.", rich_help_panel=RUN)
-    ] = DEFAULTS.overwrite,
+    resume: Resume = DEFAULTS.resume,
+    overwrite: Overwrite = DEFAULTS.overwrite,
     finish: Annotated[
         bool,
         typer.Option(
@@ -90,11 +91,9 @@ def pretrain(
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)
     ] = DEFAULTS.processes,
-    num_nodes: Annotated[
-        int, typer.Option(min=1, help="Machines, with torchrun or srun on each.", rich_help_panel=RUN)
-    ] = DEFAULTS.num_nodes,
-    precision: Annotated[TrainPrecision | None, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers.", rich_help_panel=RUN)] = None,
+    num_nodes: NumNodes = DEFAULTS.num_nodes,
+    precision: Precision = None,
+    seed: Seed = None,
     workers: Annotated[
         Any,
         typer.Option(
@@ -104,9 +103,7 @@ def pretrain(
             rich_help_panel=RUN,
         ),
     ] = DEFAULTS.workers,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Measure where the time goes.", rich_help_panel=RUN)
-    ] = DEFAULTS.profile,
+    profile: Profile = DEFAULTS.profile,
     debug: Debug = False,
 ) -> None:
     """Pretrain a network on scans without labels: blocks of each patch are hidden, and it learns to restore them.

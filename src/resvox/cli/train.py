@@ -23,6 +23,20 @@ from resvox.cli.app import (
     one_of,
     verb,
 )
+from resvox.cli.training_options import (
+    Encoder,
+    Minutes,
+    NumNodes,
+    Overwrite,
+    Precision,
+    Profile,
+    Resume,
+    Seed,
+    Spacing,
+    Steps,
+    Weights,
+    WeightsPeer,
+)
 from resvox.workflow import (
     AUGMENT_ON,
     AUGMENTATIONS,
@@ -31,7 +45,6 @@ from resvox.workflow import (
     RECIPES,
     SCHEDULES,
     TrainOptions,
-    TrainPrecision,
 )
 
 DEFAULTS = TrainOptions()
@@ -79,13 +92,9 @@ def train(
         str | None,
         typer.Option(help="See resvox models --task (default: unet, or resnet18 for classes).", rich_help_panel=MODEL),
     ] = None,
-    encoder: Annotated[str | None, typer.Option(help="Its encoder (default: resnet18).", rich_help_panel=MODEL)] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Begin from this file or hf://owner/name.", rich_help_panel=MODEL)
-    ] = None,
-    weights_peer: Annotated[
-        str | None, typer.Option(help="Whose weights, where names do not say.", rich_help_panel=MODEL)
-    ] = None,
+    encoder: Encoder = None,
+    weights: Weights = None,
+    weights_peer: WeightsPeer = None,
     frozen_stages: Annotated[
         int | None,
         typer.Option(min=0, max=5, help="Of stem and four stages, these learn nothing.", rich_help_panel=MODEL),
@@ -103,10 +112,7 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
-    spacing: Annotated[
-        Any,
-        typer.Option(parser=numbers(float), metavar="D,H,W", help="Target spacing in mm.", rich_help_panel=DATA),
-    ] = None,
+    spacing: Spacing = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Patches or images per step.", rich_help_panel=DATA)
     ] = None,
@@ -199,22 +205,16 @@ def train(
         bool | None,
         typer.Option("--balanced/--no-balanced", help="Classes: show each equally often.", rich_help_panel=LEARNING),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.", rich_help_panel=RUN)] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Stop after so many minutes.", rich_help_panel=RUN)
-    ] = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
     plan: Annotated[
         Path | None, typer.Option(help="Use this plan.yaml, not one made from the data.", rich_help_panel=RUN)
     ] = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Write RUN/plan.yaml and stop.", rich_help_panel=RUN)
     ] = DEFAULTS.plan_only,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the last checkpoint.", rich_help_panel=RUN)
-    ] = DEFAULTS.resume,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start again where a run is.", rich_help_panel=RUN)
-    ] = DEFAULTS.overwrite,
+    resume: Resume = DEFAULTS.resume,
+    overwrite: Overwrite = DEFAULTS.overwrite,
     finish: Annotated[
         bool,
         typer.Option(
@@ -236,11 +236,9 @@ def train(
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that train on this machine.", rich_help_panel=RUN)
     ] = DEFAULTS.processes,
-    num_nodes: Annotated[
-        int, typer.Option(min=1, help="Machines, with torchrun or srun on each.", rich_help_panel=RUN)
-    ] = DEFAULTS.num_nodes,
-    precision: Annotated[TrainPrecision | None, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers.", rich_help_panel=RUN)] = None,
+    num_nodes: NumNodes = DEFAULTS.num_nodes,
+    precision: Precision = None,
+    seed: Seed = None,
     workers: Annotated[
         Any,
         typer.Option(
@@ -259,9 +257,7 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = DEFAULTS.augment_on,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Measure where the time goes.", rich_help_panel=RUN)
-    ] = DEFAULTS.profile,
+    profile: Profile = DEFAULTS.profile,
     debug: Debug = False,
 ) -> None:
     """Train a model: for label maps, for the class of a whole image, or for a volume of values.

@@ -11,7 +11,8 @@ import numpy as np
 from resvox.training.classification.fingerprint import ClassificationFacts
 from resvox.training.classification.plan import ClassificationPlan
 from resvox.training.plans.fingerprint import Intensities
-from resvox.training.plans.rules import Drawn, check_sizes, choose_device
+from resvox.training.plans.making import Drawn, planned
+from resvox.training.plans.rules import check_sizes, choose_device
 
 LONG_SIDE = 64  # voxels: a shorter image is not halved before the first stage, as He et al. did on CIFAR
 SMALLEST_MAP = {True: 2, False: 4}  # voxels along an axis of the deepest feature map, of small and of large images
@@ -44,14 +45,8 @@ def make_plan(
         "num_classes": len(facts.counts),
     }
     notes = {"num_classes": ", ".join(f"{name}: {count} cases" for name, count in facts.counts.items())}
-    for rule in (_size, _normalization, _strides, _batch, _length, _balance):
-        values, reasons = rule(facts, {**decided, **changes}, device)
-        decided.update(values)
-        notes.update(reasons)
-    for name in changes:
-        notes[name] = "given"
-    plan = ClassificationPlan.from_dict({**decided, **changes})
-    return ClassificationPlan(**{**plan.to_dict(), "notes": notes})
+    rules = (_size, _normalization, _strides, _batch, _length, _balance)
+    return planned(ClassificationPlan, facts, rules, decided=decided, notes=notes, changes=changes, device=device)
 
 
 def _size(facts: ClassificationFacts, settled: Mapping[str, Any], device: str) -> Drawn:

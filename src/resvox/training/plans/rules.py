@@ -15,6 +15,7 @@ import numpy as np
 from resvox.blueprint.resnet_recipe import LEVELS
 from resvox.errors import PlanError
 from resvox.training.plans.fingerprint import CANONICAL, Fingerprint, Intensities
+from resvox.training.plans.making import Drawn
 from resvox.training.plans.sides import OPPOSITES
 
 ANISOTROPIC = 3.0  # slices this many times thicker than the pixel are kept thick
@@ -23,8 +24,6 @@ PATCH_VOXELS = {("cuda", 3): 112**3, ("cpu", 3): 64**3, ("cuda", 2): 512**2, ("c
 CROPPED = 0.75  # the empty border is cut away where less of a scan is left: of skull-stripped heads
 FEWEST_DIVIDED = 5  # cases: of fewer, all train
 STEPS = {"cuda": 20_000, "cpu": 2_000}
-
-Drawn = tuple[dict[str, Any], dict[str, str]]
 
 
 def check_sizes(changes: Mapping[str, Any], spatial_dims: int) -> None:

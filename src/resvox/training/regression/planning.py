@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from resvox.training.plans.fingerprint import Fingerprint
+from resvox.training.plans.making import Drawn, planned
 from resvox.training.plans.rules import (
     PATCH_VOXELS,
-    Drawn,
     check_sizes,
     choose_device,
     draw_batch,
@@ -64,17 +64,14 @@ def make_plan(
         "target_mean": "of the training cases",
         "norm": "instance norm would take the scale of a patch away, which the values may hang on",
     }
-    for rule in (draw_spacing, draw_normalization, _network, draw_patch_and_strides, draw_batch, draw_length):
-        values, reasons = rule(scans, {**decided, **changes}, device)
-        decided.update(values)
-        notes.update(reasons)
     names = [target.channel for target in facts.targets]
-    decided["mirror_axes"] = safe_mirror_axes(names, {**decided, **changes}["orientation"], scans.spatial_dims)
-    notes["mirror_axes"] = "axes that no value's name speaks of a side of"
-    for name in changes:
-        notes[name] = "given"
-    plan = RegressionPlan.from_dict({**decided, **changes})
-    return RegressionPlan(**{**plan.to_dict(), "notes": notes})
+
+    def mirroring(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:
+        axes = safe_mirror_axes(names, settled["orientation"], fingerprint.spatial_dims)
+        return {"mirror_axes": axes}, {"mirror_axes": "axes that no value's name speaks of a side of"}
+
+    rules = (draw_spacing, draw_normalization, _network, draw_patch_and_strides, draw_batch, draw_length, mirroring)
+    return planned(RegressionPlan, scans, rules, decided=decided, notes=notes, changes=changes, device=device)
 
 
 def _network(scans: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:

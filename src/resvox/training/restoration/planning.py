@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from resvox.training.plans.fingerprint import Fingerprint
+from resvox.training.plans.making import Drawn, planned
 from resvox.training.plans.rules import (
-    Drawn,
     check_sizes,
     choose_device,
     draw_batch,
@@ -51,12 +51,8 @@ def make_plan(
         "mirror_axes": tuple(range(fingerprint.spatial_dims)),
     }
     notes = {"mirror_axes": "no labels, so no sides that would be exchanged"}
-    for rule in (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, draw_blocks):
-        values, reasons = rule(fingerprint, {**decided, **changes}, device)
-        decided.update(values)
-        notes.update(reasons)
-    plan = RestorationPlan.from_dict({**decided, **changes})
-    return RestorationPlan(**{**plan.to_dict(), "notes": {**notes, **dict.fromkeys(changes, "given")}})
+    rules = (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, draw_blocks)
+    return planned(RestorationPlan, fingerprint, rules, decided=decided, notes=notes, changes=changes, device=device)
 
 
 def draw_blocks(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str) -> Drawn:

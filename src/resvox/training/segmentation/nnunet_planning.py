@@ -7,6 +7,7 @@ from typing import Any
 
 from resvox.catalog import options_of
 from resvox.training.plans.fingerprint import Fingerprint, Intensities
+from resvox.training.plans.making import finished_plan
 from resvox.training.plans.nnunet.configuration import (
     Configuration,
     Task,
@@ -22,7 +23,7 @@ from resvox.training.plans.recipe import Recipe
 from resvox.training.plans.rules import CROPPED, check_sizes, draw_strides
 from resvox.training.plans.rules import axis_order as axes_under
 from resvox.training.segmentation.plan import Plan
-from resvox.training.segmentation.planning import common_decisions, finished_plan, mirroring
+from resvox.training.segmentation.planning import common_decisions, mirroring
 
 MODEL = "resenc_unet"
 PLAIN_MODEL = "plain_unet"  # nnU-Net has a planner of its own for it
@@ -81,7 +82,7 @@ def make_plan(
     )
     reasons["steps"] = f"{EPOCHS} epochs of {STEPS_PER_EPOCH} steps, as nnU-Net counts"
     axes, reason = mirroring(fingerprint, {**decided, **changes}, device)
-    return finished_plan({**decided, **axes}, {**notes, **reasons, **reason}, changes)
+    return finished_plan(Plan, {**decided, **axes}, {**notes, **reasons, **reason}, changes)
 
 
 def _of_the_data(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from resvox.training.plans.fingerprint import Fingerprint
+from resvox.training.plans.making import Drawn, planned
 from resvox.training.plans.rules import (
-    Drawn,
     check_sizes,
     choose_device,
     draw_batch,
@@ -43,12 +43,7 @@ def make_plan(
     decided = common_decisions(fingerprint, model, encoder)
     notes = {"num_classes": _outputs_in_words(fingerprint)}
     rules = (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, draw_split, mirroring)
-    for rule in rules:
-        settled = {**decided, **changes}
-        values, reasons = rule(fingerprint, settled, device)
-        decided.update(values)
-        notes.update(reasons)
-    return finished_plan(decided, notes, changes)
+    return planned(Plan, fingerprint, rules, decided=decided, notes=notes, changes=changes, device=device)
 
 
 def common_decisions(fingerprint: Fingerprint, model: str, encoder: str) -> dict[str, Any]:
@@ -62,16 +57,6 @@ def common_decisions(fingerprint: Fingerprint, model: str, encoder: str) -> dict
         "outputs": "regions" if fingerprint.regions else "labels",
         "encoder_depth": 5,
     }
-
-
-def finished_plan(decided: Mapping[str, Any], notes: Mapping[str, str], changes: Mapping[str, Any]) -> Plan:
-    """The plan of decisions and changes, with the reasons; a change has none but that it was given.
-
-    Raises:
-        PlanError: fields that contradict each other.
-    """
-    plan = Plan.from_dict({**decided, **changes})
-    return Plan(**{**plan.to_dict(), "notes": {**notes, **dict.fromkeys(changes, "given")}})
 
 
 def _outputs_in_words(fingerprint: Fingerprint) -> str:
