@@ -119,6 +119,7 @@ def test_training_begins_from_weights_and_the_file_says_so(folder_of, weights, t
     assert torch.allclose(model.encoder.conv1.weight[:, 0, 3], flat["conv1.weight"].sum(1), atol=1e-6)
     resumed = workflow.train(data, tmp_path / "run", resume=True, progress=False, device="cpu")
     assert resumed.fit.history[-1]["step"] == 3
+    assert resvox.weights.read_header(resumed.fit.model_path).metadata["weights_from"] == kept
 
 
 def test_our_own_model_file_is_a_beginning_too(folder_of, tmp_path):

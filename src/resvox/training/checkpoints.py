@@ -50,11 +50,13 @@ def save_checkpoint(
     precision: Mapping[str, Any] | None = None,
     cases: Members | None = None,
     average: Mapping[str, torch.Tensor] | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint that `torch.load(weights_only=True)` reads; the best one needs no optimizer.
 
     Args:
         average: the moving average of the weights, where there is one.
+        origin: where the weights came from that the training began from; None for new ones.
 
     Raises:
         ResvoxError: the disk is full or the folder cannot be written; what was there before is whole.
@@ -70,6 +72,8 @@ def save_checkpoint(
     }
     if average is not None:
         content["average"] = dict(average)
+    if origin is not None:
+        content["origin"] = dict(origin)
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.values()) * (1 if optimizer is None else 3)
     with _naming_the_checkpoint(path, size), replacing(path) as temporary:
         torch.save(content, temporary)

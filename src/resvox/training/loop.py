@@ -343,6 +343,8 @@ def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay,
         with fitting(source):
             module.load_state_dict(content["model"])
         progress = content["progress"]
+        if content.get("origin") is not None:
+            remember(module, content["origin"])
         _expect_best(job, progress, display)
     elif job.resume:
         display.say(f"no checkpoint in {job.run.path}: the training begins anew")

@@ -26,6 +26,7 @@ from resvox.training.randomness import Purpose, seed_number
 from resvox.training.records import write_scores, write_snapshots
 from resvox.training.stopping import StopRequestedError, agreed, end_workers, ignore_ended_children, signals_wait
 from resvox.training.task import Cases, Job, State, StepReport
+from resvox.weights import origin_of
 
 CHANNELS_LAST = {
     2: torch.channels_last,
@@ -266,7 +267,13 @@ def _validate_answers(state: State, job: Job, cases: Cases) -> dict[str, Any]:
         if state.fabric.is_global_zero:
             if found.cases:
                 write_scores(job.run.validation, progress.step, found.cases)
-            save_checkpoint(job.run.best, plan=job.plan.to_dict(), progress=progress, model=state.module.state_dict())
+            save_checkpoint(
+                job.run.best,
+                plan=job.plan.to_dict(),
+                progress=progress,
+                model=state.module.state_dict(),
+                origin=origin_of(state.module),
+            )
     return found.columns
 
 
@@ -281,6 +288,7 @@ def _save_last(state: State, job: Job, members: Members) -> None:
             precision=state.fabric.strategy.precision.state_dict(),
             cases=members,
             average=None if state.average is None else state.average.values,
+            origin=origin_of(state.module),
         )
 
 
