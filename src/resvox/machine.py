@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -80,3 +81,15 @@ def _folder_of(variable: str) -> Path | None:
             fix="write the whole path",
         )
     return Path(path)
+
+
+def return_freed_memory() -> None:
+    """Hand memory that was freed back to the operating system, where the C library can (glibc).
+
+    Weights are many allocations below the size that glibc maps on their own; freed ones would stay with the process.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    trim(0)

@@ -14,6 +14,7 @@ from resvox.files import sha256_of
 from resvox.inference import make_engine
 from resvox.inference.engines import choosing, engine_of_file, openvino_engine
 from resvox.inference.engines.cache import KEPT, read_cached, write_cached
+from resvox.inference.engines.protocol import ReleasesMemory
 from resvox.machine import engine_cache_folder
 
 ROI = (16, 16, 16)
@@ -101,6 +102,17 @@ def test_a_compiled_network_and_a_verdict_are_used_again_without_the_network(net
     assert {path.suffix for path in engine_cache.iterdir()} == {".ov", ".json"}
     with pytest.raises(AssertionError, match="asked for"):
         make_engine(gone, roi_size=ROI, in_channels=2, device="cpu", precision="float32", fingerprint="another")
+
+
+def test_an_engine_computes_the_same_after_its_memory_was_released(network):
+    from resvox.inference.engines.openvino_engine import OpenVinoEngine, from_torch
+
+    made = OpenVinoEngine(lambda: from_torch(network, ROI, 2), roi_size=ROI, in_channels=2)
+    assert isinstance(made, ReleasesMemory)
+    answer = made(window()).copy()
+    made.release_memory()
+    made.release_memory()
+    np.testing.assert_array_equal(made(window()), answer)
 
 
 def test_a_damaged_cache_is_made_again(network, engine_cache):

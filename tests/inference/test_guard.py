@@ -150,3 +150,27 @@ def test_an_engine_that_cannot_be_made_is_passed_over_and_said():
     made = GuardedEngine([("this one", broken)], lambda: Says(0.5, "plain"), notify=notes.append)
     assert made.name == "plain"
     assert notes == ["no this one: no such processor"]
+
+
+def test_the_memory_of_a_candidate_is_released_while_the_reference_computes():
+    class Keeps(Says):
+        held = False
+
+        def __call__(self, windows):
+            self.held = True
+            self.kept = super().__call__(windows)
+            return self.kept
+
+        def release_memory(self):
+            self.held = False
+            self.kept[:] = np.nan  # an output is invalid from now on
+
+    class Watches(Says):
+        def __call__(self, windows):
+            assert not fast.held
+            return super().__call__(windows)
+
+    fast = Keeps(0.5)
+    made, notes, verdicts = guarded(fast, reference=Watches(0.5, "plain"))
+    assert np.isfinite(made(ramp())).all()
+    assert (notes, verdicts) == ([], [Verdict(0, 0.0)])

@@ -58,8 +58,7 @@ class StagedLevel(nn.Module):
         self.blocks = _stage(node.blocks, spatial_dims)
 
     def forward(self, below: Tensor, skip: Tensor) -> Tensor:
-        x = cut_to(self.up(below), skip)
-        return self.blocks(torch.cat([x, skip], 1))
+        return self.blocks(torch.cat([cut_to(self.up(below), skip), skip], 1))
 
 
 class StagedDecoder(LevelDecoder):

@@ -10,7 +10,8 @@ import numpy as np
 
 from resvox.errors import InferenceError
 from resvox.inference.engines.agreement import Agreement, LabelAgreement
-from resvox.inference.engines.protocol import Engine, OnDevice
+from resvox.inference.engines.protocol import Engine, OnDevice, ReleasesMemory
+from resvox.machine import return_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -92,6 +93,9 @@ class GuardedEngine:
             if self._index == len(self._candidates) - 1:
                 return self._settled(output, 0.0)
             if expected is None:
+                if isinstance(self._made, ReleasesMemory):  # not both networks' maps at once
+                    output = output.copy()
+                    self._made.release_memory()
                 expected = self._agreement.expected(self._reference(), windows)
             changed = self._agreement.difference(output, expected)
             if changed <= self._agreement.tolerance:
@@ -122,6 +126,7 @@ class GuardedEngine:
         made = self._made
         assert made is not None
         self._candidates, self._reference = [], lambda: made
+        return_freed_memory()
 
     def _next(self) -> Engine:
         while self._index < len(self._candidates) - 1:

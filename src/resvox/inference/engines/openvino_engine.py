@@ -19,7 +19,7 @@ from resvox.files import sha256_of
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
 from resvox.inference.engines.table import is_installed
-from resvox.machine import usable_threads
+from resvox.machine import return_freed_memory, usable_threads
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +83,9 @@ class OpenVinoEngine:
                 stream = io.BytesIO()
                 compiled.export_model(stream)
                 write_cached(name, stream.getbuffer())
+                del stream
+            return_freed_memory()
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._tensor = openvino.Tensor
 
@@ -98,6 +101,13 @@ class OpenVinoEngine:
             return self._one(windows)
         # One at a time: a window uses all cores, and a batch only needs more memory.
         return np.concatenate([self._one(windows[index : index + 1]).copy() for index in range(len(windows))])
+
+    def release_memory(self) -> None:
+        """Free the memory of intermediate maps, see `ReleasesMemory`; OpenVINO before 2025 keeps it."""
+        if hasattr(self._compiled, "release_memory"):
+            self._request = None  # memory in use is not released
+            self._compiled.release_memory()
+            self._request = self._compiled.create_infer_request()
 
     def _one(self, window: np.ndarray) -> np.ndarray:
         self._request.set_input_tensor(0, self._tensor(window, shared_memory=True))

@@ -56,6 +56,15 @@ class OnDevice(Protocol):
         ...
 
 
+@runtime_checkable
+class ReleasesMemory(Protocol):
+    """An engine that keeps memory between calls and can do without it until the next one."""
+
+    def release_memory(self) -> None:
+        """Free the memory of intermediate maps; the next call allocates it again. Outputs become invalid."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkRequest:
     """A request for an engine that runs a network in torch.
