@@ -29,11 +29,12 @@ import nibabel
 import numpy as np
 import torch
 
-import resvox
-
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+SOURCES = str(ROOT / "src")
+sys.path[:0] = [SOURCES, str(ROOT / "tests")]  # the environment with Ray has the packages of the tests, not this one
 from fleet.faulty import faulty  # noqa: E402
+
+import resvox  # noqa: E402
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test-key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 ENGINE = ("--engine", "torch", "--precision", "float32", "--device", "cpu")
@@ -115,7 +116,7 @@ class Bench:
 
     def start(self, *words: object, code: str = RESVOX, endpoint: str = "", **more: object) -> subprocess.Popen[str]:
         environment = {
-            **os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "OMP_NUM_THREADS": "1",
+            **os.environ, "PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1",
             "AWS_ENDPOINT_URL": endpoint or self.endpoint, "RESVOX_SCRATCH": str(self.state / "scratch"),
         }  # fmt: skip
         log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (read after the end of the process)
