@@ -149,6 +149,10 @@ class Bench:
         found = [path for path in self.client.find(f"{bucket}/out") if "/.resvox/" not in path]
         return {path.rpartition("/")[2]: bytes(self.client.cat_file(path)) for path in found}
 
+    def count(self, bucket: str) -> int:
+        """How many results there are."""
+        return sum("/.resvox/" not in path for path in self.client.find(f"{bucket}/out"))
+
     def plain(self, model: Path, folder: Path, out: Path) -> float:
         """Seconds of `predict` from a folder to a folder with two processes."""
         shutil.rmtree(out, ignore_errors=True)
@@ -317,8 +321,8 @@ def shards(bench: Bench, args: argparse.Namespace) -> None:
         before = len(bench.results(bucket))
         child = bench.start(*words, "--shard", f"{part}/7")
         if part in (2, 5):
-            while child.poll() is None and len(bench.results(bucket)) < before + 3:
-                time.sleep(0.02)
+            while child.poll() is None and bench.count(bucket) < before + 3:
+                time.sleep(0.01)
             child.kill()
             child.wait()
             cut += len(bench.results(bucket)) - before

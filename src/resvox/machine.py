@@ -22,12 +22,12 @@ def usable_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def spare_tensorflow() -> None:
+def block_tensorflow_import() -> None:
     """Keep TensorBoard, which MONAI imports, from importing TensorFlow; to be called before MONAI is imported.
 
     TensorBoard loads all of TensorFlow, where that is installed, only to write files: it takes seconds, prints lines,
-    and imports Keras with TensorFlow as its backend, so that `resvox.keras` could choose none any more. A module of
-    this name is TensorBoard's own switch for doing without.
+    and imports Keras with TensorFlow as its backend, after which `resvox.keras` cannot select another one. A module of
+    this name is TensorBoard's own way to do without TensorFlow.
     """
     sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
 

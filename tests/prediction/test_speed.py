@@ -244,7 +244,7 @@ def test_a_scan_that_goes_back_has_the_labels_of_full(make_model, sure_engine, s
     assert (second["used"], second["went_back"]) == ("full", True)
     assert second["computed"] > first["computed"] == 125
     assert "went_back" not in first
-    assert result.speed.endswith("2 scans in full; 1 of these as its own windows showed more changes")
+    assert result.speed.endswith("2 scans in full; 1 of these because more changes than allowed were expected")
 
 
 def test_a_speed_that_cannot_be_is_refused(make_model):

@@ -14,8 +14,11 @@ import SimpleITK
 import resvox.training.prepared as prepared_module
 import resvox.training.segmentation.cache as cache_module
 from resvox.errors import ResvoxError
+from resvox.preprocessing import nonzero_mask
 from resvox.training import Plan, read_dataset
 from resvox.training.segmentation.cache import prepare_case
+from resvox.volumes import Volume
+from resvox.volumes.tiff import write_tiff
 
 PREPROCESSING = Plan(num_classes=3).preprocessing()
 
@@ -43,6 +46,37 @@ def test_values_that_are_not_consecutive_become_indices(folder_of, tmp_path):
     dataset = read_dataset(folder)
     case = prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
     assert np.array_equal(np.asarray(list(dataset.labels.values()))[case.label], values)
+
+
+ZSCORE, WINDOW = {"kind": "zscore", "nonzero_only": True}, {"kind": "window", "low": -9, "high": 9}
+
+
+@pytest.mark.parametrize("normalization", [ZSCORE, WINDOW])
+def test_where_a_prediction_is_background_is_kept(folder_of, tmp_path, normalization):
+    dataset = read_dataset(folder_of())
+    plan = Plan(num_classes=3, crop="nonzero_mask", normalization=(normalization,))
+    case = dataset.cases[0]
+    image = SimpleITK.ReadImage(str(case.images[0]))
+    array = SimpleITK.GetArrayFromImage(image)
+    array[:, 8:] = 0
+    array[0, 0, 0] = 1  # keeps the box at full size
+    array[-1, -1, -1] = 1
+    changed = SimpleITK.GetImageFromArray(array)
+    changed.CopyInformation(image)
+    SimpleITK.WriteImage(changed, str(case.images[0]))
+    prepared = prepare_case(case, dataset, plan.preprocessing(), tmp_path / "cache")
+    np.testing.assert_array_equal(prepared.outside, ~nonzero_mask(array[np.newaxis]))
+    assert prepare_case(case, dataset, PREPROCESSING, tmp_path / "cache").outside is None
+
+
+def test_another_spacing_beside_a_tiff_is_another_scan(tmp_path):
+    path = tmp_path / "a_0000.tif"
+    write_tiff(Volume(np.zeros((3, 4, 5), np.uint8), spacing_mm=(1.0, 1.0, 1.0)), path)
+    alone = prepared_module.stamp(path)
+    (tmp_path / "a.json").write_text('{"spacing": [1, 1, 1]}')
+    beside = prepared_module.stamp(path)
+    (tmp_path / "a.json").write_text('{"spacing": [2.5, 1, 1]}')
+    assert len({json.dumps(each) for each in (alone, beside, prepared_module.stamp(path))}) == 3
 
 
 def test_few_coordinates_are_kept_of_a_large_label(folder_of, tmp_path, monkeypatch):

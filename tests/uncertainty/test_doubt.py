@@ -170,6 +170,29 @@ def test_slices_of_overlapping_tiles_are_counted_once():
     assert tiled.scores.expected_dice == pytest.approx(whole.scores.expected_dice, rel=1e-6)
 
 
+@pytest.mark.parametrize("members", [False, True])
+def test_nothing_is_doubted_outside_of_a_mask(members):
+    array = np.zeros((6, 7, 8), np.float32)
+    array[1:5, 2:6, 1:7] = 1
+    prepared = Preprocessing(crop="nonzero_mask", minimum_size=(6, 6, 6)).apply(
+        Volume(np.where(np.indices(array.shape).sum(0) % 3, array, 0), spacing_mm=(1.0, 1.0, 1.0))
+    )
+    outside = prepared.labels(prepared.mask) == 0
+    assert outside.any()
+    logits = np.random.default_rng(0).normal(0, 3, (3 + members, *prepared.grid.shape)).astype(np.float32)
+    wild, tame = logits.copy(), logits.copy()
+    wild[1, outside], tame[0, outside] = 3, 300
+    found = []
+    for values in (wild, tame):
+        doubt = DoubtMaps(prepared, temperature=1.0, independent=False, members=members)
+        slices = [FinishedSlice(index=at, start=0, logits=values[:, at]) for at in range(values.shape[1])]
+        Restorer(prepared, doubt=doubt).restore(slices)
+        found.append(doubt)
+        for each in doubt.volumes():
+            assert each is None or not each.array[prepared.mask.array == 0].any()
+    np.testing.assert_allclose(found[0].scores.expected_dice, found[1].scores.expected_dice, rtol=1e-6)
+
+
 # ---------------------------------------------------------------------------------------------- predict
 
 

@@ -18,7 +18,7 @@ from resvox.errors import EvaluationError
 from resvox.evaluation.grids import on_reference_grid, without_single_slice
 from resvox.evaluation.rounding import mean, rounded
 from resvox.files import write_atomically
-from resvox.machine import spare_tensorflow
+from resvox.machine import block_tensorflow_import
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -188,7 +188,7 @@ def _ssim(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], extent: floa
     window = min(WINDOW, smallest if smallest % 2 else smallest - 1)
     if window < 3 or extent <= 0:
         return None
-    spare_tensorflow()
+    block_tensorflow_import()
     import torch
     from monai.metrics.regression import SSIMMetric
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from resvox.machine import spare_tensorflow
+from resvox.machine import block_tensorflow_import
 
 
 def surface_distances_mm(
@@ -20,7 +20,7 @@ def surface_distances_mm(
     Returns:
         Distances from the prediction to the reference, and from the reference to the prediction.
     """
-    spare_tensorflow()
+    block_tensorflow_import()
     from monai.metrics.utils import get_mask_edges, get_surface_distance
 
     # Not cropped once more: the edge of the array counts as outside, wherever the caller has cut.

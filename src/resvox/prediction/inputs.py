@@ -13,7 +13,6 @@ from resvox.prediction.cases import Case, Found, Work
 from resvox.prediction.log import RunLog
 from resvox.prediction.model_files import chosen_files, is_total_task, looks_like_model
 from resvox.prediction.options import Callbacks, PredictOptions
-from resvox.prediction.outputs import is_tiff
 from resvox.prediction.tasks import refuse_unused, row_of
 
 if TYPE_CHECKING:
@@ -168,11 +167,13 @@ def _scans(
         skip=is_product,
         names=log.names_of_inputs(),
     )
+    from resvox.volumes.tiff import files_beside
+
     cases = tuple(
         Case(
             id=each.id,
             inputs=tuple(str(Path(path).resolve() if absolute else path) for path in each.paths),
-            files=(*each.paths, *_spacing_files(each.paths[0])),
+            files=(*each.paths, *files_beside(each.paths[0])),
             item=each,
             series=options.series,
             is_picture=is_flat_picture(each.paths[0]),
@@ -180,20 +181,6 @@ def _scans(
         for each in found
     )
     return Found(cases=cases, notes=_note_on(left_out, out))
-
-
-def _spacing_files(path: Path) -> tuple[Path, ...]:
-    """The JSON file that states a stack's spacing: a scan is another one when it changes."""
-    from resvox.errors import VolumeError
-    from resvox.volumes.tiff import spacing_file_of
-
-    if not is_tiff(path):
-        return ()
-    try:
-        beside = spacing_file_of(path)
-    except VolumeError:  # reading the scan raises the error
-        return ()
-    return () if beside is None else (beside,)
 
 
 def _note_on(left_out: Sequence[str], out: Path) -> tuple[str, ...]:

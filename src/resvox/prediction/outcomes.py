@@ -94,7 +94,7 @@ class PredictResult:
             f"from full, least Dice {measured['least_dice']:.4f}",
             *([f"{computed} of {windows} windows computed"] if windows > computed else []),
             *([f"{full} {'scans' if full > 1 else 'scan'} in full"] if full else []),
-            *([f"{back} of these as its own windows showed more changes"] if back else []),
+            *([f"{back} of these because more changes than allowed were expected"] if back else []),
         ]
         return "; ".join(words)
 

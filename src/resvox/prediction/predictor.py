@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 EMPTY = 0.02  # of a scan's range of values above its lowest: air with its noise, for --skip-empty
 SPARSE_OVERLAP = 0.25  # of windows at equal distances, for --speed fast
-CUDA_BATCH = 4  # windows in one pass on a card, which one window does not fill
+CUDA_BATCH = 4  # windows in one pass on a GPU, which a single window does not keep busy
 Progress = Callable[[int, int], object]  # windows done, windows in all
 Ready = TypeVar("Ready")
 
@@ -148,7 +148,7 @@ def stream(
     from resvox.inference import stream_sliding_window
     from resvox.machine import usable_threads
 
-    on_card = "cuda" in str(engine.device)
+    on_gpu = "cuda" in str(engine.device)
     roi_size, mirror_axes = windows.roi_size, mirror_axes_of(windows, options)
     predict: Callable[[np.ndarray], np.ndarray] = engine
     if len(roi_size) < prepared.grid.spatial_dims:
@@ -159,8 +159,8 @@ def stream(
         **window_arguments(windows, options, sparse=sparse),
         roi_size=roi_size,
         mirror_axes=mirror_axes,
-        sw_batch_size=CUDA_BATCH if on_card else 1,
-        ahead=on_card,
+        sw_batch_size=CUDA_BATCH if on_gpu else 1,
+        ahead=on_gpu,
         constant_once=True,
         passes=passes,
         memory_gb=options.memory_gb,

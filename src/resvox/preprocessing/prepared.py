@@ -68,6 +68,15 @@ class Prepared:
             raise VolumeError(f"scores of shape {scores.shape}", expected=f"(classes, *{self.grid.shape})")
         return self._restored(scores, "scores", drop_channels=False)
 
+    @property
+    def mask(self) -> Volume | None:
+        """The mask of a `Crop` on the source grid, uint8; None where there is none."""
+        if not any(isinstance(step, Crop) and step.mask is not None for step in self.steps):
+            return None
+        ones = np.ones(self.source.shape, np.uint8)
+        self.clear_outside(ones)
+        return Volume.on_grid(ones, self.source)
+
     def clear_outside(self, array: Array) -> None:
         """Set values (*source.shape) to 0, in place, where the mask of a `Crop` is false.
 

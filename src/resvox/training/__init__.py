@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from resvox.machine import spare_tensorflow
+from resvox.machine import block_tensorflow_import
 from resvox.training.plans import sides
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from resvox.training.segmentation.plan import Plan
     from resvox.training.segmentation.planning import draw_plan
 
-spare_tensorflow()
+block_tensorflow_import()
 
 # The rules for mirroring can be imported from their former place too.
 sys.modules.setdefault("resvox.training.drawing", sides)

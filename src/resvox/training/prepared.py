@@ -16,6 +16,7 @@ import numpy as np
 
 from resvox.errors import ResvoxError
 from resvox.files import creating_folder, sha256_of
+from resvox.volumes.tiff import files_beside
 
 FACTS = "facts.json"
 _BLOCK = 1 << 22
@@ -30,7 +31,8 @@ def entry_name(case: str, *determined_by: Any) -> str:
 
 def stamp(path: Path) -> list[Any]:
     """What changes when a file, or one in a folder of DICOM slices, does."""
-    files: Iterable[Path] = sorted(path.iterdir()) if path.is_dir() else [path]  # a folder is a DICOM series
+    # a folder is a DICOM series; the spacing of a TIFF may be in a file beside it
+    files: Iterable[Path] = sorted(path.iterdir()) if path.is_dir() else [path, *files_beside(path)]
     return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 

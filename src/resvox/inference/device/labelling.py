@@ -22,7 +22,7 @@ from resvox.inference.windows import tile_edges
 from resvox.preprocessing import Prepared
 from resvox.volumes import Volume
 
-BATCH_VOXELS = 4 * 96**3  # of the windows in one pass, which fill a card
+BATCH_VOXELS = 4 * 96**3  # of the windows in one pass, enough to keep a GPU busy
 MOST_WINDOWS = 64
 SHARE = 0.8  # of the free memory that a scan may take
 SMALLER_SLABS = 3  # halvings of the memory for slabs before windows are computed fewer at a time
@@ -48,7 +48,7 @@ class DeviceLabels:
     Args:
         engine: computes windows on its device.
         rule: how its outputs become labels.
-        batch: windows in one pass; None: as many as fill a card.
+        batch: windows in one pass; None: as many as keep a GPU busy.
         memory: bytes that a scan may take on the device; None: most of what is free, without a limit on a processor.
         notify: called with a line of text where memory runs out.
     """
@@ -235,12 +235,12 @@ class _Clock:
     """Seconds that calls take on a device, without waiting for it in between."""
 
     def __init__(self, device: torch.device) -> None:
-        self._on_card = device.type == "cuda"
+        self._on_gpu = device.type == "cuda"
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._seconds = 0.0
 
     def __call__(self, work: Callable[[FinishedSlab], None], slab: FinishedSlab) -> None:
-        if not self._on_card:
+        if not self._on_gpu:
             start = time.perf_counter()
             work(slab)
             self._seconds += time.perf_counter() - start

@@ -56,7 +56,7 @@ def gpu_count() -> int:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether a type of device ("cpu", "cuda") has bfloat16 units; older cards emulate it slowly."""
+    """Whether a type of device ("cpu", "cuda") has bfloat16 units; older GPUs emulate it slowly."""
     if device == "cuda":
         import torch
 

@@ -1,6 +1,6 @@
-"""Convolutions of few input channels, rewritten for the matrix units of a card.
+"""Convolutions of few input channels, rewritten for the tensor cores of a GPU.
 
-Those multiply vectors of 8 channels in half precision; a convolution of a single channel is computed without them. A
+Tensor cores multiply vectors of 8 channels in half precision; a convolution of a single channel does not use them. A
 convolution of stride s equals one of stride 1 over blocks of s voxels per axis, whose voxels are channels: the products
 are the same, with some of a zero weight where the kernel does not fill its blocks.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-VECTOR = 8  # channels that a card multiplies together in half precision
+VECTOR = 8  # channels that a tensor core multiplies together in half precision
 CONVOLVE: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
 
 

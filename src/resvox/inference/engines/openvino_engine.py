@@ -106,8 +106,10 @@ class OpenVinoEngine:
         """Free the memory of intermediate maps, see `ReleasesMemory`; OpenVINO before 2025 keeps it."""
         if hasattr(self._compiled, "release_memory"):
             self._request = None  # memory in use is not released
-            self._compiled.release_memory()
-            self._request = self._compiled.create_infer_request()
+            try:
+                self._compiled.release_memory()
+            finally:
+                self._request = self._compiled.create_infer_request()
 
     def _one(self, window: np.ndarray) -> np.ndarray:
         self._request.set_input_tensor(0, self._tensor(window, shared_memory=True))

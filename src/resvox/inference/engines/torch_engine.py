@@ -38,7 +38,7 @@ class TorchEngine:
         module: the network, 2D or 3D. Of several outputs (deep supervision) the first one is used.
         device: ``"auto"`` is the accelerator that the module is on, else CUDA, else the CPU. Apple's ``"mps"`` is
             used only by name: it lacks some 3D operations.
-        precision: ``"auto"`` is bfloat16 autocast on CUDA cards that compute in it, else float32; or
+        precision: ``"auto"`` is bfloat16 autocast on GPUs that compute in it, else float32; or
             ``"float32"`` (true float32: no TF32 either), ``"bfloat16"``, ``"float16"``. The output is always
             float32.
         roi_size: the window of all calls; the module itself is then not changed.
@@ -271,5 +271,5 @@ def _choose_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type != "cuda":
         return "float32"
-    # Older cards only emulate bfloat16, slower than float32.
+    # Older GPUs only emulate bfloat16, slower than float32.
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

@@ -138,6 +138,8 @@ class DoubtMaps:
         self.prepared, self.temperature, self.independent, self.members = prepared, temperature, independent, members
         self.entropy = np.zeros(prepared.source.shape, np.float32)
         self.disagreement = np.zeros(prepared.source.shape, np.float32) if members else None
+        mask = prepared.mask
+        self._inside = None if mask is None else prepared.labels(mask) > 0  # on the network's grid
         self._sums = np.zeros((3, 0))  # per output: probability where it is predicted, probability, voxels
         self._apart, self._labelled = 0.0, 0
 
@@ -149,7 +151,11 @@ class DoubtMaps:
         """
         for each in slices:
             own = each.logits[:, 1:] if each.start else each.logits  # tiles overlap by one row
-            self._count(own if head is None else head(own))
+            inside = None
+            if self._inside is not None:
+                row = each.start + 1 if each.start else 0
+                inside = self._inside[each.index, row : row + own.shape[1]]
+            self._count(own if head is None else head(own), inside)
             yield each
 
     def take(self, walk: BoxWalk, box: Array, span: Span, targets: Targets) -> Array:
@@ -183,7 +189,8 @@ class DoubtMaps:
     def _likely(self, logits: Array) -> Array:
         return likely(logits, temperature=self.temperature, independent=self.independent)
 
-    def _count(self, found: Array) -> None:
+    def _count(self, found: Array, inside: Array | None) -> None:
+        """Add the voxels of a slice; outside of a mask no output is predicted, and none is possible."""
         logits = found[:-1] if self.members else found
         probabilities = self._likely(logits)
         if self.independent or len(logits) == 1:
@@ -191,6 +198,8 @@ class DoubtMaps:
         else:
             best = logits.argmax(axis=0)
             masks, probabilities = np.stack([best == at for at in range(1, len(logits))]), probabilities[1:]
+        if inside is not None:
+            masks, probabilities = masks & inside, probabilities * inside
         axes = tuple(range(1, probabilities.ndim))
         sums = np.stack(
             [

@@ -68,9 +68,9 @@ def model_on_device(
 ) -> ModelOnDevice | None:
     """What computes a model's scans on the device; None where outputs are needed in main memory.
 
-    These are those of another device, of 2-D networks, and of options and models that need more than labels made from
-    interpolated logits: probabilities (which a single call may ask for, too), masks of regions, doubt, fewer windows,
-    results to the bit, labels or probabilities that are interpolated.
+    None for a device other than CUDA, for 2-D networks, and where more is wanted than labels of interpolated logits:
+    probabilities (also when only a single call asks for them), masks of regions, uncertainty, a speed other than full,
+    exact results, or a model that interpolates labels or probabilities.
 
     Args:
         values: the label of every class; of a single class, of its absence and its presence.

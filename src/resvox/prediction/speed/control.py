@@ -76,7 +76,10 @@ class SpeedControl:
 
     @property
     def expected(self) -> Difference | None:
-        """The difference from full that is expected of the last scan, as its own labels changed; None if nothing is."""
+        """The expected difference of the last scan from full, by the rates that were counted on that scan.
+
+        None if it was not computed in two passes.
+        """
         return None if self._passes is None else self._passes.account.expected(self._passes.chances)
 
     def goes_back(self) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 from resvox.inference import Allowance, Chances, Counts, Difference
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
 
-# Parts of the allowance that the expected changes of "balanced" may use; the first one that passes is taken. What is
-# expected is about what happens, so that 1 would use up the allowance; the smaller ones are for models whose labels
-# change in another way than it is counted.
+# Parts of the allowance that the expected changes of "balanced" may use; the first one that passes is taken. Expected
+# changes are about as many as actual ones, so that 1 would use the whole allowance. The smaller limits are for models
+# whose changes are underestimated.
 LIMITS = (0.7, 0.35, 0.12, 0.03)
 SPARE = 0.7  # the part of the allowance that the measured scan may use, as scans differ
 

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 LAYOUT = 1  # raise it when the files in a folder change their meaning
 COORDINATES_PER_LABEL = 10_000
+INSIDE = "inside.npy"  # the mask of `resvox.preprocessing.Crop`, on the prepared grid
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedCase:
-    """One preprocessed case in a folder: `image.npy`, `label.npy`, `voxels.npy`, `facts.json`.
+    """One preprocessed case in a folder: `image.npy`, `label.npy`, `voxels.npy`, `facts.json`, perhaps `inside.npy`.
 
     ``known`` is, for each target (the labels without the background, or the regions), whether the case was annotated
     with it; None for all. ``voxels_of`` has targets from 1 on, and 0 for the annotated voxels of a case of which
@@ -54,6 +55,12 @@ class PreparedCase:
         """(*spatial) uint8 or uint16 class indices, the positions in ``Dataset.labels``; ignored voxels come after."""
         array: np.ndarray[Any, Any] = np.load(self.folder / "label.npy", mmap_mode="r")
         return array
+
+    @property
+    def outside(self) -> np.ndarray[Any, Any] | None:
+        """(*spatial) bool: where a prediction is background whatever the network says (``crop: nonzero_mask``)."""
+        path = self.folder / INSIDE
+        return ~np.load(path) if path.exists() else None
 
     def voxels(self, index: int) -> np.ndarray[Any, Any]:
         """Flat positions of at most 10,000 voxels of target ``index``, drawn when the case was prepared."""
@@ -133,6 +140,9 @@ def _write(
     np.save(folder / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
     np.save(folder / "label.npy", label)
     np.save(folder / "voxels.npy", voxels)
+    mask = prepared.mask
+    if mask is not None:
+        np.save(folder / INSIDE, prepared.labels(mask).astype(bool))
     assert case.label is not None
     source = sources_checksum([*case.images, case.label])
     return {"id": case.id, "shape": label.shape, "voxels_of": voxels_of, "source": source}

@@ -14,7 +14,6 @@ from torch import nn
 
 from resvox.datasets.segmentation import Dataset
 from resvox.inference import TorchEngine, labels_from_logits, labels_from_regions, sliding_window_inference
-from resvox.preprocessing import nonzero_mask
 from resvox.training.plans.precision import Precision
 from resvox.training.records import WORST, Snapshot, snapshot_of
 from resvox.training.segmentation.cache import PreparedCase, members_of
@@ -91,9 +90,12 @@ def validate(
             overlap=min(plan.overlap, LARGEST_OVERLAP),
             sw_batch_size=plan.batch_size,
         )
-        if plan.crop == "nonzero_mask":
-            clear_outside(logits, np.asarray(case.image), is_softmax=dataset.regions is None)
-        scores = dice_of_case(logits, case, members, is_softmax=dataset.regions is None)
+        is_softmax = dataset.regions is None
+        outside, reference = case.outside, np.asarray(case.label)
+        if outside is not None:
+            clear_outside(logits, outside, is_softmax=is_softmax)
+            reference = np.where(outside, len(members), reference)  # not for the temperature: certain at any
+        scores = dice_of_case(logits, case, members, is_softmax=is_softmax)
         for index, score in enumerate(scores):
             if not math.isnan(score):
                 sums[0, index] += score
@@ -103,7 +105,6 @@ def validate(
         for target in case.targets:
             sums[2, target - 1] += 1
         if case.known is None or all(case.known):
-            reference, is_softmax = np.asarray(case.label), dataset.regions is None
             found = losses_of_case(logits, reference, members, is_softmax=is_softmax)
             losses += torch.from_numpy(found).to(fabric.device)
     totals, counts, references = _gathered(sums, fabric).tolist()
@@ -119,20 +120,17 @@ def validate(
     )
 
 
-def clear_outside(logits: np.ndarray[Any, Any], image: np.ndarray[Any, Any], *, is_softmax: bool) -> None:
-    """Make background of what a prediction makes background, in place: where the scan is 0 in every channel.
-
-    The mask is that of the prepared scan, so that near its border the label maps on the scans' grids can differ.
+def clear_outside(logits: np.ndarray[Any, Any], outside: np.ndarray[Any, Any], *, is_softmax: bool) -> None:
+    """Make background of what a prediction makes background, in place.
 
     Args:
         logits: (outputs, *spatial).
-        image: (channels, *spatial), as the network sees it.
+        outside: (*spatial) bool, see `PreparedCase.outside`.
         is_softmax: as in `dice_of_case`.
     """
-    outside = ~nonzero_mask(image)
-    lowest = min(float(logits.min()), -1.0)  # below 0, the limit of a region
+    lowest, highest = min(float(logits.min()), -1.0), max(float(logits.max()), 1.0)  # 0 is the limit of a region
     for place, each in enumerate(logits):
-        each[outside] = max(float(logits.max()), 1.0) if is_softmax and place == 0 else lowest
+        each[outside] = highest if place == 0 and is_softmax and len(logits) > 1 else lowest
 
 
 class _Worst:

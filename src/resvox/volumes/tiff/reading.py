@@ -1,4 +1,7 @@
-"""TIFF: pictures and stacks, read with tifffile; ImageJ's and OME's sizes in length units count."""
+"""TIFF: pictures and stacks, read with tifffile.
+
+The spacing is that of a JSON file beside a stack, else ImageJ's or OME's sizes in units of length.
+"""
 
 from __future__ import annotations
 

@@ -30,12 +30,32 @@ def spacing_file_of(path: Path) -> Path | None:
     Raises:
         VolumeError: a file of that name that is not JSON.
     """
+    return _found(path)[0]
+
+
+def files_beside(path: Path) -> tuple[Path, ...]:
+    """The JSON file with the spacing of a TIFF, if there is one; nothing for files of other formats.
+
+    A scan is another one when this file changes. A file that is not JSON is left out: reading the scan reports it.
+    """
+    row = format_of(path)
+    if row is None or row.name != "TIFF":
+        return ()
+    try:
+        beside = spacing_file_of(path)
+    except VolumeError:
+        return ()
+    return () if beside is None else (beside,)
+
+
+def _found(path: Path) -> tuple[Path | None, object]:
+    """The JSON file and the spacing in it; None and None without one."""
     stem = stem_of(path)
     for name in dict.fromkeys((stem, CHANNEL.sub("", stem))):
         beside = path.with_name(f"{name}.json")
-        if beside.is_file() and KEY in _content(beside):
-            return beside
-    return None
+        if beside.is_file() and KEY in (content := _content(beside)):
+            return beside, content[KEY]
+    return None, None
 
 
 def spacing_beside(path: Path) -> tuple[float, float, float] | None:
@@ -44,10 +64,9 @@ def spacing_beside(path: Path) -> tuple[float, float, float] | None:
     Raises:
         VolumeError: a file that is not JSON, or whose spacing is not three numbers above 0.
     """
-    beside = spacing_file_of(path)
+    beside, stated = _found(path)
     if beside is None:
         return None
-    stated = _content(beside)[KEY]
     numbers = stated if isinstance(stated, list) else []
     is_number = [isinstance(mm, (int, float)) and not isinstance(mm, bool) for mm in numbers]
     if len(numbers) != 3 or not all(is_number) or not all(math.isfinite(mm) and mm > 0 for mm in numbers):
