@@ -9,9 +9,9 @@
 
 A row is one path on one case, in a process of its own; it is appended to WORK/rows.jsonl, and rows that are there are
 not run again, so an interrupted run goes on. The page predict_vs_nnunet.md beside this file is written after each row
-(with ``--tiny`` the page is printed). The networks (ResidualEncoderUNet, 6 stages, 32 to 320 features, windows of 96
-cubed) have random weights, written by nnU-Net's own trainer; mirroring is off. The CT is the chest CT that slicerio
-ships, on a finer grid; the MR is drawn.
+(with ``--tiny`` the page is printed). The page holds only the rows of WORK; with another WORK, run all rows. The
+networks (ResidualEncoderUNet, 6 stages, 32 to 320 features, windows of 96 cubed) have random weights, written by
+nnU-Net's own trainer; mirroring is off. The CT is the chest CT that slicerio ships, on a finer grid; the MR is drawn.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def write_page(options: argparse.Namespace, rows: list[Row]) -> str:
         if own:
             parts.append(table(options.work, case_of(name), own))
     text = "\n".join(parts)
-    if not options.tiny:
+    if wanted and not options.tiny:
         HERE.with_suffix(".md").write_text(text)
     return text
 

@@ -4,7 +4,8 @@
     .venv-fleet/bin/python benchmarks/scale.py                        # all parts, then benchmarks/scale.md
     .venv-fleet/bin/python benchmarks/scale.py --part kills --kills 10  # one part; each adds to the same figures
 
-Each part keeps its figures in --state, so that parts can be run one by one, and a part that was interrupted again.
+Each part keeps its figures in --state, and the page is written from that folder alone: a part that is not in it
+disappears from the page. Parts can be run one by one, and a part that was interrupted again.
 """
 
 from __future__ import annotations
@@ -381,8 +382,9 @@ def page(figures: dict[str, dict[str, object]]) -> str:
         "# Many scans: Ray and a store, kills, parts, and a large CT",
         "",
         "By `benchmarks/scale.py`, on 2 cores that the scans, Ray and the S3 server (moto) share.",
-        "Times in seconds; load: programs that wanted a core when the part ended. Above 3, times are those of a busy "
-        "machine.",
+        "Times in seconds; load: the load average when the part ended. Above 3, times are those of a busy machine.",
+        "Of the kills: `half` counts results that were neither absent nor equal to the plain ones at any check, `lost`",
+        "cases without a result at the end, and `different` results at the end that are not equal.",
         "",
     ]
     for part in PARTS:

@@ -144,7 +144,8 @@ def main() -> None:
                     continue
                 finally:
                     step = None  # type: ignore[assignment]
-                ratio = f"**{next(iter(seconds.values())) / seconds[whose]:.2f}**" if whose == "resvox" else ""
+                compared = whose == "resvox" and len(seconds) > 1
+                ratio = f"**{next(iter(seconds.values())) / seconds[whose]:.2f}**" if compared else ""
                 found.append(
                     {"network": name, "way": str(way), "whose": whose, "seconds": seconds[whose], "gb": memory}
                 )

@@ -99,8 +99,11 @@ def _paired(dice: Mapping[str, Any], regions: Sequence[str], first: str) -> list
     """Differences of Dice over patients x regions, with Wilcoxon's test and Holm's correction."""
     from scipy.stats import wilcoxon
 
-    rows = [f"Paired over patients and regions, {first} less the other:", ""]
-    rows += ["| other | pairs | mean difference | better / worse | Wilcoxon p (two-sided) |", "|" + " --- |" * 5]
+    from resvox.evaluation.comparison.paired import holm
+
+    rows = [f"Paired over patients and regions, {first} less the other; Wilcoxon's test, two-sided:", ""]
+    rows += ["| other | pairs | mean difference | better / worse | p (Holm) |", "|" + " --- |" * 5]
+    found = {}
     for name in dice:
         if name == first:
             continue
@@ -110,8 +113,9 @@ def _paired(dice: Mapping[str, Any], regions: Sequence[str], first: str) -> list
             for region in regions
             if case in dice[name] and None not in (dice[first][case][region], dice[name][case][region])
         ]
-        differences = np.array([a - b for a, b in both])
-        p = wilcoxon(differences).pvalue if np.any(differences) else 1.0
+        found[name] = np.array([a - b for a, b in both])
+    adjusted = holm([float(wilcoxon(each).pvalue) if np.any(each) else 1.0 for each in found.values()])
+    for (name, differences), p in zip(found.items(), adjusted, strict=True):
         signs = f"{int((differences > 0).sum())} / {int((differences < 0).sum())}"
         rows += [f"| {name} | {len(differences)} | {differences.mean():+.3f} | {signs} | {p:.3f} |"]
     return rows
