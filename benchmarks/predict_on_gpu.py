@@ -6,7 +6,7 @@
 prints Markdown, and writes it with --out FILE; --json FILE keeps the numbers. Scan and network are those of
 `predict_vs_peers.py`; the network is trained here. Each path runs in a process of its own, over --scans copies of the
 scan, one after the other: the total begins before the model is loaded, and the stages are those of the last scan, when
-everything is warm. Memory is the most that was in use on the card; utilisation is the share of the time in which a
+everything is warm. Memory is the most that was in use on the GPU; utilisation is the share of the time in which a
 kernel ran, as NVML samples it, over the total.
 """
 
@@ -28,8 +28,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from prediction.agreement import agreement
 from prediction.case import WINDOW, metadata, model_path, prepare, roi
-from prediction.measure import Watch
+from prediction.measure import Watch, peak_gb
 
 TITLES = {
     "monai": "MONAI, float32",
@@ -186,12 +187,6 @@ def child(options: argparse.Namespace) -> dict[str, Any]:
     return {**row, "peak_gb": peak_gb()}
 
 
-def peak_gb() -> float:
-    """The most main memory of this program: of the process it would include what its parent held."""
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
-
-
 def main() -> None:
     options = arguments()
     if options.child:
@@ -254,15 +249,6 @@ def label_map(options: argparse.Namespace, path: str) -> np.ndarray:
     return read_volume(result(options, path) / scans(options)[-1].name).array
 
 
-def agreement(own: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
-    """Fraction of equal voxels, and the least Dice of the foreground labels that either holds."""
-    top = int(max(own.max(), reference.max())) + 1
-    both = np.bincount(own.ravel().astype(np.int64) * top + reference.ravel(), minlength=top * top).reshape(top, top)
-    sizes = both.sum(axis=0) + both.sum(axis=1)
-    dice = [2 * both[value, value] / sizes[value] for value in range(1, top) if sizes[value]]
-    return float(np.trace(both) / both.sum()), float(min(dice, default=1.0))
-
-
 def report(options: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> str:
     plain = rows.get("monai-amp") or rows.get("monai")
     reference = label_map(options, REFERENCE) if REFERENCE in rows else None
@@ -289,8 +275,8 @@ def report(options: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> str:
         f"## {options.scans} {what} voxels, {options.classes} classes, windows of {roi(options)} cubed, overlap 0.5",
         "",
         f"{datetime.date.today()}; {card_name(options.device)}; {versions}, Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores. Stages in seconds, of the last scan; the total is that of all scans with the model "
-        "loaded.",
+        f"{os.cpu_count()} cores. Stages in seconds, of the last scan; the total is that of all scans, "
+        "including loading the model.",
         "",
     ]
     return "\n".join([*head, *lines, ""])

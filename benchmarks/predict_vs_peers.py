@@ -25,6 +25,7 @@ import sys
 import tempfile
 
 import numpy as np
+from prediction.agreement import agreement
 from prediction.case import prepare, result, roi, scans
 from prediction.contenders import CHILDREN
 from prediction.measure import processor
@@ -119,17 +120,6 @@ def label_map(options: argparse.Namespace, path: str) -> np.ndarray:
     return read_volume(result(options, path) / scans(options)[0].name).array
 
 
-def agreement(options: argparse.Namespace, path: str, reference: np.ndarray) -> tuple[float, float]:
-    """Fraction of equal voxels, and the minimum Dice of the foreground labels that either holds."""
-    own = label_map(options, path)
-    dice = []
-    for value in np.union1d(np.unique(own), np.unique(reference)):
-        if value:
-            a, b = own == value, reference == value
-            dice.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
-    return float((own == reference).mean()), min(dice, default=1.0)
-
-
 def report(options: argparse.Namespace, rows: list[dict]) -> str:  # type: ignore[type-arg]
     best = {path: min((r for r in rows if r["path"] == path), key=lambda r: r["total"]) for path in options.paths}
     plain = best.get("monai")
@@ -146,7 +136,7 @@ def report(options: argparse.Namespace, rows: list[dict]) -> str:  # type: ignor
         ratio, ratio_cpu = (f"{plain[key] / row[key]:.1f}" if plain else "-" for key in ("total", "cpu"))
         same = "-"
         if reference is not None:
-            share, dice = agreement(options, path, reference)
+            share, dice = agreement(label_map(options, path), reference)
             same = f"{100 * share:.3f} % ({dice:.4f})"
         memory = f"{row['peak_gb']:.2f} ({row['peak_gb'] - row['own_gb']:.2f})"
         lines.append(

@@ -7,6 +7,7 @@ The images carry the terms of BRATS: they are for benchmarks, and not part of th
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import lzma
@@ -41,13 +42,13 @@ def pack(repository: Path, target: Path) -> None:
     with lzma.open(target, "wb", preset=6) as file:
         for name, part in PATIENTS.items():
             folder = f"{FOLDER}/{part}/brats_2013_pat000{name}_1"
-            planes = [_whole_numbers(_read(repository, f"{folder}/{stem}.nii.gz")) for stem in CHANNELS.values()]
-            label = _read(repository, f"{folder}/OTMultiClass.nii.gz").astype(np.uint8)
+            planes = [_whole_numbers(read(repository, f"{folder}/{stem}.nii.gz")) for stem in CHANNELS.values()]
+            label = read(repository, f"{folder}/OTMultiClass.nii.gz").astype(np.uint8)
             np.save(file, np.stack(planes))
             np.save(file, label)
 
 
-def _read(repository: Path, path: str) -> np.ndarray[Any, Any]:
+def read(repository: Path, path: str) -> np.ndarray[Any, Any]:
     """The array (z, y, x) of a NIfTI file in a work tree or a git directory."""
     import nibabel
 
@@ -55,14 +56,8 @@ def _read(repository: Path, path: str) -> np.ndarray[Any, Any]:
     data = held.read_bytes() if held.is_file() else subprocess.run(
         ["git", "-C", str(repository), "show", f"HEAD:{path}"], check=True, capture_output=True
     ).stdout  # fmt: skip
-    image = nibabel.Nifti1Image.from_bytes(_inflated(data))
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(data))
     return np.asarray(image.dataobj, dtype=np.float32).transpose(2, 1, 0)
-
-
-def _inflated(data: bytes) -> bytes:
-    import gzip
-
-    return gzip.decompress(data)
 
 
 def _whole_numbers(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -11,23 +11,19 @@ where the first stopped.
 
 from __future__ import annotations
 
-import gzip
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from brats_data import CHANNELS, FOLDER, PATIENTS, read
 
 from resvox.volumes import Volume, write_label_map, write_volume
 from resvox.weights import read_header
 from resvox.workflow import evaluate, predict, pretrain, train
 
-FOLDER = "examples/dataForExamples/brats2015TrainingData"
-PATIENTS = {"3": "validation", "4": "validation", "5": "train", "6": "train", "1": "test", "2": "test"}
-CHANNELS = {"FLAIR": "Flair_subtrMeanDivStd", "T1c": "T1c_subtrMeanDivStd"}
 LABELLED, UNSEEN = ("5", "3"), ("1", "2")
 MM = 3  # voxels of 1 mm that become one
 PRETRAINING_STEPS = 300
@@ -56,17 +52,6 @@ def patient(clone: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     return blocks.mean(axis=(2, 4, 6), dtype=np.float32), tumour[middle].astype(np.uint8)
 
 
-def read(clone: Path, path: str) -> np.ndarray:
-    """The array (z, y, x) of a NIfTI file in a work tree or a git directory."""
-    import nibabel
-
-    file = clone / path
-    command = ["git", "-C", str(clone), "show", f"HEAD:{path}"]
-    content = file.read_bytes() if file.is_file() else subprocess.run(command, check=True, capture_output=True).stdout
-    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
-    return np.asarray(image.dataobj, dtype=np.float32).transpose(2, 1, 0)
-
-
 def write_data(clone: Path, work: Path) -> None:
     """``scans``: four patients without labels; ``labelled_5`` and so on: one with; ``unseen`` and ``truth``: two."""
     for name in PATIENTS:
@@ -82,7 +67,7 @@ def write_data(clone: Path, work: Path) -> None:
         if name in LABELLED:
             write_label_map(label, work / f"labelled_{name}" / "labelsTr" / f"pat{name}.nii.gz")
             described = {
-                "channel_names": {str(number): channel for number, channel in enumerate(CHANNELS)},
+                "channel_names": {"0": "FLAIR", "1": "T1c"},
                 "labels": {"background": 0, "tumour": 1}, "file_ending": ".nii.gz", "numTraining": 1,
             }  # fmt: skip
             (work / f"labelled_{name}" / "dataset.json").write_text(json.dumps(described))
