@@ -170,7 +170,7 @@ format: $(VENV)/test-installed  ## write the format and the fixes of the linter
 	$(BIN)/ruff format -q $(SOURCES)
 	$(BIN)/ruff check -q --fix $(SOURCES)
 
-bench: $(VENV)/test-installed  ## the benchmarks that the README quotes; writes benchmark-results/*.md and .json
+bench: $(VENV)/test-installed  ## the benchmarks of a processor that need no other environment: prediction beside MONAI, start, training step, construction, loss; writes benchmark-results/*.md and .json
 	$(BIN)/python benchmarks/suite.py
 
 OLD ?= HEAD~1
@@ -178,10 +178,20 @@ bench-check: $(VENV)/test-installed  ## this checkout against an older commit (O
 	rm -rf .bench-old && git worktree prune && git worktree add -q --detach .bench-old $(OLD)
 	$(BIN)/python benchmarks/suite.py --check .bench-old; code=$$?; git worktree remove --force .bench-old; exit $$code
 
-bench-all: $(VENV)/test-installed $(NNUNET)/installed $(FLEET)/installed  ## every benchmark, also against nnU-Net and at scale; writes benchmarks/*.md
+# Most scripts write their page themselves. Of predict_vs_peers, start_up and the two of the GPU the page in benchmarks/ holds
+# several runs and text, so a run of them is written into benchmark-results/.
+bench-all: $(VENV)/test-installed $(NNUNET)/installed $(FLEET)/installed  ## every benchmark, also against nnU-Net and at scale, on a GPU where there is one; writes pages in benchmarks/ and docs/, and benchmark-results/*.md
+	mkdir -p benchmark-results build
 	for script in benchmarks/*.py; do \
-	  case $$script in benchmarks/suite.py|benchmarks/balanced_scans.py) continue;; benchmarks/scale.py) python=$(FLEET)/bin/python;; *) python=$(BIN)/python;; esac; \
-	  $$python $$script || exit 1; \
+	  name=$$(basename $$script .py); python=$(BIN)/python; given=; \
+	  case $$name in \
+	    suite|balanced_scans) continue;; \
+	    scale) python=$(FLEET)/bin/python;; \
+	    certainty) given="build/certainty --out benchmarks/certainty.md";; \
+	    predict_vs_peers|start_up) given="--out benchmark-results/$$name.md";; \
+	    *_on_gpu) command -v nvidia-smi >/dev/null || continue; given="--out benchmark-results/$$name.md";; \
+	  esac; \
+	  $$python $$script $$given || exit 1; \
 	done
 
 clean:  ## remove what the targets made

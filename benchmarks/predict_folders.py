@@ -260,7 +260,7 @@ def main() -> None:
         print(json.dumps(run_child(pathlib.Path(folder), pathlib.Path(out), device)))
         return
     if options.old is None:
-        # `make bench` calls every script without arguments; this one needs something to compare with.
+        # `make bench-all` calls every script without arguments; this one needs something to compare with.
         print("predict_folders.py: no older checkout was named, nothing to do")
         return
     checkouts = {"old": options.old, "new": HERE.parents[1]}

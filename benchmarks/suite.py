@@ -1,4 +1,6 @@
-"""The benchmarks that the README and docs/performance.md quote, as one run; and two commits against each other.
+"""The benchmarks of a processor that need no other environment, as one run; and two commits against each other.
+
+They are prediction beside MONAI, start, training step, construction and loss.
 
     python benchmarks/suite.py                        # all of them: an hour or more on two idle cores
     python benchmarks/suite.py --quick                # small inputs, to see that all run
