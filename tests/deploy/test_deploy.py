@@ -69,18 +69,20 @@ def test_each_run_step_is_a_shell_command_that_parses():
             assert done.returncode == 0, rest + done.stderr
 
 
-def run_batch(name, tmp_path, *, calls, words=ADDRESSES, **variables):
-    """Run a batch file with stand-ins that write down how they are called."""
+def run_batch(name, tmp_path, *, calls, words=ADDRESSES, srun_code=0, **variables):
+    """Run a batch file with stand-ins that write down how they are called; it exits with the code of srun."""
     log = tmp_path / "calls"
     for program in ("srun", "ray", "resvox", "scontrol", "sleep"):
-        body = {"scontrol": "echo node1; echo node2", "sleep": ":"}.get(program, f'echo {program} "$@" >> {log}')
+        noted = f'echo {program} "$@" >> {log}'
+        nodes = f'if [ "$1" = requeue ]; then {noted}; else echo node1; echo node2; fi'
+        body = {"scontrol": nodes, "sleep": ":", "srun": f"{noted}; exit {srun_code}"}.get(program, noted)
         (tmp_path / program).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / program).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **variables}
     done = subprocess.run(
         ["bash", str(ROOT / "deploy" / name), *words], env=environment, capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == srun_code, done.stderr
     deadline = time.monotonic() + 30  # what runs in the background may write after the end
     while len(log.read_text().splitlines()) < calls and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -133,6 +135,22 @@ def test_the_training_on_slurm_goes_on_from_a_checkpoint(tmp_path):
     assert call == f"{begins} --resume"
 
 
+@pytest.mark.parametrize(("code", "requeues"), [(75, 1), (1, 0)])
+def test_a_training_on_slurm_that_can_go_on_is_put_back_into_the_queue(tmp_path, code, requeues):
+    variables = {"SLURM_CPUS_PER_TASK": "8", "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS_PER_NODE": "4"}
+    words = ("data", str(tmp_path / "run"))
+    _, *rest = run_batch(
+        "slurm-train.sbatch",
+        tmp_path,
+        calls=1 + requeues,
+        words=words,
+        srun_code=code,
+        SLURM_JOB_ID="4711",
+        **variables,
+    )
+    assert rest == ["scontrol requeue 4711"] * requeues
+
+
 def test_the_training_on_kubernetes(tmp_path):
     service, job = yaml.safe_load_all((ROOT / "deploy/kubernetes-train.yaml").read_text(encoding="utf-8"))
     spec = job["spec"]["template"]["spec"]
@@ -161,3 +179,7 @@ def test_the_values_of_kuberay():
     assert values["worker"]["maxReplicas"] >= values["worker"]["minReplicas"]
     mounts = {each["mountPath"] for each in values["worker"]["volumeMounts"]}
     assert {each["value"] for each in values["worker"]["containerEnv"] if each["name"] == "RESVOX_SCRATCH"} <= mounts
+    for group in (values["head"], values["worker"], *values["additionalWorkerGroups"].values()):
+        variables = {each["name"]: each for each in group["containerEnv"]}
+        assert variables["RAY_AUTH_MODE"]["value"] == "token"
+        assert variables["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "resvox-ray", "key": "token"}
