@@ -23,7 +23,7 @@ import resvox
 from resvox.training import Plan
 from resvox.training.logs import read_metrics
 
-pytestmark = [pytest.mark.fleet, pytest.mark.skipif(bool(why_not()), reason=why_not() or "there are namespaces")]
+pytestmark = pytest.mark.fleet
 SOURCE = Path(resvox.__file__).resolve().parents[1]
 LOST_SECONDS = 6
 TOLERANCE = 1e-2  # of the loss: a value that is 0 up to rounding may be on the other side of a ReLU
@@ -66,8 +66,15 @@ def plan(tmp_path):
     return make
 
 
+@pytest.fixture(scope="module")
+def namespaces():
+    """The tests need network namespaces; asked here, since the answer creates and deletes one."""
+    if reason := why_not():
+        pytest.skip(reason)
+
+
 @pytest.fixture
-def machines():
+def machines(namespaces):
     with two_machines() as found:
         yield found
 
@@ -236,7 +243,7 @@ def test_ray_on_two_machines_gives_the_results_of_one(machines, make_model, tmp_
     copied = first.start(sys.executable, tmp_path / "bring.py", tmp_path / "ray", env=settings, stdout=subprocess.PIPE)
     assert copied.wait(120) == 0, copied.stdout.read()
     assert local_results(tmp_path / "ray") == local_results(tmp_path / "plain")
-    for machine in machines:  # both have fetched scans
+    for machine in machines:  # an actor has started on both
         assert (tmp_path / f"scratch-{machine.name}").is_dir()
 
 

@@ -78,7 +78,7 @@ def test_predictions_and_recorded_graphs_keep_the_bits_of_the_usual_way(dims, ca
     assert set(calls) == {"group_norm"}
 
 
-def test_a_map_of_one_voxel_becomes_the_bias_in_both_ways():
+def test_a_map_of_one_voxel_becomes_the_bias():
     norm, _ = norm_and_map(2, True, 1)
     x = torch.randn(2, 4, 1, 1, dtype=torch.float64, requires_grad=True)
     made = norm(x)

@@ -83,6 +83,7 @@ def test_norms_and_losses_of_two_processes_are_those_of_the_whole_batch(tmp_path
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(together, (port, str(tmp_path / "found.pt")), nprocs=2)
     shared, whole = torch.load(tmp_path / "found.pt"), computed(slice(None), 1)
+    # float32 sums in another order; the gradient of a bias before a batch norm is 0 up to rounding
     for name, wanted in whole.items():
         for one, other in zip(shared[name], wanted, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
