@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from resvox.inference import FinishedSlice, LabelComparison, WindowCount, class_leads, labels_from_logits
+from resvox.inference import FinishedSlice, LabelComparison, WindowCount, labels_from_logits, top_two_classes
 from resvox.inference.streaming import stream_sliding_window
 from resvox.prediction.segmenter import Segmenter
 from resvox.prediction.speed.control import SpeedControl
@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("--variants", type=int, default=0, help="of each scan, at most 5")
     options = parser.parse_args()
     segmenter = Segmenter(options.model, precision="float32")
-    control = SpeedControl("balanced", labels_of=labels_from_logits, leads=class_leads, name="benchmark", notify=None)
+    control = SpeedControl(
+        "balanced", labels_of=labels_from_logits, top_two=top_two_classes, name="benchmark", notify=None
+    )
     control.verdict = None
     print("| scan | windows computed | labels that differ | least Dice | expected least Dice | goes back |")
     print("|---|---|---|---|---|---|")

@@ -13,8 +13,8 @@ from inference.test_streaming import assembled, cases, classifier
 from resvox.inference import sliding_window_inference
 from resvox.inference.comparison import LabelComparison
 from resvox.inference.passes.covering import covering, covering_windows
-from resvox.inference.passes.label_changes import Chances
-from resvox.inference.passes.two_pass import Measured, TwoPasses, TwoPassTile, class_leads, region_leads
+from resvox.inference.passes.label_changes import ChangeRates
+from resvox.inference.passes.two_pass import Measured, TwoPasses, TwoPassTile, top_two_classes, top_two_of_regions
 from resvox.inference.reduction import labels_from_regions
 from resvox.inference.streaming import WindowCount, stream_sliding_window
 from resvox.inference.windows import window_starts
@@ -23,13 +23,13 @@ ALL, SOME, NONE = -1.0, 1.0, 1e9  # limits: every window is computed, those in d
 
 
 def passes(limit: float) -> TwoPasses:
-    return TwoPasses(leads=class_leads, limit=limit)
+    return TwoPasses(top_two=top_two_classes, limit=limit)
 
 
-class Fixed(Chances):
+class Fixed(ChangeRates):
     """What is counted on a scan is forgotten, as less of it is seen where windows are left out."""
 
-    def add(self, labels, rivals, bins, after):
+    def add(self, labels, runners_up, bins, after):
         pass
 
 
@@ -64,11 +64,11 @@ def test_what_is_measured_is_what_a_run_at_that_limit_changes(case, limit):
     array = np.random.default_rng(2).normal(size=(2, *case.pop("shape"))).astype(np.float32)
     classes = case.pop("classes")
     measured = Measured(limit=limit)
-    trial = TwoPasses(leads=class_leads, measured=[measured], chances=Fixed())
+    trial = TwoPasses(top_two=top_two_classes, measured=[measured], change_rates=Fixed())
     case["memory_gb"] = None  # tiles share a row, which would be counted twice
     full = assembled(array, classifier(classes), classes, passes=trial, **case)
     count = WindowCount()
-    alone = TwoPasses(leads=class_leads, limit=limit, chances=Fixed())
+    alone = TwoPasses(top_two=top_two_classes, limit=limit, change_rates=Fixed())
     own = assembled(array, classifier(classes), classes, passes=alone, count=count, **case)
     compared = LabelComparison()
     compared.add(own.argmax(axis=0), full.argmax(axis=0))
@@ -151,28 +151,28 @@ def test_where_windows_of_air_are_skipped_the_others_still_cover_the_rest():
 @pytest.mark.parametrize("classes", [2, 5])
 def test_leads_of_classes_are_the_first_the_second_and_their_difference(classes):
     logits = np.random.default_rng(0).permutation(classes * 42).reshape(classes, 6, 7).astype(np.float32)
-    order, lead = np.argsort(logits, axis=0), class_leads(logits)
-    np.testing.assert_array_equal(lead.labels, order[-1])
-    np.testing.assert_array_equal(lead.rivals, order[-2])
-    np.testing.assert_array_equal(lead.margins, np.sort(logits, axis=0)[-1] - np.sort(logits, axis=0)[-2])
+    order, top = np.argsort(logits, axis=0), top_two_classes(logits)
+    np.testing.assert_array_equal(top.labels, order[-1])
+    np.testing.assert_array_equal(top.runners_up, order[-2])
+    np.testing.assert_array_equal(top.margins, np.sort(logits, axis=0)[-1] - np.sort(logits, axis=0)[-2])
 
 
 def test_the_lead_of_a_single_class_is_its_distance_from_the_threshold_and_of_equal_ones_0():
-    lead = class_leads(np.array([[-3.0, 0.5, 0.0]], np.float32))
-    assert (lead.labels.tolist(), lead.rivals.tolist(), lead.margins.tolist()) == (
+    top = top_two_classes(np.array([[-3.0, 0.5, 0.0]], np.float32))
+    assert (top.labels.tolist(), top.runners_up.tolist(), top.margins.tolist()) == (
         [0, 1, 0],
         [1, 0, 1],
         [3.0, 0.5, 0.0],
     )
-    equal = class_leads(np.array([[1.0], [2.0], [2.0]], np.float32))
-    assert (equal.labels.tolist(), equal.rivals.tolist(), equal.margins.tolist()) == ([1], [2], [0.0])
+    equal = top_two_classes(np.array([[1.0], [2.0], [2.0]], np.float32))
+    assert (equal.labels.tolist(), equal.runners_up.tolist(), equal.margins.tolist()) == ([1], [2], [0.0])
 
 
 def test_the_lead_of_regions_is_that_of_the_nearest_threshold():
-    lead = region_leads(
+    top = top_two_of_regions(
         np.array([[-3.0, 0.5], [2.0, -1.0]], np.float32), lambda logits: labels_from_regions(logits, [1, 2])
     )
-    assert (lead.labels.tolist(), lead.rivals.tolist(), lead.margins.tolist()) == ([2, 1], [0, 0], [2.0, 0.5])
+    assert (top.labels.tolist(), top.runners_up.tolist(), top.margins.tolist()) == ([2, 1], [0, 0], [2.0, 0.5])
 
 
 @pytest.mark.parametrize("measured", [(), (0.001, 0.1)])
@@ -188,7 +188,7 @@ def test_memory_is_what_the_tiles_were_planned_for(measured, monkeypatch):
 
     monkeypatch.setattr(TwoPassTile, "_second_pass", watched)
     array = np.random.default_rng(0).normal(size=(1, 40, 48, 24)).astype(np.float32)
-    plan = TwoPasses(leads=class_leads, limit=0.01, measured=[Measured(limit=each) for each in measured])
+    plan = TwoPasses(top_two=top_two_classes, limit=0.01, measured=[Measured(limit=each) for each in measured])
     count = WindowCount()
     limit = 5 * 8 * 24 * 48 * 4 * 1.5  # bytes: less than the sums and the outputs of the first pass take
     for _ in stream_sliding_window(

@@ -11,7 +11,7 @@ from prediction.conftest import ThresholdEngine
 
 from resvox.errors import InferenceError
 from resvox.inference import Difference, WindowCount
-from resvox.inference.passes.label_changes import BINS, Settled
+from resvox.inference.passes.label_changes import BINS, ResolvedVoxels
 from resvox.prediction.segmenter import Segmenter
 from resvox.prediction.speed.control import SpeedControl
 from resvox.prediction.speed.verdicts import ALLOWANCES, LIMITS, Verdict, chosen
@@ -208,17 +208,17 @@ def tried(*differences):
 
 def test_a_scan_whose_windows_show_more_changes_than_are_allowed_goes_back():
     notes = []
-    control = SpeedControl("balanced", labels_of=None, leads=None, name="none", notify=notes.append)
+    control = SpeedControl("balanced", labels_of=None, top_two=None, name="none", notify=notes.append)
     control.verdict = chosen(tried((0.0, 1.0)), speed="balanced", windows=64)
 
     def run_with(changed):
         def run(*, count, passes):
-            passes.account.see(np.repeat([0, 1], [90_000, 10_000]))
-            left = Settled(np.full(BINS, 10.0), np.full((2, BINS), 10.0))
-            passes.account.left = left
+            passes.budget.see(np.repeat([0, 1], [90_000, 10_000]))
+            left = ResolvedVoxels(np.full(BINS, 10.0), np.full((2, BINS), 10.0))
+            passes.budget.left = left
             label = np.ones(1000, np.int64)
             for bin in range(BINS):
-                passes.chances.add(label, 0 * label, bin * label, np.where(np.arange(1000) < changed, 0, label))
+                passes.change_rates.add(label, 0 * label, bin * label, np.where(np.arange(1000) < changed, 0, label))
             return iter(())
 
         return run

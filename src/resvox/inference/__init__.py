@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from resvox.inference.engines.torch_engine import TorchEngine
     from resvox.inference.ensemble import EnsembleEngine
     from resvox.inference.heads import LinearHead
-    from resvox.inference.passes.label_changes import Allowance, Chances, Counts, Lead
-    from resvox.inference.passes.two_pass import Measured, TwoPasses, class_leads, region_leads
+    from resvox.inference.passes.label_changes import Allowance, ChangeRates, Counts, TopTwo
+    from resvox.inference.passes.two_pass import Measured, TwoPasses, top_two_classes, top_two_of_regions
     from resvox.inference.reduction import (
         labels_from_logits,
         labels_from_regions,
@@ -32,33 +32,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Allowance",
-    "Chances",
+    "ChangeRates",
     "Counts",
     "Difference",
     "Engine",
     "EnsembleEngine",
     "FinishedSlice",
     "LabelComparison",
-    "Lead",
     "LinearHead",
     "Measured",
     "RegionRestorer",
     "Restorer",
+    "TopTwo",
     "TorchEngine",
     "TwoPasses",
     "ValueRestorer",
     "WindowCount",
     "can_restore",
-    "class_leads",
     "labels_from_logits",
     "labels_from_regions",
     "make_engine",
     "probabilities_from_logits",
-    "region_leads",
     "region_probabilities_from_logits",
     "restore_labels_first",
     "sliding_window_inference",
     "stream_sliding_window",
+    "top_two_classes",
+    "top_two_of_regions",
 ]
 _MODULES = {
     "comparison": ("Difference", "LabelComparison"),
@@ -67,7 +67,7 @@ _MODULES = {
     "engines.torch_engine": ("TorchEngine",),
     "ensemble": ("EnsembleEngine",),
     "heads": ("LinearHead",),
-    "passes.label_changes": ("Allowance", "Chances", "Counts", "Lead"),
+    "passes.label_changes": ("Allowance", "ChangeRates", "Counts", "TopTwo"),
     "reduction": (
         "labels_from_logits",
         "labels_from_regions",
@@ -80,7 +80,7 @@ _MODULES = {
     "sliding_window": ("sliding_window_inference",),
     "slice_sums": ("FinishedSlice",),
     "streaming": ("WindowCount", "stream_sliding_window"),
-    "passes.two_pass": ("Measured", "TwoPasses", "class_leads", "region_leads"),
+    "passes.two_pass": ("Measured", "TwoPasses", "top_two_classes", "top_two_of_regions"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -1,11 +1,11 @@
 """What the windows that were not computed could still change: counted, and weighed against what may change.
 
-A voxel has a margin, the lead of its best class over the next one, and a part of its weight that other windows have.
-The margin divided by that part is by how much these windows would have to differ, in logits, to change the label. How
-often they do is counted (`Chances`): on the first scan of a batch, and on each scan in the voxels whose windows were
-all computed. So the changes that a window would make are expected changes in voxels (`Account`), label by label: those
-that a label would lose, and those of other labels that would become this one. The allowance of a small label is small,
-which protects it.
+A voxel has a margin, the difference between its best class and the next one, and a part of its weight that belongs to
+other windows. The margin divided by that part is by how much these windows would have to differ, in logits, to change
+the label. How often they do is counted (`ChangeRates`): on the first scan of a batch, and on each scan in the voxels
+whose windows were all computed. So the changes that a window would make are expected changes in voxels
+(`ChangeBudget`), label by label: those that a label would lose, and those of other labels that would become this one.
+The allowance of a small label is small, which protects it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
-class Lead:
-    """What outputs say of each voxel: its label, the label that it would have otherwise, and by how many logits not."""
+class TopTwo:
+    """Of each voxel the label of the highest output, that of the second highest, and their difference in logits."""
 
     labels: Array
-    rivals: Array
+    runners_up: Array
     margins: Array
 
 
@@ -53,7 +53,7 @@ class Counts:
     expected: tuple[float, ...] = ()
 
 
-class Chances:
+class ChangeRates:
     """How often the label of a voxel changes, by bin and by label: counted on this scan and on one before.
 
     Args:
@@ -66,12 +66,12 @@ class Chances:
         self.voxels, self.changes = np.zeros(BINS), np.zeros(BINS)  # of this scan
         self.touched, self.of_labels = np.zeros((1, BINS)), np.zeros(1)
 
-    def add(self, labels: Array, rivals: Array, bins: Array, after: Array) -> None:
+    def add(self, labels: Array, runners_up: Array, bins: Array, after: Array) -> None:
         """Count voxels whose windows were all computed, and the labels that they have then; arrays of one length."""
         changed = labels != after
         self.voxels += np.bincount(bins, minlength=BINS)
         self.changes += np.bincount(bins[changed], minlength=BINS)
-        for each in (labels, rivals):
+        for each in (labels, runners_up):
             self.touched = _sum(self.touched, _rows(np.bincount(each * BINS + bins)))
         for each in (labels, after):
             self.of_labels = _sum(self.of_labels, np.bincount(each[changed]).astype(np.float64))
@@ -120,19 +120,19 @@ class Allowance:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The voxels that windows would settle: (BINS,) of all, and (labels, BINS) those that a label may lose or gain."""
+class ResolvedVoxels:
+    """The voxels that windows would resolve: (BINS,) of all, and (labels, BINS) those that a label may lose or gain."""
 
     every: Array
     touched: Array
 
-    def __add__(self, other: Settled) -> Settled:
-        return Settled(self.every + other.every, _sum(self.touched, other.touched))
+    def __add__(self, other: ResolvedVoxels) -> ResolvedVoxels:
+        return ResolvedVoxels(self.every + other.every, _sum(self.touched, other.touched))
 
 
 @dataclass(kw_only=True)
-class Account:
-    """The windows that were left out of a scan, as the voxels that they would have settled.
+class ChangeBudget:
+    """The windows that were left out of a scan, as the voxels that they would have resolved.
 
     Args:
         allowance: of the scan.
@@ -142,50 +142,54 @@ class Account:
     allowance: Allowance = field(default_factory=Allowance)
     limit: float = 1.0
     seen: Array = field(default_factory=lambda: np.zeros(1))  # voxels per label
-    left: Settled = field(default_factory=lambda: Settled(np.zeros(BINS), np.zeros((1, BINS))))
+    left: ResolvedVoxels = field(default_factory=lambda: ResolvedVoxels(np.zeros(BINS), np.zeros((1, BINS))))
 
     def see(self, labels: Array) -> None:
         """Count the voxels of each label of a slice."""
         self.seen = _sum(self.seen, np.bincount(labels.ravel()).astype(np.float64))
 
-    def leave(self, windows: Mapping[Key, Settled], chances: Chances) -> set[Key]:
+    def skip(self, windows: Mapping[Key, ResolvedVoxels], change_rates: ChangeRates) -> set[Key]:
         """Leave windows out, the least doubtful ones first, as long as the allowance lasts.
 
         Args:
-            windows: what each would settle.
+            windows: what each would resolve.
         """
         left: set[Key] = set()
         if self.limit < 0:
             return left
-        for key in sorted(windows, key=lambda each: self._used(windows[each], chances)):
+        for key in sorted(windows, key=lambda each: self._used(windows[each], change_rates)):
             together = self.left + windows[key]
-            if self._used(together, chances) <= self.limit:
+            if self._used(together, change_rates) <= self.limit:
                 self.left = together
                 left.add(key)
         return left
 
-    def used(self, chances: Chances) -> float:
+    def used(self, change_rates: ChangeRates) -> float:
         """The part of the allowance that may be needed for what was left out; 1 is all of it."""
-        return self._used(self.left, chances)
+        return self._used(self.left, change_rates)
 
-    def expected(self, chances: Chances) -> Difference:
+    def expected(self, change_rates: ChangeRates) -> Difference:
         """The difference that is expected."""
-        changes, seen = self._by_label(self.left, chances)
+        changes, seen = self._by_label(self.left, change_rates)
         there = seen > 0
         lost = (changes[there] / (2 * seen[there])).max(initial=0.0)
-        share = CAUTION * float(self.left.every @ chances.rates) / max(float(self.seen.sum()), 1.0)
+        share = CAUTION * float(self.left.every @ change_rates.rates) / max(float(self.seen.sum()), 1.0)
         return Difference(share=share, least_dice=max(0.0, 1 - float(lost)))
 
-    def _used(self, voxels: Settled, chances: Chances) -> float:
+    def _used(self, voxels: ResolvedVoxels, change_rates: ChangeRates) -> float:
         """The largest part of an allowance, that of all voxels or that of a label."""
-        changes, seen = self._by_label(voxels, chances)
+        changes, seen = self._by_label(voxels, change_rates)
         allowed = np.maximum(2 * seen * (1 - self.allowance.least_dice), LEAST_ALLOWED)
-        every = CAUTION * float(voxels.every @ chances.rates) / max(float(self.seen.sum()) * self.allowance.share, 1e-9)
+        every = (
+            CAUTION
+            * float(voxels.every @ change_rates.rates)
+            / max(float(self.seen.sum()) * self.allowance.share, 1e-9)
+        )
         return max(every, float(((changes + SPREAD * np.sqrt(changes)) / allowed).max(initial=0.0)))
 
-    def _by_label(self, voxels: Settled, chances: Chances) -> tuple[Array, Array]:
+    def _by_label(self, voxels: ResolvedVoxels, change_rates: ChangeRates) -> tuple[Array, Array]:
         """The expected changes of each label above 0, and the voxels of it that were seen."""
-        changes = CAUTION * chances.changes_of(voxels.touched)
+        changes = CAUTION * change_rates.changes_of(voxels.touched)
         return changes[1:], _longer(self.seen, len(changes))[1 : len(changes)]
 
 
@@ -201,11 +205,11 @@ def bins_of(margins: Array, unseen: Array) -> Array:
     return bins
 
 
-def settled(labels: Array, rivals: Array, weights: Array) -> Settled:
+def resolved_voxels(labels: Array, runners_up: Array, weights: Array) -> ResolvedVoxels:
     """The sums of weights by codes, which are label * BINS + bin and the same of the rival; all of one shape."""
     flat = weights.ravel()
-    lost, gained = (_rows(np.bincount(each.ravel(), weights=flat)) for each in (labels, rivals))
-    return Settled(lost.sum(axis=0), _sum(lost, gained))
+    lost, gained = (_rows(np.bincount(each.ravel(), weights=flat)) for each in (labels, runners_up))
+    return ResolvedVoxels(lost.sum(axis=0), _sum(lost, gained))
 
 
 def _rows(counts: Array) -> Array:

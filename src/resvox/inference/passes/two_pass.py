@@ -22,12 +22,21 @@ import numpy as np
 
 from resvox.inference.comparison import LabelComparison
 from resvox.inference.passes.covering import Start
-from resvox.inference.passes.label_changes import BINS, Account, Allowance, Chances, Lead, Settled, bins_of, settled
+from resvox.inference.passes.label_changes import (
+    BINS,
+    Allowance,
+    ChangeBudget,
+    ChangeRates,
+    ResolvedVoxels,
+    TopTwo,
+    bins_of,
+    resolved_voxels,
+)
 from resvox.inference.slice_sums import FinishedSlice, SliceSums
 
 SAMPLED = 4  # of so many slices one is counted, where nothing is measured
 
-Leads = Callable[[np.ndarray], Lead]
+TopTwoOf = Callable[[np.ndarray], TopTwo]
 
 
 @dataclass(kw_only=True)
@@ -44,25 +53,25 @@ class TwoPasses:
     """How one scan is computed in two passes, and what was counted on the way.
 
     Args:
-        leads: labels, rivals and margins (*rest), in logits, of outputs (classes, *rest).
+        top_two: labels, runners_up and margins (*rest), in logits, of outputs (classes, *rest).
         limit: the part of the allowance that the expected changes of windows that are left out may use. Below 0 all
             windows are computed.
         allowance: how much labels may differ.
-        chances: how often labels change; counted further on this scan.
+        change_rates: how often labels change; counted further on this scan.
         measured: limits that are tried beside the full computation, whose slices are yielded then.
         labels_of: labels (*rest) of outputs (classes, *rest).
     """
 
-    leads: Leads
+    top_two: TopTwoOf
     limit: float = 1.0
     allowance: Allowance = field(default_factory=Allowance)
-    chances: Chances = field(default_factory=Chances)
+    change_rates: ChangeRates = field(default_factory=ChangeRates)
     measured: Sequence[Measured] = ()
     labels_of: Callable[[np.ndarray], np.ndarray] = lambda outputs: outputs.argmax(axis=0)
-    account: Account = field(init=False)
+    budget: ChangeBudget = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "account", Account(allowance=self.allowance, limit=self.limit))
+        object.__setattr__(self, "budget", ChangeBudget(allowance=self.allowance, limit=self.limit))
 
 
 @dataclass(frozen=True)
@@ -71,12 +80,12 @@ class _Estimate:
 
     Args:
         labels: (*rest) label * BINS + bin of each voxel.
-        rivals: (*rest) the same with the label that it would have otherwise.
+        runners_up: (*rest) the same with the label that it would have otherwise.
         share: (*rest) what a unit of weight is of the weight of all windows that were not seen.
     """
 
     labels: np.ndarray
-    rivals: np.ndarray
+    runners_up: np.ndarray
     share: np.ndarray
 
 
@@ -106,7 +115,7 @@ class TwoPassTile:
         self.sums = new_sums()
         self.scan, self.share = self.sums.scan, self.sums.share
         self.trials = [
-            (each, new_sums(), Account(allowance=passes.allowance, limit=each.limit)) for each in passes.measured
+            (each, new_sums(), ChangeBudget(allowance=passes.allowance, limit=each.limit)) for each in passes.measured
         ]
         self.to_do = [start for start in windows if start in first]  # of the first pass, in order
         self.held: dict[Start, np.ndarray] = {}
@@ -132,11 +141,11 @@ class TwoPassTile:
             self.held[start] = self.sums.rows(start, output).copy()
 
     def _second_pass(self, row: Sequence[Start]) -> None:
-        """Add the windows of a row, those that the account does not leave out and those that were computed before."""
-        settled = {start: self._settled(start) for start in row if start not in self.held}
-        left = set() if self.trials else self.passes.account.leave(settled, self.passes.chances)
-        left_by = [account.leave(settled, self.passes.chances) for _, _, account in self.trials]
-        computed = self.outputs([start for start in settled if start not in left])
+        """Add the windows of a row, those that the budget does not leave out and those that were computed before."""
+        by_window = {start: self._resolved(start) for start in row if start not in self.held}
+        left = set() if self.trials else self.passes.budget.skip(by_window, self.passes.change_rates)
+        left_by = [budget.skip(by_window, self.passes.change_rates) for _, _, budget in self.trials]
+        computed = self.outputs([start for start in by_window if start not in left])
         for start in row:
             if start in left:
                 self._note_partial(start)
@@ -179,10 +188,10 @@ class TwoPassTile:
         known = estimate.share > 0
         if index in self.partial:
             known &= ~self.partial[index]
-        arrays = (estimate.labels, estimate.rivals, known)
-        before, rivals, known = (self.sums.cropped(each[np.newaxis])[0] for each in arrays)
-        before, rivals, after = before[known], rivals[known], labels[known]
-        self.passes.chances.add(before // BINS, rivals // BINS, before % BINS, after.astype(np.int64))
+        arrays = (estimate.labels, estimate.runners_up, known)
+        before, runners_up, known = (self.sums.cropped(each[np.newaxis])[0] for each in arrays)
+        before, runners_up, after = before[known], runners_up[known], labels[known]
+        self.passes.change_rates.add(before // BINS, runners_up // BINS, before % BINS, after.astype(np.int64))
 
     # ------------------------------------------------------------------------------------------ what is in doubt
 
@@ -201,8 +210,8 @@ class TwoPassTile:
             assert each is not None
             self.estimates[index] = each
             labels = each.labels // BINS
-            for account in [self.passes.account, *(account for _, _, account in self.trials)]:
-                account.see(labels)
+            for budget in [self.passes.budget, *(budget for _, _, budget in self.trials)]:
+                budget.see(labels)
 
     def _estimate_of(self, index: int) -> _Estimate:
         sums = np.zeros((self.sums.classes, *self.sums.rest), np.float32)
@@ -222,39 +231,41 @@ class TwoPassTile:
         known = seen > 0
         sums /= np.where(known, seen, np.float32(1))
         unseen = np.divide(rest, weight, out=np.ones_like(seen), where=weight > 0)
-        lead = self.passes.leads(sums)
-        bins = bins_of(np.where(known, lead.margins, np.float32(0)), unseen).astype(np.int32)
+        top = self.passes.top_two(sums)
+        bins = bins_of(np.where(known, top.margins, np.float32(0)), unseen).astype(np.int32)
         share = np.divide(np.float32(1), rest, out=np.zeros_like(rest), where=rest > 0)
-        return _Estimate(lead.labels.astype(np.int32) * BINS + bins, lead.rivals.astype(np.int32) * BINS + bins, share)
+        return _Estimate(
+            top.labels.astype(np.int32) * BINS + bins, top.runners_up.astype(np.int32) * BINS + bins, share
+        )
 
-    def _settled(self, start: Start) -> Settled:
+    def _resolved(self, start: Start) -> ResolvedVoxels:
         """What a window settles: a voxel is shared among the windows that were not seen."""
         place, span = self.sums.place(start), self.sums.span(start)
-        found: list[Settled] = []
+        found: list[ResolvedVoxels] = []
         for offset in range(self.scan.roi[0]):
             each = self.estimates[start[0] + offset]
             weights = each.share[place] * self.scan.weights[offset, span]
-            found.append(settled(each.labels[place], each.rivals[place], weights))
+            found.append(resolved_voxels(each.labels[place], each.runners_up[place], weights))
         return functools.reduce(operator.add, found)
 
 
-def class_leads(logits: np.ndarray) -> Lead:
+def top_two_classes(logits: np.ndarray) -> TopTwo:
     """The class of the largest of logits (classes, *rest), that of the second, and their difference.
 
     A single class is 1 where its logit is above 0, and its rival is the other one.
     """
     if len(logits) == 1:
         labels = (logits[0] > 0).astype(np.int32)
-        return Lead(labels, 1 - labels, np.abs(logits[0]))
+        return TopTwo(labels, 1 - labels, np.abs(logits[0]))
     labels = logits.argmax(axis=0)[np.newaxis]
     best = np.take_along_axis(logits, labels, 0)[0]
     others = logits.copy()
     np.put_along_axis(others, labels, -np.inf, 0)
-    rivals = others.argmax(axis=0)[np.newaxis]
-    return Lead(labels[0], rivals[0], best - np.take_along_axis(others, rivals, 0)[0])
+    runners_up = others.argmax(axis=0)[np.newaxis]
+    return TopTwo(labels[0], runners_up[0], best - np.take_along_axis(others, runners_up, 0)[0])
 
 
-def region_leads(logits: np.ndarray, labels_of: Callable[[np.ndarray], np.ndarray]) -> Lead:
+def top_two_of_regions(logits: np.ndarray, labels_of: Callable[[np.ndarray], np.ndarray]) -> TopTwo:
     """The labels of regions (regions, *rest), those with the other side of the nearest threshold, and its distance.
 
     Args:
@@ -264,4 +275,4 @@ def region_leads(logits: np.ndarray, labels_of: Callable[[np.ndarray], np.ndarra
     value = np.take_along_axis(logits, nearest, 0)
     other = logits.copy()
     np.put_along_axis(other, nearest, np.where(value > 0, np.float32(-1), np.float32(1)), 0)
-    return Lead(labels_of(logits), labels_of(other), np.abs(value[0]))
+    return TopTwo(labels_of(logits), labels_of(other), np.abs(value[0]))

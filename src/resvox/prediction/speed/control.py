@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from resvox.inference import Chances, LabelComparison, Measured, TwoPasses, WindowCount
+from resvox.inference import ChangeRates, LabelComparison, Measured, TwoPasses, WindowCount
 from resvox.prediction.speed.verdicts import ALLOWANCES, LIMITS, Verdict, chosen, read_verdict, write_verdict
 
 if TYPE_CHECKING:
-    from resvox.inference import Difference, FinishedSlice, Lead
+    from resvox.inference import Difference, FinishedSlice, TopTwo
 
 Array = np.ndarray[Any, Any]
 
@@ -35,7 +35,7 @@ class SpeedControl:
     Args:
         speed: "full", "balanced" or "fast".
         labels_of: labels (*rest) of outputs (classes, *rest).
-        leads: see `resvox.inference.TwoPasses`.
+        top_two: see `resvox.inference.TwoPasses`.
         name: of the verdict on disk, see `verdict_name`.
         notify: called with a line where the speed is given up.
     """
@@ -45,11 +45,11 @@ class SpeedControl:
         speed: str,
         *,
         labels_of: Callable[[Array], Array],
-        leads: Callable[[Array], Lead],
+        top_two: Callable[[Array], TopTwo],
         name: str,
         notify: Callable[[str], object] | None,
     ) -> None:
-        self.speed, self.labels_of, self.leads = speed, labels_of, leads
+        self.speed, self.labels_of, self.top_two = speed, labels_of, top_two
         self.name, self.notify = name, notify
         self.verdict: Verdict | None = None if speed == "full" else read_verdict(name)
         self._passes: TwoPasses | None = None  # of a scan whose windows were left out in part
@@ -69,7 +69,7 @@ class SpeedControl:
         elif not self.verdict.is_allowed:
             yield from run(count=count)
         elif self.speed == "balanced":
-            self._passes = self._two_passes(Chances(self.verdict.counts), limit=self.verdict.limit)
+            self._passes = self._two_passes(ChangeRates(self.verdict.counts), limit=self.verdict.limit)
             yield from run(count=count, passes=self._passes)
         else:
             yield from run(count=count, sparse=True)
@@ -80,7 +80,7 @@ class SpeedControl:
 
         None if it was not computed in two passes.
         """
-        return None if self._passes is None else self._passes.account.expected(self._passes.chances)
+        return None if self._passes is None else self._passes.budget.expected(self._passes.change_rates)
 
     def goes_back(self) -> bool:
         """Whether the last scan must be computed in full: more changes are expected of it than are allowed."""
@@ -133,17 +133,19 @@ class SpeedControl:
 
     def _measured(self, run: Run, count: WindowCount) -> Iterator[FinishedSlice]:
         """The slices of full; beside them, what each limit of the second pass would change."""
-        trials, chances = [Measured(limit=limit) for limit in LIMITS], Chances()
-        yield from run(count=count, passes=self._two_passes(chances, measured=trials))
+        trials, change_rates = [Measured(limit=limit) for limit in LIMITS], ChangeRates()
+        yield from run(count=count, passes=self._two_passes(change_rates, measured=trials))
         tried = [(each.limit, each.computed, each.labels.difference()) for each in trials]
-        self._settle(chosen(tried, speed=self.speed, windows=count.computed, chances=chances))
+        self._settle(chosen(tried, speed=self.speed, windows=count.computed, change_rates=change_rates))
 
-    def _two_passes(self, chances: Chances, *, limit: float = 0.0, measured: Sequence[Measured] = ()) -> TwoPasses:
+    def _two_passes(
+        self, change_rates: ChangeRates, *, limit: float = 0.0, measured: Sequence[Measured] = ()
+    ) -> TwoPasses:
         return TwoPasses(
-            leads=self.leads,
+            top_two=self.top_two,
             limit=limit,
             allowance=ALLOWANCES[self.speed],
-            chances=chances,
+            change_rates=change_rates,
             measured=measured,
             labels_of=self.labels_of,
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from resvox.cards import SegmentationCard
 from resvox.files import sha256_of
-from resvox.inference import Lead, class_leads, labels_from_logits, labels_from_regions, region_leads
+from resvox.inference import TopTwo, labels_from_logits, labels_from_regions, top_two_classes, top_two_of_regions
 from resvox.prediction.bundle.outputs import decision_of
 from resvox.prediction.options import DEFAULTS
 from resvox.prediction.speed.control import SpeedControl
@@ -47,12 +47,12 @@ def speed_control(
             return labels_from_regions(outputs if decision is None else decision.values(outputs), order)
         return labels_from_logits(outputs if head is None else head(outputs))
 
-    def leads(outputs: Array) -> Lead:
+    def top_two(outputs: Array) -> TopTwo:
         if order is not None:
-            return region_leads(outputs, labels_of)
-        return class_leads(outputs if head is None else head(outputs))
+            return top_two_of_regions(outputs, labels_of)
+        return top_two_classes(outputs if head is None else head(outputs))
 
     is_full = options.speed == "full"  # then there is no verdict, and the files need not be read
     plain = replace(options, **{name: getattr(DEFAULTS, name) for name in APART})
     name = "" if is_full else verdict_name([sha256_of(each.path) for each in files], plain.changed())
-    return SpeedControl(options.speed, labels_of=labels_of, leads=leads, name=name, notify=notify)
+    return SpeedControl(options.speed, labels_of=labels_of, top_two=top_two, name=name, notify=notify)

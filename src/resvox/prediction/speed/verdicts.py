@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from resvox.inference import Allowance, Chances, Counts, Difference
+from resvox.inference import Allowance, ChangeRates, Counts, Difference
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
 
 # Parts of the allowance that the expected changes of "balanced" may use; the first one that passes is taken. Expected
@@ -59,7 +59,7 @@ class Verdict:
 
 
 def chosen(
-    tried: Sequence[tuple[float, int, Difference]], *, speed: str, windows: int, chances: Chances | None = None
+    tried: Sequence[tuple[float, int, Difference]], *, speed: str, windows: int, change_rates: ChangeRates | None = None
 ) -> Verdict:
     """The verdict on several ways to leave windows out.
 
@@ -67,7 +67,7 @@ def chosen(
         tried: limit, computed windows and difference of each, the fewest windows first.
         speed: whose allowance counts. All ways but the last one keep to a part of it, see `SPARE`.
         windows: of the scan.
-        chances: as they were counted on it.
+        change_rates: as they were counted on it.
     """
     allowance = ALLOWANCES[speed]
     able = [each for each in tried[:-1] if allowance.allows(each[2], part=SPARE)]
@@ -79,7 +79,7 @@ def chosen(
         computed=computed,
         windows=windows,
         limit=limit,
-        counts=Counts() if chances is None else chances.counts(),
+        counts=Counts() if change_rates is None else change_rates.counts(),
     )
 
 
