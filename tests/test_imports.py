@@ -168,6 +168,13 @@ def test_the_page_on_the_architecture_has_the_same_table():
     assert table_of_page() == wanted
 
 
+def test_each_row_of_the_page_imports_only_rows_above_it():
+    above = set()
+    for package, called in table_of_page().items():
+        assert called <= above, f"{package!r} stands above {sorted(called - above)} in {PAGE.name}"
+        above.add(package)
+
+
 def other_tasks(path, names):
     """Imports of a file in a task's folder, or named after a task, that name another task."""
     parts = {part.removesuffix(".py") for part in path.relative_to(SOURCE).parts}
