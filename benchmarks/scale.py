@@ -18,7 +18,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = str(ROOT / "src")
 sys.path[:0] = [SOURCES, str(ROOT / "tests")]  # the environment with Ray has the packages of the tests, not this one
 from fleet.faulty import faulty  # noqa: E402
+from fleet.store import s3_server  # noqa: E402
 
 import resvox  # noqa: E402
 
@@ -93,27 +93,16 @@ class Bench:
     def __init__(self, state: Path) -> None:
         self.state = state
         state.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        code = "import sys; from moto.server import main; main(sys.argv[1:])"
-        self.server = subprocess.Popen(
-            [sys.executable, "-c", code, "-p", str(self.port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self.held = contextlib.ExitStack()
+        self.port = self.held.enter_context(s3_server())
         self.endpoint = f"http://127.0.0.1:{self.port}"
         os.environ.update(KEYS, AWS_ENDPOINT_URL=self.endpoint)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                break
-            time.sleep(0.1)
         import s3fs
 
         self.client = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
 
     def close(self) -> None:
-        self.server.terminate()
-        self.server.wait()
+        self.held.close()
 
     def start(self, *words: object, code: str = RESVOX, endpoint: str = "", **more: object) -> subprocess.Popen[str]:
         environment = {

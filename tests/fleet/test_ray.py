@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from fleet.faulty import faulty
+from fleet.store import s3_server
 from fleet.test_predict_addresses import local_results, scans
 
 import resvox
@@ -33,22 +33,8 @@ SOURCE = Path(resvox.__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def store():
     """The port of a server with the protocol of S3."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    child = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from moto.server import main; main(sys.argv[1:])", "-p", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    yield port
-    child.terminate()
-    child.wait()
+    with s3_server() as port:
+        yield port
 
 
 @pytest.fixture

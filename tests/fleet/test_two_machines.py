@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from fleet.namespaces import two_machines, why_not
+from fleet.store import SERVER
 from fleet.test_predict_addresses import local_results, scans
 from fleet.test_ray import KEYS, command, finished
 from training.conftest import write_folder
@@ -211,8 +212,7 @@ def test_ray_on_two_machines_gives_the_results_of_one(machines, make_model, tmp_
     open_to_all = environment(tmp_path, AWS_ENDPOINT_URL=endpoint)
     settings = {**open_to_all, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
     quiet = {"env": settings, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = "import sys; from moto.server import main; main(sys.argv[1:])"
-    first.start(sys.executable, "-c", server, "-H", first.address, "-p", 5000, **quiet)
+    first.start(sys.executable, "-c", SERVER, "-H", first.address, "-p", 5000, **quiet)
     place = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # names of sockets are short; no address is left in Ray's own
     head = ("--head", "--port", 6379, "--include-dashboard", "false", "--temp-dir", place)
     start_ray(first, tmp_path, settings, *head)
