@@ -70,7 +70,7 @@ class Prepared:
 
     @property
     def mask(self) -> Volume | None:
-        """The mask of a `Crop` on the source grid, uint8; None where there is none."""
+        """The mask of a `Crop` on the source grid, uint8; None without such a crop."""
         if not any(isinstance(step, Crop) and step.mask is not None for step in self.steps):
             return None
         ones = np.ones(self.source.shape, np.uint8)

@@ -36,7 +36,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class TopTwo:
-    """Of each voxel the label of the highest output, that of the second highest, and their difference in logits."""
+    """The label of the highest output of each voxel, that of the second highest, and their difference in logits."""
 
     labels: Array
     runners_up: Array

@@ -58,7 +58,7 @@ class PreparedCase:
 
     @property
     def outside(self) -> np.ndarray[Any, Any] | None:
-        """(*spatial) bool: where a prediction is background whatever the network says (``crop: nonzero_mask``)."""
+        """(*spatial) bool: where a prediction is background whatever the network's output (``crop: nonzero_mask``)."""
         path = self.folder / INSIDE
         return ~np.load(path) if path.exists() else None
 
