@@ -170,6 +170,26 @@ def test_what_is_validated_and_saved_is_the_average(dataset, tiny_plan, tmp_path
     assert same_tensors(load_checkpoint(tmp_path / "plain/checkpoints/last.pt")["model"], last["model"])
 
 
+def test_a_checkpoint_amid_a_validation_holds_the_trained_weights_and_not_their_average(
+    dataset, tiny_plan, tmp_path, monkeypatch
+):
+    """The thread that watches other machines writes it, whatever the main thread is doing."""
+    kept = []
+
+    def validate(self, cases, job, state):
+        state.peers.keep()
+        kept.append(load_checkpoint(job.run.last))
+        return ValidationResult(score=1.0, columns={"dice_mean": 1.0})
+
+    monkeypatch.setattr(Segmentation, "validate", validate)
+    plan = tiny_plan.with_changes(ema_decay=0.9)
+    fit(dataset, plan, tmp_path / "run", progress=False)
+    after = load_checkpoint(tmp_path / "run/checkpoints/last.pt")
+    assert kept[-1]["progress"].step == after["progress"].step == 8
+    assert same_tensors(kept[-1]["average"], after["average"])
+    assert same_tensors(kept[-1]["model"], after["model"])
+
+
 def test_without_a_score_the_model_is_the_average_too(dataset, tiny_plan, tmp_path, monkeypatch):
     nothing = ValidationResult(score=None, columns={"dice_mean": None})
     monkeypatch.setattr(Segmentation, "validate", lambda self, cases, job, state: nothing)

@@ -279,11 +279,13 @@ def _validate_answers(state: State, job: Job, cases: Cases) -> dict[str, Any]:
 
 def _save_last(state: State, job: Job, members: Members) -> None:
     if state.fabric.is_global_zero:
+        # During a validation the network has the averaged weights, and the optimizer's moments are of its own ones.
+        own = None if state.average is None else state.average.own
         save_checkpoint(
             job.run.last,
             plan=job.plan.to_dict(),
             progress=state.progress,
-            model=state.module.state_dict(),
+            model=state.module.state_dict() if own is None else own,
             optimizer=state.optimizer.state_dict(),
             precision=state.fabric.strategy.precision.state_dict(),
             cases=members,

@@ -117,6 +117,7 @@ class State:
     peers: Peers  # the other machines
     average: WeightAverage | None = None  # of the weights, where the plan asks for one
     clock: StageClock = field(default_factory=lambda: StageClock(enabled=False, device=torch.device("cpu")))
+    validations: ValidationTimes = field(default_factory=ValidationTimes)
     loaded: str = ""  # which weights it began from, in words
     # held while weights, averages and the number of the step change: between, a checkpoint is that of one step
     steady: Any = field(default_factory=threading.RLock)
@@ -124,7 +125,7 @@ class State:
 
     def keep_buffers(self) -> None:
         """Keep the running statistics: the forward pass of a step that is never finished has changed them."""
-        if self.fabric.world_size > 1:
+        if self.peers.is_active:  # else nothing is saved amid a step
             self.buffers = [each.detach().clone() for each in self.module.buffers()]
 
     @torch.no_grad()
@@ -134,12 +135,10 @@ class State:
             each.copy_(kept)
         self.buffers = []
 
-    validations: ValidationTimes = field(default_factory=ValidationTimes)
-
     @contextmanager
     def answering(self) -> Iterator[None]:
         """The network with the weights that are validated and saved: the average of them where there is one."""
-        with nullcontext() if self.average is None else self.average.applied(self.module):
+        with nullcontext() if self.average is None else self.average.applied(self.module, self.steady):
             yield
 
     def check_stop(self) -> None:

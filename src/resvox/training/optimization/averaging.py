@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,6 +24,7 @@ class WeightAverage:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.values = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        self.own: dict[str, torch.Tensor] | None = None  # the network's own weights while the average is applied
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
@@ -45,14 +47,24 @@ class WeightAverage:
             tensor.copy_(values[name])
 
     @contextmanager
-    def applied(self, module: nn.Module) -> Iterator[None]:
-        """The network with the averaged weights; afterwards it has its own again, to the bit."""
+    def applied(self, module: nn.Module, steady: AbstractContextManager[Any] | None = None) -> Iterator[None]:
+        """The network with the averaged weights; afterwards it has its own again, to the bit.
+
+        Args:
+            steady: a lock that is held while the weights are exchanged; another thread that holds it finds the
+                network's own weights in ``own`` while the average is applied.
+        """
+        steady = nullcontext() if steady is None else steady
         own = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         try:
-            _fill(module, self.values)
+            with steady:
+                self.own = own
+                _fill(module, self.values)
             yield
         finally:
-            _fill(module, own)
+            with steady:
+                _fill(module, own)
+                self.own = None
 
 
 @torch.no_grad()
