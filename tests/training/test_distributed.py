@@ -13,6 +13,7 @@ from torch import distributed, nn
 from resvox.blueprint import Blueprint
 from resvox.errors import LostPeerError, PlanError
 from resvox.factory import create_model
+from resvox.training import loop, read_dataset
 from resvox.training.distributed.norms import share_batch_norms, too_few_values
 from resvox.training.distributed.peers import Peers, _lines, _Link, is_of_a_lost_peer
 from resvox.training.losses import SegmentationLoss
@@ -138,6 +139,18 @@ def test_torchrun_says_how_many_there_are(tiny_plan, monkeypatch):
         tiny_plan.with_changes(batch_size=8), devices=1, num_nodes=2, accelerator="cpu", precision=None
     )
     assert (fabric.world_size, machines_of(fabric)) == (8, 2)
+
+
+def test_the_threads_of_a_machine_are_shared_by_its_own_processes(tiny_plan, folder_of, tmp_path, monkeypatch):
+    for name, value in {**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "OMP_NUM_THREADS": "8"}.items():
+        monkeypatch.setenv(name, value)
+    jobs = []
+    monkeypatch.setattr(
+        loop, "_launched", lambda fabric, job: jobs.append(job) or {"best": {}, "history": [], "seconds": 0}
+    )
+    plan = tiny_plan.with_changes(batch_size=8)
+    loop.fit(read_dataset(folder_of()), plan, tmp_path / "run", accelerator="cpu", workers="auto", num_nodes=2)
+    assert (jobs[0].machines, jobs[0].workers) == (2, 1)  # 2 of 8 threads for each of 4 processes here
 
 
 def test_folds_are_not_spread_over_machines(tmp_path):

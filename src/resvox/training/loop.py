@@ -145,7 +145,9 @@ def fit(
         overwrite=overwrite,
         finish=finish,
         precision=chosen,
-        workers=choose_workers(workers, processes=fabric.world_size, is_cuda=fabric.device.type == "cuda"),
+        workers=choose_workers(
+            workers, processes=fabric.world_size // machines_of(fabric), is_cuda=fabric.device.type == "cuda"
+        ),
         augments_on_device=task.augments_on_device and augments_on_device(augment_on, plan, fabric.device.type),
         shown=progress,
         on_step=on_step,
