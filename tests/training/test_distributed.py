@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import sys
+import threading
+import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import distributed, nn
 
 from resvox.blueprint import Blueprint
-from resvox.errors import LostPeerError, PlanError
+from resvox.errors import LostPeerError, PlanError, ResvoxError
 from resvox.factory import create_model
+from resvox.locks import Claims
 from resvox.training import loop, read_dataset
+from resvox.training.distributed import links
+from resvox.training.distributed import peers as peers_module
+from resvox.training.distributed.links import Link, lines_of
 from resvox.training.distributed.norms import share_batch_norms, too_few_values
-from resvox.training.distributed.peers import Peers, _lines, _Link, is_of_a_lost_peer
+from resvox.training.distributed.peers import Peers, is_of_a_lost_peer
 from resvox.training.losses import SegmentationLoss
 from resvox.training.processes import machines_of, make_fabric
+from resvox.training.run_folder import LOCK
 from resvox.training.segmentation.losses import MaskedLabelLoss, RegionLoss
 from resvox.workflow import train
 
@@ -173,18 +182,18 @@ def waited(link):
 
 def test_a_machine_that_is_silent_is_lost_and_one_that_says_goodbye_is_not():
     one, other = socket.socketpair()
-    silent = _Link(one, _lines(one), "process 1 on node2", 0.2, Heard())
+    silent = Link(one, lines_of(one), "process 1 on node2", 0.2, Heard())
     assert waited(silent) == [("process 1 on node2 has been silent for 0.2 s", True)]
     other.close()
     for last, wanted in (("done", []), ("failed process 1 on node2 has ended: no disk", ["has ended: no disk"])):
         one, other = socket.socketpair()
-        ends = [_Link(side, _lines(side), "process 1 on node2", 20.0, Heard()) for side in (one, other)]
+        ends = [Link(side, lines_of(side), "process 1 on node2", 20.0, Heard()) for side in (one, other)]
         ends[0].close(last)
         assert [reason.endswith(end) for (reason, _), end in zip(waited(ends[1]), wanted, strict=True)] == [True] * len(
             wanted
         )
     one, other = socket.socketpair()
-    closed = _Link(one, _lines(one), "process 1 on node2", 20.0, Heard())
+    closed = Link(one, lines_of(one), "process 1 on node2", 20.0, Heard())
     other.close()
     assert waited(closed) == [("process 1 on node2 has ended", False)]
 
@@ -201,3 +210,115 @@ def test_an_error_of_the_connections_is_one_line_and_others_are_not_touched(tmp_
     other = RuntimeError("shapes differ")
     with pytest.raises(RuntimeError, match="shapes differ"), peers.naming_the_lost():
         raise other
+
+
+def fabrics(count):
+    """Those of processes that are threads: what the first one broadcasts reaches the others."""
+    told = queue.Queue()
+
+    def broadcast(rank, value):
+        if rank:
+            return told.get(timeout=20)
+        for _ in range(count - 1):
+            told.put(value)
+        return value
+
+    environment = SimpleNamespace(main_address="127.0.0.1")
+    return [
+        SimpleNamespace(
+            global_rank=rank, local_rank=rank, world_size=count, is_global_zero=rank == 0,
+            broadcast=lambda value, rank=rank: broadcast(rank, value),
+            strategy=SimpleNamespace(cluster_environment=environment), device=torch.device("cpu"),
+        )
+        for rank in range(count)
+    ]  # fmt: skip
+
+
+def test_foreign_connections_take_no_place_and_stop_nothing(monkeypatch):
+    monkeypatch.setattr(links, "GREETING_SECONDS", 0.3)
+    first, second = fabrics(2)
+    made, foreign = [], []
+
+    def visited(value):
+        for word in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff\xfe process 1 on node7\n"):
+            visitor = socket.create_connection(("127.0.0.1", value[0]))
+            visitor.sendall(word)
+            foreign.append(visitor)
+        return plain(value)
+
+    plain, first.broadcast = first.broadcast, visited
+    heard = Heard()
+    threads = [threading.Thread(target=lambda: made.extend(links.connect(first, 20.0, heard)), daemon=True)]
+    threads.append(threading.Thread(target=lambda: foreign.extend(links.connect(second, 20.0, heard)), daemon=True))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    (link,) = made
+    assert link.name == f"process 1 on {socket.gethostname()}"
+    assert heard.reasons == []
+    for each in (*made, foreign.pop()):
+        each.close("done")
+
+
+def test_processes_that_do_not_connect_are_one_line_with_the_way_on(monkeypatch):
+    monkeypatch.setattr(links, "CONNECT_SECONDS", 0.2)
+    first, *_ = fabrics(3)
+    wanted = r"2 of 2 processes did not connect to .*:\d+ within 0 s; expected machines that reach .*docs/scale\.md"
+    with pytest.raises(ResvoxError, match=wanted):
+        links.connect(first, 20.0, Heard())
+
+
+@pytest.mark.parametrize("first_knows", [True, False], ids=["both lose one", "one loses its connection"])
+def test_the_others_end_after_the_first_process_which_writes_the_checkpoint(tmp_path, monkeypatch, first_knows):
+    """Where one process of a machine fails, its launcher ends all of them: also the one that still writes."""
+    monkeypatch.setattr(peers_module, "NAMING_SECONDS", 0.2)
+    fabric, ends, reasons = fabrics(2), [], {}
+
+    def keep():
+        time.sleep(1)
+        ends.append("written")
+        return "the checkpoint of step 7 is written"
+
+    def run(rank):
+        peers = Peers(fabric[rank], machines=2, run=tmp_path)
+        if rank == 0:
+            peers.keep = keep
+        with pytest.raises(LostPeerError) as raised, peers, peers.naming_the_lost():
+            lose_one(peers if rank == 0 and not first_knows else None)
+        reasons[rank] = str(raised.value)
+        ends.append(rank)
+
+    def lose_one(waiting):
+        assert waiting is None or waiting._named.wait(20)
+        raise RuntimeError("Connection closed by peer [10.0.0.2]:4711")
+
+    threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(map(str, ends)) == ["0", "1", "written"]
+    assert ends[0] == "written"
+    assert "checkpoint of step 7 is written" in reasons[0]
+    if not first_knows:
+        assert f"process 1 on {socket.gethostname()} has lost its connection" in reasons[0]
+
+
+def test_the_lock_is_held_until_the_checkpoint_is_written(folder_of, tiny_plan, tmp_path, monkeypatch):
+    free = []
+
+    def fail(fabric, job, display, guard, peers):
+        def keep():
+            with Claims(job.run.path) as claims:
+                free.append(claims.beat_of(LOCK) is None)
+            return "the checkpoint of step 7 is written"
+
+        peers.is_active, peers.keep = True, keep
+        raise RuntimeError("Connection closed by peer [10.0.0.2]:4711")
+
+    monkeypatch.setattr(loop, "_locked_train", fail)
+    monkeypatch.setattr(peers_module, "NAMING_SECONDS", 0.0)
+    with pytest.raises(LostPeerError):
+        loop.fit(read_dataset(folder_of()), tiny_plan, tmp_path / "run", accelerator="cpu", progress=False)
+    assert free == [False]

@@ -211,6 +211,7 @@ def _one_step(
             if state.average is not None:
                 state.average.update(state.module, step)
             state.progress.step, state.buffers = step + 1, []
+            state.mark_whole()
     return float(mean)
 
 
@@ -228,7 +229,7 @@ def _warn_of_few_values(state: State, plan: TrainingPlan, display: ProgressDispl
 
 def _keep_for_others(state: State, job: Job, members: Members, logs: _Logs) -> str:
     """Keep the last finished step when another process is lost; what was kept, in words."""
-    with state.steady:
+    with state.steady, state.aside():
         state.undo_unfinished()
         if logs.pending is not None and state.progress.step:
             logs.write({**logs.pending, "seconds": round(state.progress.seconds, 3)})

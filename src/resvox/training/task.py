@@ -122,11 +122,13 @@ class State:
     # held while weights, averages and the number of the step change: between, a checkpoint is that of one step
     steady: Any = field(default_factory=threading.RLock)
     buffers: list[torch.Tensor] = field(default_factory=list)  # statistics before an unfinished step
+    whole: Any = None  # on CUDA, an event behind the last work that a checkpoint needs
 
     def keep_buffers(self) -> None:
         """Keep the running statistics: the forward pass of a step that is never finished has changed them."""
         if self.peers.is_active:  # else nothing is saved amid a step
             self.buffers = [each.detach().clone() for each in self.module.buffers()]
+            self.mark_whole()
 
     @torch.no_grad()
     def undo_unfinished(self) -> None:
@@ -135,10 +137,30 @@ class State:
             each.copy_(kept)
         self.buffers = []
 
+    def mark_whole(self) -> None:
+        """Note that the work that the device has been given so far is all that a checkpoint needs."""
+        if self.peers.is_active and self.fabric.device.type == "cuda":
+            self.whole = torch.cuda.current_stream(self.fabric.device).record_event()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """On CUDA a stream of its own: the default one may wait forever for numbers of a machine that is lost."""
+        device = self.fabric.device
+        if device.type != "cuda":
+            yield
+            return
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        if self.whole is not None:
+            stream.wait_event(self.whole)
+        with torch.cuda.stream(stream):
+            yield
+            stream.synchronize()
+
     @contextmanager
     def answering(self) -> Iterator[None]:
         """The network with the weights that are validated and saved: the average of them where there is one."""
         with nullcontext() if self.average is None else self.average.applied(self.module, self.steady):
+            self.mark_whole()
             yield
 
     def check_stop(self) -> None:

@@ -6,6 +6,10 @@ the first process and each other one exchange a line every few seconds over a co
 
 The main thread cannot be interrupted while it waits for a lost process inside the communication library. What is left
 to do, the checkpoint and the message, is therefore done by the thread that watches, which then ends the process.
+
+The first process writes the checkpoint. The others end after it: torchrun and srun send SIGTERM to all processes of a
+machine or a job when one of them has failed, and SIGKILL about 30 seconds later. That the lost process itself has
+failed cannot be helped: where a launcher ends the first process for it, writing must take less than these seconds.
 """
 
 from __future__ import annotations
@@ -15,21 +19,19 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
 
 from lightning_fabric import Fabric
 
 from resvox.errors import LostPeerError, ResvoxError
+from resvox.training.distributed.links import DONE, FAILED, Link, connect
 
-BEAT_SECONDS = 5.0
 LOST_SECONDS = 60.0  # silence: RESVOX_LOST_SECONDS sets another
 GRACE_SECONDS = 10.0  # for the main thread to end by itself, after another process has announced its end
+NAMING_SECONDS = 2.0  # for the reason, which another process may be about to send
 KEEP_SECONDS = 600.0  # for the checkpoint, after which the process ends without it
-BEAT, DONE, FAILED = "beat", "done", "failed"
 
 # what gloo and NCCL say where another process is gone
 LOST_PEER = (
@@ -45,7 +47,7 @@ LOST_PEER = (
 
 
 def _nothing() -> str:
-    return "nothing was trained yet"
+    return "no further step was trained; the last checkpoint is unchanged"
 
 
 def is_of_a_lost_peer(error: BaseException) -> bool:
@@ -79,13 +81,14 @@ class Peers:
         # Writes what is worth keeping, and returns in words what that is: set while steps are trained.
         self.keep: Callable[[], str] = _nothing
         self.give_back: Callable[[], object] = _nothing  # the lock on the run
-        self._links: list[_Link] = []
+        self._links: list[Link] = []
         self._lock = threading.Lock()
+        self._named = threading.Event()  # there is a reason
         self._end = threading.Event()
 
     def __enter__(self) -> Peers:
         if self.is_active:
-            self._links = _connect(self.fabric, lost_seconds(), self._lost)
+            self._links = connect(self.fabric, lost_seconds(), self._lost)
         return self
 
     def __exit__(
@@ -109,7 +112,8 @@ class Peers:
             if not self.is_active or not is_of_a_lost_peer(error):
                 raise
             if not self.reason:
-                self._end.wait(GRACE_SECONDS / 5)  # its last line may be on its way
+                self._named.wait(NAMING_SECONDS)
+            self._wait_for_the_first()
             with self._lock:  # one thread writes the checkpoint
                 self._end.set()
                 raise self._error(self.reason or "the connection to another process was closed") from error
@@ -127,8 +131,28 @@ class Peers:
             if self.reason or self._end.is_set():
                 return
             self.reason = reason
-        for link in self._links:  # the others learn it from the first process
-            link.tell(f"{FAILED} {reason}")
+            self._named.set()
+        self._tell(f"{FAILED} {reason}")  # the others learn it from the first process
+        # In a thread of its own: this one reads on, to see when the other process has ended.
+        threading.Thread(
+            target=self._end_by_force, args=(reason,), kwargs={"is_silent": is_silent}, daemon=True
+        ).start()
+
+    def _tell(self, line: str) -> None:
+        for link in self._links:
+            link.tell(line)
+
+    def _wait_for_the_first(self) -> None:
+        """In another process, wait until the first one has ended or is lost itself."""
+        if not self._links or self.fabric.is_global_zero:
+            return
+        if not self.reason:  # the first process may have lost nothing
+            self._tell(f"{FAILED} {_own_name(self.fabric)} has lost its connection to another process")
+        self._links[0].ended.wait(GRACE_SECONDS + KEEP_SECONDS)
+
+    def _end_by_force(self, reason: str, *, is_silent: bool) -> None:
+        """Write the checkpoint and end the process, unless the main thread does so by itself."""
+        self._wait_for_the_first()
         if not is_silent and self._end.wait(GRACE_SECONDS):
             return
         with self._lock:
@@ -150,98 +174,13 @@ class Peers:
             print(f"error: {error}", file=sys.stderr, flush=True)
 
 
-class _Link:
-    """A connection to one other process: sends a line every few seconds, and reads the other's."""
-
-    def __init__(self, connection: socket.socket, lines: TextIO, name: str, silence: float, lost: Any) -> None:
-        self.connection, self.lines, self.name, self.silence, self.lost = connection, lines, name, silence, lost
-        self._end = threading.Event()
-        self._sending = threading.Lock()
-        connection.settimeout(silence)
-        self.reading = threading.Thread(target=self._read, name=f"resvox-read-{name}", daemon=True)
-        self.reading.start()
-        threading.Thread(target=self._send, name=f"resvox-send-{name}", daemon=True).start()
-
-    def tell(self, line: str) -> None:
-        """Send a line; an error is left to the thread that reads."""
-        with contextlib.suppress(OSError), self._sending:
-            self.connection.sendall(f"{' '.join(line.split())}\n".encode())
-
-    def close(self, last: str) -> None:
-        """Send a last line and nothing more."""
-        self._end.set()
-        self.tell(last)
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-
-    def _send(self) -> None:
-        while not self._end.wait(min(BEAT_SECONDS, self.silence / 4)):
-            self.tell(BEAT)
-
-    def _read(self) -> None:
-        try:
-            for line in self.lines:
-                word, _, text = line.strip().partition(" ")
-                if word == DONE:
-                    return
-                if word == FAILED:
-                    self.lost(text, is_silent=False)
-                    return
-            self.lost(f"{self.name} has ended", is_silent=False)
-        except TimeoutError:
-            self.lost(f"{self.name} has been silent for {self.silence:g} s", is_silent=True)
-        except OSError as error:
-            self.lost(f"{self.name}: {error.strerror or error}", is_silent=True)
-
-
 def _origin(error: BaseException, fabric: Fabric) -> str:
     """An error for the other processes: where it was raised, and its first line."""
     if isinstance(error, LostPeerError):
         return error.got
     text = str(error).partition("\n")[0].strip() or type(error).__name__
-    return f"process {fabric.global_rank} on {socket.gethostname()} has ended: {text}"
+    return f"{_own_name(fabric)} has ended: {text}"
 
 
-def _connect(fabric: Fabric, silence: float, lost: Any) -> list[_Link]:
-    """From each process to the first one; the first process has a connection to each."""
-    environment: Any = fabric.strategy.cluster_environment  # type: ignore[attr-defined]
-    if fabric.is_global_zero:
-        with socket.create_server(("", 0), backlog=fabric.world_size) as listener:
-            listener.settimeout(LOST_SECONDS)
-            fabric.broadcast(listener.getsockname()[1])
-            links = []
-            for _ in range(fabric.world_size - 1):
-                connection, _ = listener.accept()
-                lines = _lines(connection)
-                links.append(_Link(connection, lines, lines.readline().strip(), silence, lost))
-            return links
-    port = fabric.broadcast(0)
-    address = environment.main_address
-    connection = _reach(address, int(port))
-    own = f"process {fabric.global_rank} on {socket.gethostname()}"
-    connection.sendall(f"{own}\n".encode())
-    return [_Link(connection, _lines(connection), f"process 0 on {address}", silence, lost)]
-
-
-def _lines(connection: socket.socket) -> TextIO:
-    return connection.makefile("r", encoding="utf-8", errors="replace")
-
-
-def _reach(address: str, port: int) -> socket.socket:
-    """A connection to the first process.
-
-    Raises:
-        ResvoxError: the machine cannot be reached.
-    """
-    deadline = time.monotonic() + LOST_SECONDS
-    while True:
-        try:
-            return socket.create_connection((address, port), timeout=10)
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise ResvoxError(
-                    f"{address}:{port} cannot be reached from {socket.gethostname()} ({error})",
-                    expected="machines that reach each other on all ports",
-                    fix="open the ports between them; see docs/scale.md",
-                ) from error
-            time.sleep(0.5)
+def _own_name(fabric: Fabric) -> str:
+    return f"process {fabric.global_rank} on {socket.gethostname()}"
