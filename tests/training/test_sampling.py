@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from resvox.training import Plan, read_dataset
 from resvox.training.batches import StepBatches, batch_loader
 from resvox.training.patches import cut_patch, cut_strided
+from resvox.training.segmentation import samples
 from resvox.training.segmentation.cache import prepare_cases
 from resvox.training.segmentation.samples import PatchSampler
 from resvox.volumes import read_label_map
@@ -75,6 +76,24 @@ def test_the_share_of_foreground_is_exact(sampler_of, fraction):
     for number in range(40):
         if chosen[number]:
             assert sampler[number].target[2, 2, 2] > 0 or sampler[number].target.any()
+
+
+def test_borders_are_not_drawn_more_often_where_a_patch_spans_several_times_its_voxels(sampler_of, monkeypatch):
+    """Patches of 4 voxels at every fourth one in 20 voxels begin at 0 to 4, each with the same chance."""
+    sampler, starts = sampler_of(foreground_fraction=0.0, shape=(20, 20, 20), spacing_mm=None, patch_stride=4), []
+
+    def note(array, centre, patch, size, stride, **options):
+        if stride == 4 and not options:
+            starts.extend(min(max(place - 8, 0), 4) for place in centre)
+        return cut_strided(array, centre, patch, size, stride, **options)
+
+    monkeypatch.setattr(samples, "cut_strided", note)
+    for number in range(800):
+        sampler[number]
+    counts = Counter(starts)
+    assert sum(counts.values()) > 450
+    assert sorted(counts) == [0, 1, 2, 3, 4]
+    assert max(counts.values()) < 1.3 * min(counts.values())
 
 
 def test_rare_labels_are_seen_as_often_as_large_ones(sampler_of):

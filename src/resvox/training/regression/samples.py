@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from resvox.training.augmentation import Augmentation
-from resvox.training.batches import Cut, Sample, epoch_order
-from resvox.training.patches import any_centre, cut_strided, drawn_stride
-from resvox.training.randomness import Purpose, generator
+from resvox.training.batches import Cut, Sample
+from resvox.training.patches import draw_patch
 from resvox.training.regression.cache import PreparedPair
 from resvox.training.regression.plan import RegressionPlan
 
@@ -34,18 +33,14 @@ class ValuePatches(torch.utils.data.Dataset[Sample]):
         self.std = np.asarray(plan.target_std, np.float32).reshape(column)
 
     def __getitem__(self, number: int) -> Sample:
-        plan = self.plan
-        step, position = divmod(number, plan.batch_size)
-        rng = generator(plan.seed, Purpose.SAMPLE, step, position)
-        epoch, place = divmod(number, len(self.cases))
-        case = self.cases[epoch_order(plan.seed, epoch, len(self.cases))[place]]
-        centre = any_centre(case.image.shape[1:], plan.patch_size, rng)
-        stride, geometry = drawn_stride(plan.patch_stride, rng), self.augmentation.draw(rng)
-        region = centre, plan.patch_size, geometry.size, stride
-        image = torch.from_numpy(cut_strided(case.image, *region))
+        drawn = draw_patch(self.cases, self.plan, self.augmentation, number)
+        case = drawn.case
         # Normalised before it is cut, so that what lies beyond the scan is the mean and not the value 0.
-        values = cut_strided((case.target - self.mean) / self.std, *region)
-        cut = Cut(image=image, target=torch.from_numpy(values), case=case.id, number=number, geometry=geometry, rng=rng)
+        image, values = drawn.cut(case.image), drawn.cut((case.target - self.mean) / self.std)
+        cut = Cut(
+            image=torch.from_numpy(image), target=torch.from_numpy(values), case=case.id, number=number,
+            geometry=drawn.geometry, rng=drawn.rng,
+        )  # fmt: skip
         return cut if self.device is not None else self.augmented(cut)
 
     def augmented(self, cut: Cut) -> Sample:

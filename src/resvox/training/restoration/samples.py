@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from resvox.training.augmentation import Augmentation
-from resvox.training.batches import Sample, epoch_order
-from resvox.training.patches import any_centre, cut_patch, cut_strided, drawn_stride
+from resvox.training.batches import Sample
+from resvox.training.patches import any_centre, cut_patch, draw_patch
 from resvox.training.randomness import Purpose, generator
 from resvox.training.restoration.cache import PreparedScan
 from resvox.training.restoration.hiding import hidden_blocks, target_of, with_hidden
@@ -30,16 +30,10 @@ class HiddenPatches(torch.utils.data.Dataset[Sample]):
         self.augmentation = Augmentation(plan, plan.patch_size, target="bilinear")
 
     def __getitem__(self, number: int) -> Sample:
-        plan = self.plan
-        step, position = divmod(number, plan.batch_size)
-        rng = generator(plan.seed, Purpose.SAMPLE, step, position)
-        epoch, place = divmod(number, len(self.cases))
-        case = self.cases[epoch_order(plan.seed, epoch, len(self.cases))[place]]
-        centre = any_centre(case.image.shape[1:], plan.patch_size, rng)
-        stride, geometry = drawn_stride(plan.patch_stride, rng), self.augmentation.draw(rng)
-        cut = torch.from_numpy(cut_strided(case.image, centre, plan.patch_size, geometry.size, stride))
-        image, values = self.augmentation(cut, cut.clone(), rng, geometry)
-        return _hidden(image, values, plan, rng, case.id, number)
+        drawn = draw_patch(self.cases, self.plan, self.augmentation, number)
+        cut = torch.from_numpy(drawn.cut(drawn.case.image))
+        image, values = self.augmentation(cut, cut.clone(), drawn.rng, drawn.geometry)
+        return _hidden(image, values, self.plan, drawn.rng, drawn.case.id, number)
 
 
 def validation_samples(case: PreparedScan, plan: RestorationPlan, place: int) -> Iterator[Sample]:

@@ -62,8 +62,9 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
         step, position = divmod(number, plan.batch_size)
         rng = generator(plan.seed, Purpose.SAMPLE, step, position)
         case, index = self.case(number), self._turn(number)
-        centre = self._centre(case, rng, self.is_foreground(number), None if index is None else index[0])
-        stride, geometry = drawn_stride(plan.patch_stride, rng), self.augmentation.draw(rng)
+        stride = drawn_stride(plan.patch_stride, rng)
+        centre = self._centre(case, rng, stride, self.is_foreground(number), None if index is None else index[0])
+        geometry = self.augmentation.draw(rng)
         region = centre, plan.patch_size, geometry.size, stride
         image = torch.from_numpy(cut_strided(case.image, *region))
         label = torch.from_numpy(np.ascontiguousarray(cut_strided(case.label[np.newaxis], *region, is_label=True)))
@@ -118,7 +119,7 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
         return target, cases[epoch_order(seed, epoch, len(cases), target + 1)[place]]
 
     def _centre(
-        self, case: PreparedCase, rng: np.random.Generator, foreground: bool, target: int | None = None
+        self, case: PreparedCase, rng: np.random.Generator, stride: int, foreground: bool, target: int | None = None
     ) -> tuple[int, ...]:
         targets = case.targets
         if (foreground and targets) or 0 in case.voxels_of:
@@ -126,4 +127,4 @@ class PatchSampler(torch.utils.data.Dataset[Sample]):
             voxels = case.voxels(index)
             flat = int(voxels[int(rng.integers(len(voxels)))])
             return tuple(int(place) for place in np.unravel_index(flat, case.shape))
-        return any_centre(case.shape, self.plan.patch_size, rng)
+        return any_centre(case.shape, [stride * n for n in self.plan.patch_size], rng)
