@@ -1,4 +1,4 @@
-"""What the machine and its environment variables offer: threads, and folders for files that can be made again."""
+"""What machine and environment variables say: threads, which process this is, folders for files made again."""
 
 from __future__ import annotations
 
@@ -20,6 +20,21 @@ def usable_threads() -> int:
     if named.isdigit() and int(named) > 0:
         return int(named)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_first_process() -> bool:
+    """False in all but one of the processes that torchrun or srun started together."""
+    return os.environ.get("RANK", _of_srun("SLURM_PROCID")) == "0"
+
+
+def is_first_here() -> bool:
+    """False in all but one of the processes on this machine that torchrun or srun started together."""
+    return os.environ.get("LOCAL_RANK", _of_srun("SLURM_LOCALID")) == "0"
+
+
+def _of_srun(name: str) -> str:
+    """A variable of a step of several tasks; those of a whole job are set in every program of it."""
+    return os.environ.get(name, "0") if int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1) > 1 else "0"
 
 
 def block_tensorflow_import() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from training.classified import write_npz
 
 from resvox.errors import PlanError
-from resvox.training import fit, read_dataset
+from resvox.training import draw_classification_plan, fit, read_classification, read_dataset, take_classification_facts
 from resvox.training.optimization.pacing import FIRST, STEPS_BETWEEN, ValidationTimes, place_in_plan
 from resvox.training.optimization.schedule import learning_rate
 from resvox.training.plans.fields import AUGMENT_ON
+from resvox.training.plans.options import TrainOptions
 from resvox.training.processes import augments_on_device, choose_workers
 
 
@@ -96,6 +98,18 @@ def test_where_patches_are_augmented(tiny_plan, choice, device, size, wanted):
 def test_an_unknown_place_is_refused(tiny_plan):
     with pytest.raises(PlanError, match=f"augment_on='moon'; expected one of {', '.join(AUGMENT_ON)}"):
         augments_on_device("moon", tiny_plan, "cpu")
+
+
+def test_a_task_that_cannot_augment_on_the_device_refuses_it(tmp_path):
+    shapes = read_classification(write_npz(tmp_path / "shapes.npz"))
+    facts = take_classification_facts(shapes)
+    plan = draw_classification_plan(facts, model="resnet10", device="cpu", batch_size=6, steps=2, warmup_steps=0)
+    with pytest.raises(PlanError, match=r"augment_on='device' for a classification; .*leave --augment-on out"):
+        fit(shapes, plan, tmp_path / "run", accelerator="cpu", augment_on="device", progress=False)
+    with pytest.raises(PlanError, match="augment_on='moon'"):
+        fit(shapes, plan, tmp_path / "run", accelerator="cpu", augment_on="moon", progress=False)
+    with pytest.raises(PlanError, match="augment_on='moon'"):
+        TrainOptions(augment_on="moon")
 
 
 def test_a_gpu_has_workers_unless_told_otherwise(monkeypatch):

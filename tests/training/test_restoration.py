@@ -11,10 +11,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import resvox
 from resvox.cli import app
 from resvox.datasets import read_scans
 from resvox.errors import DatasetError, PlanError
-from resvox.training import fit, load_plan
+from resvox.training import FitResult, fit, load_plan
 from resvox.training.checkpoints import load_checkpoint
 from resvox.training.finetuning import begin_from_weights
 from resvox.training.loop import build_model
@@ -29,6 +30,7 @@ from resvox.training.task import Cases
 from resvox.weights import read_header
 from resvox.weights.by_name import Names
 from resvox.workflow import pretrain, train
+from resvox.workflow.training_report import following
 
 SPACING = (2.0, 1.0, 1.0)
 SHAPE = (12, 20, 18)
@@ -190,6 +192,40 @@ def test_a_training_begins_from_the_weights(scans, tmp_path, image_writer):
     assert any(not torch.equal(value, before.state_dict()[name]) for name, value in module.state_dict().items())
 
 
+def test_a_file_of_another_program_is_not_overwritten_unless_told(scans, tmp_path):
+    out = tmp_path / "pre.safetensors"
+    out.write_bytes(b"of hours")
+    plan = tiny(read_scans(scans), steps=2, validation_interval=2)
+    options = {"plan": plan, "device": "cpu", "progress": False}
+    with pytest.raises(PlanError, match=r"pre\.safetensors exists; expected a new file; .*--overwrite, --resume"):
+        pretrain(scans, out, **options)
+    assert not (tmp_path / "pre").exists()
+    assert out.read_bytes() == b"of hours"
+    pretrain(scans, out, **options, overwrite=True)
+    assert out.read_bytes() == (tmp_path / "pre" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("rank", "copied"), [("0", True), ("1", False)])
+def test_of_several_processes_one_writes_the_file_and_the_report(scans, tmp_path, monkeypatch, rank, copied):
+    plan = tiny(read_scans(scans), steps=2, validation_interval=2)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+
+    def trained(*_, **__):
+        return FitResult(
+            run_folder=tmp_path, model_path=tmp_path / "model.safetensors", best={}, shown="hidden_error", title="",
+            history=[], seconds=0.0,
+        )  # fmt: skip
+
+    reports = []
+    monkeypatch.setattr(resvox.training, "fit", trained)
+    monkeypatch.setattr(following, "report_of", reports.append)
+    monkeypatch.setenv("RANK", rank)
+    made = pretrain(scans, tmp_path / "pre.safetensors", plan=plan, device="cpu", progress=False)
+    assert made.weights == tmp_path / "pre.safetensors"
+    assert made.weights.exists() == copied
+    assert len(reports) == copied
+
+
 def test_a_dataset_gives_its_images_alone(scans, tmp_path, image_writer):
     data = tmp_path / "data"
     for folder, name in (("imagesTr", "a"), ("imagesTr", "b"), ("imagesTs", "c")):
@@ -235,6 +271,8 @@ def test_the_command(scans, tmp_path):
     again = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
     assert again.exit_code == 1
     assert "--resume" in again.output
-    planned = CliRunner().invoke(app, ["pretrain", str(scans), "-o", str(tmp_path / "planned"), "--plan-only"])
+    named = str(tmp_path / "planned.safetensors")
+    planned = CliRunner().invoke(app, ["pretrain", str(scans), "-o", named, "--plan-only"])
     assert planned.exit_code == 0, planned.output
+    assert f"-o {named} --plan {tmp_path / 'planned' / 'plan.yaml'}" in planned.output
     assert load_plan(tmp_path / "planned" / "plan.yaml").hidden_fraction == 0.4

@@ -120,7 +120,7 @@ RESUME = {
 
 
 def _is_first_here() -> bool:
-    from resvox.cli.printers.console import is_first_here
+    from resvox.machine import is_first_here
 
     return is_first_here()
 

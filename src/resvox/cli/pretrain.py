@@ -140,4 +140,4 @@ def pretrain(
         profile=profile,
         on_plan=show_plan,
     )
-    output.show_pretrained(result, scans)
+    output.show_pretrained(result, scans, out)

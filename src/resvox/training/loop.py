@@ -44,7 +44,7 @@ from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import LOCK, RunFolder, changed_files, naming_a_full_disk, refuse_other_cases
 from resvox.training.steps import CHANNELS_LAST, naming_a_lost_worker, run_steps
 from resvox.training.stopping import StopGuard, StopRequestedError
-from resvox.training.task import Cases, Job, State, StepReport
+from resvox.training.task import Cases, Job, State, StepReport, Task
 from resvox.training.tasks import TASKS, task_of
 from resvox.weights import origin_of, save_model
 from resvox.weights.provenance import remember
@@ -148,7 +148,7 @@ def fit(
         workers=choose_workers(
             workers, processes=fabric.world_size // machines_of(fabric), is_cuda=fabric.device.type == "cuda"
         ),
-        augments_on_device=task.augments_on_device and augments_on_device(augment_on, plan, fabric.device.type),
+        augments_on_device=_augments_on_device(task, augment_on, plan, fabric.device.type),
         shown=progress,
         on_step=on_step,
         colours=dict(colours or {}),
@@ -157,6 +157,22 @@ def fit(
     )
     result = _launched(fabric, job)
     return FitResult(run_folder=run.path, model_path=run.model, shown=task.shown, title=task.title, **result)
+
+
+def _augments_on_device(task: Task, choice: str, plan: TrainingPlan, device: str) -> bool:
+    """See `augments_on_device`; not every task can.
+
+    Raises:
+        PlanError: another word, or "device" for a task that cannot.
+    """
+    chosen = augments_on_device(choice, plan, device)
+    if choice == "device" and not task.augments_on_device:
+        raise PlanError(
+            f"augment_on='device' for a {plan.task}",
+            expected="a task whose patches can be augmented on the device",
+            fix="leave --augment-on out",
+        )
+    return chosen and task.augments_on_device
 
 
 def _launched(fabric: Fabric, job: Job) -> dict[str, Any]:

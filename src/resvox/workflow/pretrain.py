@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resvox.errors import PlanError
 from resvox.files import replacing
+from resvox.machine import is_first_process
 from resvox.training.plans.options import TrainOptions
 from resvox.workflow.train import train
 
@@ -75,7 +77,8 @@ def pretrain(
         on_plan: called with the scans and the plan before training.
 
     Raises:
-        DatasetError: scans that cannot be used. PlanError: a plan that contradicts itself or the data.
+        DatasetError: scans that cannot be used. PlanError: a plan that contradicts itself or the data, or a file of
+            the weights that exists already.
     """
     out = Path(out).expanduser()
     folder = out.with_suffix("") if out.suffix == ENDING else out
@@ -104,12 +107,14 @@ def pretrain(
         profile=profile,
         progress=progress,
     )
+    if out != folder and out.exists() and not (plan_only or resume or finish or overwrite):
+        raise PlanError(f"{out} exists", expected="a new file", fix="--overwrite, --resume, or another name")
     made = train(scans, folder, options=options, on_plan=on_plan)
     if made.fit is None:
         return PretrainResult(plan=made.plan, plan_path=made.plan_path, fit=None, weights=None)
-    file = made.fit.model_path
-    if out != folder:
+    if out == folder:
+        return PretrainResult(plan=made.plan, plan_path=made.plan_path, fit=made.fit, weights=made.fit.model_path)
+    if is_first_process():
         with replacing(out) as temporary:
-            shutil.copyfile(file, temporary)
-        file = out
-    return PretrainResult(plan=made.plan, plan_path=made.plan_path, fit=made.fit, weights=file)
+            shutil.copyfile(made.fit.model_path, temporary)
+    return PretrainResult(plan=made.plan, plan_path=made.plan_path, fit=made.fit, weights=out)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
 from resvox.hub import pinned
+from resvox.machine import is_first_process
 from resvox.storage import local_copy
 from resvox.training.plans.from_weights import network_fields, strides_of
 from resvox.training.plans.options import TrainOptions
@@ -210,7 +211,8 @@ def _train(
         colours=label_colours(described.labels) if TASKS[task].has_label_map else {},
         on_step=partial(after_step, folder=out),
     )
-    report_of(out)
+    if is_first_process():
+        report_of(out)
     return TrainResult(plan=settled, plan_path=out / PLAN_FILE, fit=result)
 
 

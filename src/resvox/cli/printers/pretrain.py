@@ -5,20 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resvox.cli.printers.console import is_first_process, line
+from resvox.cli.printers.console import line
 from resvox.cli.printers.train import show_profile
+from resvox.machine import is_first_process
 
 if TYPE_CHECKING:
     from resvox.workflow.pretrain import PretrainResult
 
 
-def show_pretrained(result: PretrainResult, scans: Path) -> None:
-    """Where the weights are, and what to do with them."""
+def show_pretrained(result: PretrainResult, scans: Path, out: Path) -> None:
+    """Where the weights are, and what to do with them.
+
+    Args:
+        out: as it was given: the file of the weights or the folder of the run.
+    """
     if not is_first_process():
         return
     if result.fit is None:
-        folder, path = result.plan_path.parent, result.plan_path
-        line(f"Wrote {path}. Edit it, then: resvox pretrain {scans} -o {folder} --plan {path}")
+        path = result.plan_path
+        line(f"Wrote {path}. Edit it, then: resvox pretrain {scans} -o {out} --plan {path}")
         return
     if result.fit.profile is not None:
         show_profile(result.fit.profile)

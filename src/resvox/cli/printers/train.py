@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from resvox.cli.printers.console import is_first_process, line, out
+from resvox.cli.printers.console import line, out
+from resvox.machine import is_first_process
 
 if TYPE_CHECKING:
     from resvox.training.plans.base import TrainingPlan

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import PlanError
+from resvox.training.plans.fields import AUGMENT_ON
 from resvox.training.plans.recipe import DEFAULT_RECIPE, Recipe
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class TrainOptions:
         progress: show a bar or lines.
 
     Raises:
-        PlanError: a number of processes or workers that is out of range.
+        PlanError: a number of processes or workers that is out of range, or another word for ``augment_on``.
     """
 
     task: str | None = None
@@ -137,6 +138,8 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and (name, value) != ("workers", "auto") and value < least:
                 raise PlanError(f"{name}={value}", expected=f"at least {least}")
+        if self.augment_on not in AUGMENT_ON:
+            raise PlanError(f"augment_on={self.augment_on!r}", expected=f"one of {', '.join(AUGMENT_ON)}")
 
     @property
     def plan_recipe(self) -> Recipe:
