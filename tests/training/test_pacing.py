@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,16 @@ from training.classified import write_npz
 
 from resvox.errors import PlanError
 from resvox.training import draw_classification_plan, fit, read_classification, read_dataset, take_classification_facts
-from resvox.training.optimization.pacing import FIRST, STEPS_BETWEEN, ValidationTimes, place_in_plan
+from resvox.training import steps as training_steps
+from resvox.training.checkpoints import Progress, load_checkpoint, save_checkpoint
+from resvox.training.optimization.pacing import FIRST, TRAINING_PER_VALIDATION, ValidationTimes, place_in_plan
 from resvox.training.optimization.schedule import learning_rate
 from resvox.training.plans.fields import AUGMENT_ON
 from resvox.training.plans.options import TrainOptions
 from resvox.training.processes import augments_on_device, choose_workers
+from resvox.training.segmentation.samples import PatchSampler
+from resvox.training.segmentation.task import Segmentation
+from resvox.training.task import ValidationResult
 
 
 @pytest.fixture
@@ -61,12 +68,53 @@ def test_with_a_limit_a_validation_waits_until_training_took_several_times_as_lo
         seconds += 1
         if times.is_due(limited, int(seconds), seconds):
             began.append(seconds)
-            times.note(limited, int(seconds), began=seconds, ended=seconds + takes)
+            times.note(limited, int(seconds), began=seconds, took=takes, ended=seconds + takes)
             seconds += takes
-    assert began[0] == pytest.approx(STEPS_BETWEEN * FIRST * 600, abs=1)
+    assert began[0] == pytest.approx(TRAINING_PER_VALIDATION * FIRST * 600, abs=1)
     gaps = np.diff(began) - takes
     assert len(gaps) >= 1
-    assert (gaps >= STEPS_BETWEEN * takes).all()
+    assert (gaps >= TRAINING_PER_VALIDATION * takes).all()
+
+
+def test_a_resumed_run_of_limited_time_validates_when_it_would_have(dataset, tiny_plan, tmp_path, monkeypatch):
+    """By a clock that steps and validations move."""
+    now = [0.0]
+    monkeypatch.setattr(training_steps, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    validated = []
+
+    def validate(self, cases, job, state):
+        now[0] += 10
+        validated.append(state.progress.step)
+        return ValidationResult(score=1.0, columns={"dice_mean": 1.0})
+
+    def cut(self, number):
+        now[0] += 10
+        return plain(self, number)
+
+    def kill(report):
+        if report.step == 9:
+            raise ZeroDivisionError
+
+    plain = PatchSampler.__getitem__
+    monkeypatch.setattr(PatchSampler, "__getitem__", cut)
+
+    monkeypatch.setattr(Segmentation, "validate", validate)
+    plan = tiny_plan.with_changes(steps=20, max_minutes=10.0, validation_interval=1, checkpoint_interval=1)
+    fit(dataset, plan, tmp_path / "whole", progress=False)
+    whole, validated[:] = list(validated), []
+    assert len(whole) > 2
+    assert whole[0] < 9 < whole[1]
+    with pytest.raises(ZeroDivisionError):
+        fit(dataset, plan, tmp_path / "parts", on_step=kill, progress=False)
+    fit(dataset, plan, tmp_path / "parts", progress=False, resume=True)
+    assert validated == whole
+
+
+def test_a_checkpoint_of_before_the_times_of_validations_were_kept_is_read(tmp_path):
+    progress = Progress(step=3)
+    del progress.validations
+    save_checkpoint(tmp_path / "last.pt", plan={}, progress=progress, model={})
+    assert load_checkpoint(tmp_path / "last.pt")["progress"] == Progress(step=3)
 
 
 def test_cuts_augmented_on_the_device_train_to_the_same_weights(dataset, tiny_plan, tmp_path):
@@ -122,7 +170,6 @@ def test_a_gpu_has_workers_unless_told_otherwise(monkeypatch):
 def test_a_batch_of_cuts_is_on_the_device_that_it_was_sent_to(dataset, tiny_plan, tmp_path):
     from resvox.training.batches import Cut, CutBatch, collate_cuts
     from resvox.training.segmentation.cache import prepare_cases
-    from resvox.training.segmentation.samples import PatchSampler
 
     cases = prepare_cases(dataset.cases, dataset, tiny_plan.preparation(), tmp_path)
     here = torch.device("cpu")

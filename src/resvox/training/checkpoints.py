@@ -23,7 +23,8 @@ Members = Mapping[str, Mapping[str, int | None]]  # {"train": {case id: checksum
 class Progress:
     """How far a run has come: what a checkpoint holds beside tensors. ``best`` are the scores at ``best_step``.
 
-    ``validation_due``: the run was stopped at a step that validates, before it had.
+    ``validation_due``: the run was stopped at a step that validates, before it had. ``validations``: the fields of
+    `ValidationTimes`.
     """
 
     step: int = 0
@@ -33,6 +34,7 @@ class Progress:
     best_step: int = 0
     best: dict[str, float | None] = field(default_factory=dict)
     validation_due: bool = False
+    validations: dict[str, float | None] = field(default_factory=dict)
 
     def forget_best(self) -> None:
         """As if no validation had been: the next one chooses the best weights."""

@@ -28,6 +28,7 @@ from resvox.training.distributed.shared import refuse_own_folders, share_of_case
 from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
 from resvox.training.optimization.averaging import WeightAverage
+from resvox.training.optimization.pacing import ValidationTimes
 from resvox.training.optimization.schedule import make_optimizer
 from resvox.training.plans.base import TrainingPlan
 from resvox.training.processes import (
@@ -380,6 +381,7 @@ def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay,
     state = State(
         fabric=fabric, module=module, model=model, optimizer=wrapped, progress=progress, stop=guard, peers=peers,
         average=average, clock=StageClock(enabled=job.profile, device=fabric.device), loaded=loaded,
+        validations=ValidationTimes(**progress.validations),
     )  # fmt: skip
     return state, content.get("cases") or {}
 

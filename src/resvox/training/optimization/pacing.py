@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from resvox.training.plans.base import TrainingPlan
 
-STEPS_BETWEEN = 9  # a validation is followed by training that takes so many times as long
-FIRST = 1 / 40  # of the time: what a validation is expected to take before there was one
+TRAINING_PER_VALIDATION = 9  # training between two validations takes at least 9 times as long as a validation
+FIRST = 1 / 40  # assumed duration of the first validation, as a fraction of the time limit
 
 
 def place_in_plan(plan: TrainingPlan, step: int, seconds: float) -> float:
     """The step, or the same share of the plan's steps as of its time is spent, whichever is further.
 
-    A run of limited time that cannot do all steps then ends with the learning rate that the plan ends with, whatever
-    the speed of the machine; before, it ended near the highest one.
+    A run of limited time that cannot do all steps then ends with the learning rate that the plan ends with. Without
+    this, a slow machine would stop while the learning rate is still high.
 
     Args:
         step: steps that are done.
@@ -30,7 +30,7 @@ class ValidationTimes:
     """When a run validates: every ``plan.validation_interval`` steps.
 
     Where the time is limited, the intervals are those of `place_in_plan`, and a validation waits until training has
-    taken `STEPS_BETWEEN` times as long as the one before.
+    taken `TRAINING_PER_VALIDATION` times as long as the one before.
 
     Args:
         place: in the plan, of the validation before.
@@ -48,8 +48,13 @@ class ValidationTimes:
             return step % plan.validation_interval == 0
         passed = place_in_plan(plan, step, seconds) // plan.validation_interval > self.place // plan.validation_interval
         took = FIRST * 60 * plan.max_minutes if self.took is None else self.took
-        return passed and seconds - self.ended >= STEPS_BETWEEN * took
+        return passed and seconds - self.ended >= TRAINING_PER_VALIDATION * took
 
-    def note(self, plan: TrainingPlan, step: int, *, began: float, ended: float) -> None:
-        """A validation after ``step`` steps began and ended after so many seconds of training."""
-        self.place, self.ended, self.took = place_in_plan(plan, step, began), ended, ended - began
+    def note(self, plan: TrainingPlan, step: int, *, began: float, took: float, ended: float) -> None:
+        """A validation after ``step`` steps.
+
+        Args:
+            began, ended: seconds of training; the same where the validation does not count.
+            took: seconds.
+        """
+        self.place, self.ended, self.took = place_in_plan(plan, step, began), ended, took
