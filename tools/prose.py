@@ -104,7 +104,6 @@ ALLOWED = frozenset(
         ("src/resvox/weights/report.py", "untold"),
         ("src/resvox/cli/convert.py", "untold"),
         # comments of plan.yaml, which are part of the file format
-        ("src/resvox/training/plans/base.py", "one an axis"),
         ("src/resvox/training/plans/base.py", "one a channel"),
     }
 )

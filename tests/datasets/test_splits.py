@@ -102,6 +102,12 @@ def test_groups_of_any_size_never_take_all_cases():
     assert "no case is left for validation" in reason
 
 
+def test_a_fraction_of_0_is_the_reason_why_the_training_cases_validate():
+    train, validation, reason = divided([Plain("a"), Plain("b")], fraction=0.0)
+    assert train == validation == {"a", "b"}
+    assert reason == "validation_fraction is 0: validating on the training cases themselves"
+
+
 def test_unmarked_cases_follow_their_group():
     train, validation, _ = divided(
         [Plain("a", "validation", "p"), Plain("b", None, "p"), Plain("c", None, "q"), Plain("d", "train", "r")]

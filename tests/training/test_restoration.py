@@ -96,8 +96,17 @@ def test_the_loss_counts_hidden_voxels_alone(kind, expected):
     weighed = float(HiddenLoss(kind, visible_weight=0.5)(output, target_of(values[0], mask)[None]))
     shown = 100.0 if kind == "l1" else 10_000.0
     assert weighed == pytest.approx((expected + 0.5 * 15 * shown) / (1 + 0.5 * 15))
-    coarse = torch.zeros(1, 2, 2, 2)
-    assert float(loss([output, coarse], target_of(values[0], mask)[None])) != pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("kind", "fine", "coarse"), [("l1", 3.0, 1.5), ("mse", 13.0, 3.25)])
+def test_a_coarse_output_is_compared_with_means_and_counts_half(kind, fine, coarse):
+    values = torch.zeros(1, 2, 4, 4)
+    mask = torch.zeros(4, 4, dtype=torch.bool)
+    mask[1] = True  # half of each coarse voxel above, which has half of the values
+    values[:, 0, 1], values[:, 1, 1] = 5.0, 1.0
+    outputs = [torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 2, 2)]
+    found = float(HiddenLoss(kind)(outputs, target_of(values[0], mask)[None]))
+    assert found == pytest.approx((2 * fine + coarse) / 3)
 
 
 def test_processes_that_train_together_have_one_loss(monkeypatch):
@@ -139,10 +148,29 @@ def test_the_target_has_no_noise_of_the_augmentation(scans, tmp_path):
     dataset = read_scans(scans)
     plan = tiny(dataset, augmentation="default", mirror_axes=())
     samples = HiddenPatches(prepare_scans(dataset.cases, dataset, plan, tmp_path / "cache"), plan)
+    quiet = HiddenPatches(samples.cases, plan)
+    quiet.augmentation.intensity = ()
     made = [samples[number] for number in range(12)]
     seen = [(each.image[0] - each.target[0])[each.target[-1] == 0].abs().max() for each in made]
     assert max(seen) > 0.01  # values that are shown are augmented
-    assert all(each.target[0].abs().max() < 4 for each in made)
+    # Where it is hidden follows from the numbers that noise has drawn, what is to be restored does not.
+    assert all(torch.equal(each.target[:-1], quiet[number].target[:-1]) for number, each in enumerate(made))
+
+
+def test_scans_within_an_empty_border_are_cropped_and_normalised_as_for_another_training(tmp_path, image_writer):
+    for seed, name in enumerate("abc"):
+        array = np.zeros((16, 32, 32), np.float32)
+        array[2:14, 6:26, 8:26] = 1000 + wave(seed)
+        image_writer(tmp_path / "scans" / f"{name}.nii.gz", array, SPACING)
+    dataset = read_scans(tmp_path / "scans")
+    plan = tiny(dataset)
+    assert plan.crop == "nonzero"
+    assert plan.normalization == ({"kind": "zscore", "nonzero_only": True},)
+    prepared = prepare_scans(dataset.cases, dataset, plan, tmp_path / "cache")
+    assert [case.image.shape for case in prepared] == [(1, 12, 20, 18)] * 3
+    assert all(abs(float(case.image.mean())) < 1e-3 for case in prepared)
+    made = pretrain(tmp_path / "scans", tmp_path / "pre.safetensors", plan=plan, device="cpu", progress=False)
+    assert read_header(made.weights).metadata["preprocessing"]["crop"] == "nonzero"
 
 
 def test_a_network_learns_to_restore(scans, tmp_path):

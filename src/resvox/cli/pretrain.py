@@ -15,7 +15,6 @@ from resvox.cli.app import (
     Device,
     DeviceOption,
     examples,
-    number_or_auto,
     numbers,
     verb,
 )
@@ -24,7 +23,9 @@ from resvox.cli.training_options import (
     Minutes,
     NumNodes,
     Overwrite,
+    PlanOnly,
     Precision,
+    Processes,
     Profile,
     Resume,
     Seed,
@@ -32,6 +33,7 @@ from resvox.cli.training_options import (
     Steps,
     Weights,
     WeightsPeer,
+    Workers,
 )
 from resvox.workflow import TrainOptions
 
@@ -76,9 +78,7 @@ def pretrain(
     plan: Annotated[
         Path | None, typer.Option(help="Use this plan.yaml, not one made from the scans.", rich_help_panel=RUN)
     ] = None,
-    plan_only: Annotated[
-        bool, typer.Option("--plan-only", help="Write plan.yaml and stop.", rich_help_panel=RUN)
-    ] = DEFAULTS.plan_only,
+    plan_only: PlanOnly = DEFAULTS.plan_only,
     resume: Resume = DEFAULTS.resume,
     overwrite: Overwrite = DEFAULTS.overwrite,
     finish: Annotated[
@@ -88,21 +88,11 @@ def pretrain(
         ),
     ] = DEFAULTS.finish,
     device: DeviceOption = DEVICE,
-    processes: Annotated[
-        int, typer.Option(min=1, help="Processes that train together.", rich_help_panel=RUN)
-    ] = DEFAULTS.processes,
+    processes: Processes = DEFAULTS.processes,
     num_nodes: NumNodes = DEFAULTS.num_nodes,
     precision: Precision = None,
     seed: Seed = None,
-    workers: Annotated[
-        Any,
-        typer.Option(
-            parser=number_or_auto,
-            metavar="N|auto",
-            help="Processes that cut and augment patches.",
-            rich_help_panel=RUN,
-        ),
-    ] = DEFAULTS.workers,
+    workers: Workers = DEFAULTS.workers,
     profile: Profile = DEFAULTS.profile,
     debug: Debug = False,
 ) -> None:

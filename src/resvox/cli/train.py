@@ -18,7 +18,6 @@ from resvox.cli.app import (
     DeviceOption,
     choices,
     examples,
-    number_or_auto,
     numbers,
     one_of,
     verb,
@@ -28,7 +27,9 @@ from resvox.cli.training_options import (
     Minutes,
     NumNodes,
     Overwrite,
+    PlanOnly,
     Precision,
+    Processes,
     Profile,
     Resume,
     Seed,
@@ -36,6 +37,7 @@ from resvox.cli.training_options import (
     Steps,
     Weights,
     WeightsPeer,
+    Workers,
 )
 from resvox.workflow import (
     AUGMENT_ON,
@@ -210,9 +212,7 @@ def train(
     plan: Annotated[
         Path | None, typer.Option(help="Use this plan.yaml, not one made from the data.", rich_help_panel=RUN)
     ] = None,
-    plan_only: Annotated[
-        bool, typer.Option("--plan-only", help="Write RUN/plan.yaml and stop.", rich_help_panel=RUN)
-    ] = DEFAULTS.plan_only,
+    plan_only: PlanOnly = DEFAULTS.plan_only,
     resume: Resume = DEFAULTS.resume,
     overwrite: Overwrite = DEFAULTS.overwrite,
     finish: Annotated[
@@ -233,21 +233,11 @@ def train(
         int, typer.Option(min=1, help="Folds that train at a time, one per GPU.", rich_help_panel=FOLDS)
     ] = DEFAULTS.folds_at_once,
     device: DeviceOption = DEVICE,
-    processes: Annotated[
-        int, typer.Option(min=1, help="Processes that train on this machine.", rich_help_panel=RUN)
-    ] = DEFAULTS.processes,
+    processes: Processes = DEFAULTS.processes,
     num_nodes: NumNodes = DEFAULTS.num_nodes,
     precision: Precision = None,
     seed: Seed = None,
-    workers: Annotated[
-        Any,
-        typer.Option(
-            parser=number_or_auto,
-            metavar="N|auto",
-            help="Processes that cut and augment patches (default: auto on a GPU, else 0).",
-            rich_help_panel=RUN,
-        ),
-    ] = DEFAULTS.workers,
+    workers: Workers = DEFAULTS.workers,
     augment_on: Annotated[
         str,
         typer.Option(

@@ -172,7 +172,8 @@ def divide(
         raise DatasetError("every labelled case is marked 'validation'", expected="cases to train on", path=source)
     validation = tuple(case for case in labelled if case.id in chosen)
     if not validation:
-        return train, train, "no case is left for validation: validating on the training cases themselves"
+        why = "no case is left for validation" if fraction > 0 else "validation_fraction is 0"
+        return train, train, f"{why}: validating on the training cases themselves"
     return train, validation, reason
 
 

@@ -235,6 +235,8 @@ def _ray(fleet: FleetOptions) -> Iterator[Any]:
                 include_dashboard=False if address == "local" else None,
             )
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            if address == "local":
+                raise InferenceError(f"Ray could not be started on this machine ({_words(error)})") from error
             raise InferenceError(
                 f"no cluster of Ray at {address} ({_words(error)})",
                 expected="the address of a head, or none for this machine",

@@ -44,7 +44,7 @@ class Cut(Sample):
 
     def on(self, device: torch.device) -> Cut:
         """The same with its voxels on a device."""
-        image, target = (part.to(device, non_blocking=True) for part in (self.image, self.target))
+        image, target = (part.to(device) for part in (self.image, self.target))
         return replace(self, image=image, target=target)
 
 

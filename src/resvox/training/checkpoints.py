@@ -34,7 +34,7 @@ class Progress:
     best_step: int = 0
     best: dict[str, float | None] = field(default_factory=dict)
     validation_due: bool = False
-    validations: dict[str, float | None] = field(default_factory=dict)
+    validations: dict[str, Any] = field(default_factory=dict)
 
     def forget_best(self) -> None:
         """As if no validation had been: the next one chooses the best weights."""

@@ -1,8 +1,8 @@
-"""Soft Dice and cross-entropy of logits and class indices, without an array of truths per class.
+"""Soft Dice and cross-entropy of logits and class indices, without a one-hot label map.
 
-With 117 classes the truth as one number per class and voxel, the probabilities and what automatic differentiation keeps
-of each step are several times the logits. Here the forward pass works slab by slab and keeps the logits, the class
-indices and two numbers per class; the backward pass makes the gradient in one array of the size of the logits.
+With 117 classes, a one-hot label map, the probabilities and the intermediate results that autograd keeps take several
+times the memory of the logits. Here the forward pass works slab by slab and keeps the logits, the class indices and two
+numbers per class; the backward pass makes the gradient in one array of the size of the logits.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ SLAB_VALUES = 4_000_000  # logits that are worked on at once
 
 
 class DiceCrossEntropy(nn.Module):
-    """Soft Dice over the foreground classes plus cross-entropy: values and gradients of MONAI's ``DiceCELoss``.
+    """Soft Dice over the foreground classes plus cross-entropy.
 
-    With ``include_background=False, to_onehot_y=True, softmax=True``. Voxels of the class `IGNORED` weigh nothing.
+    Values and gradients of MONAI's ``DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)``. Voxels
+    with the target `IGNORED` do not contribute.
 
     Args:
         batch_dice: sums over the batch, that of all processes, come before the ratio; False takes the ratio of each
@@ -57,7 +58,7 @@ class _DiceCrossEntropy(torch.autograd.Function):
     ) -> torch.Tensor:
         samples, classes = logits.shape[:2]
         shared = torch.zeros(3, samples, classes, dtype=torch.float64, device=logits.device)
-        hits, chances, truths = shared  # per sample and class
+        intersections, probability_sums, voxel_counts = shared  # per sample and class
         entropy = torch.zeros((), dtype=torch.float64, device=logits.device)
         for sample, part, true in _slabs(logits, label):
             known = true != IGNORED
@@ -68,13 +69,13 @@ class _DiceCrossEntropy(torch.autograd.Function):
             if label_smoothing:
                 entropy -= label_smoothing * logs.mean(0).masked_fill(~known, 0).sum().double()
             likely = logs.exp_().masked_fill_(~known[None], 0)
-            chances[sample] += likely.flatten(1).sum(1).double()
+            probability_sums[sample] += likely.flatten(1).sum(1).double()
             found = likely.gather(0, true[None])[0].flatten().double()
-            hits[sample].index_add_(0, true.flatten(), found)
-            truths[sample].index_add_(0, true.flatten(), known.flatten().double())
+            intersections[sample].index_add_(0, true.flatten(), found)
+            voxel_counts[sample].index_add_(0, true.flatten(), known.flatten().double())
         processes = process_count()
         # the mean over processes of a sum over this count is the sum of all over the count of all
-        count = (summed(truths.sum()) / processes).clamp(min=1 / processes)
+        count = (summed(voxel_counts.sum()) / processes).clamp(min=1 / processes)
         if batch_dice:
             shared = summed(shared.sum(1, keepdim=True))
         above, below = 2 * shared[0] + SMOOTH, shared[1] + shared[2] + SMOOTH

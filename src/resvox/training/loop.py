@@ -101,7 +101,7 @@ def fit(
     """Train the plan's network on the dataset and write RUN/model.safetensors from the best weights.
 
     Args:
-        dataset: as the plan's task reads it: `Dataset`, `ClassificationDataset` or `RegressionDataset`.
+        dataset: as the plan's task reads it: `Dataset`, `ClassificationDataset`, `RegressionDataset` or `ScanDataset`.
         resume: go on from RUN/checkpoints/last.pt; if it does not exist yet, begin, with a remark.
         overwrite: begin again in a folder that was used before.
         finish: train no further: validate the last checkpoint of a stopped run and write the model of the best
@@ -109,6 +109,7 @@ def fit(
         devices: processes on this machine, or "auto"; under `torchrun` its own number counts. Several are
             spawned: keep the call under ``if __name__ == "__main__":``.
         num_nodes: machines; `torchrun` or srun starts the program on each, and all share the folder of the run.
+        accelerator: "auto" takes CUDA where there is a GPU, else the CPU; "cuda" or "cpu".
         precision: instead of the plan's: "32-true", "bf16-mixed" or "16-mixed".
         workers: processes that cut and augment patches, or "auto", see `choose_workers`; changes the speed, not the
             samples. None: "auto" on a GPU, none on a processor.

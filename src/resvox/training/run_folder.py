@@ -133,7 +133,9 @@ class RunFolder:
 
     @contextmanager
     def locked(self, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[Claims]:
-        """Keep other processes from training in this folder for as long as the block runs; it gets the lock, `LOCK`.
+        """Keep other processes from training in this folder for as long as the block runs.
+
+        Yields the claims, which hold `LOCK`.
 
         Where the run's lock belongs to a process of another machine, this waits until its heartbeat is seen, or until
         it has been silent for two minutes: a job that was put back into the queue may find the lock of its first part.

@@ -64,6 +64,13 @@ NO_LABEL_MAP = Refusal(expected="label maps", fix="leave --batch-dice out")
 NO_CLASSES = Refusal(
     expected="a classification", fix="leave --class-weights and --balanced out; --oversample is for label maps"
 )
+# of tasks that learn values
+NO_LABELS = {
+    "class_balance": NO_CLASSES,
+    "batch_dice": NO_LABEL_MAP,
+    "label_smoothing": Refusal(expected="labels or classes", fix="leave --label-smoothing out"),
+    "foreground_fraction": Refusal(expected="label maps", fix="leave --oversample out"),
+}
 
 TASKS: dict[str, TaskRow] = {
     "segmentation": TaskRow(
@@ -105,10 +112,7 @@ TASKS: dict[str, TaskRow] = {
         models=("regression", "segmentation"),
         refused={
             "weights": Refusal(expected="a segmentation or a classification", fix="leave --weights out"),
-            "class_balance": NO_CLASSES,
-            "batch_dice": NO_LABEL_MAP,
-            "label_smoothing": Refusal(expected="labels or classes", fix="leave --label-smoothing out"),
-            "foreground_fraction": Refusal(expected="label maps", fix="leave --oversample out"),
+            **NO_LABELS,
         },
     ),
     # pretraining: the weights of its networks are what another training begins from
@@ -120,12 +124,7 @@ TASKS: dict[str, TaskRow] = {
         runner="resvox.training.restoration.task.Restoration",
         weights_fields="resvox.training.segmentation.planning.weights_fields",
         models=("segmentation",),
-        refused={
-            "class_balance": NO_CLASSES,
-            "batch_dice": NO_LABEL_MAP,
-            "label_smoothing": Refusal(expected="labels or classes", fix="leave --label-smoothing out"),
-            "foreground_fraction": Refusal(expected="label maps", fix="leave --oversample out"),
-        },
+        refused=NO_LABELS,
     ),
 }
 DEFAULT_TASK = next(iter(TASKS))  # of a plan that names none, as those written before there were several

@@ -46,7 +46,7 @@ class TrainingPlan(ABC):
     in_channels: int = plan_field(1, "channels of a scan", "data")
     # network
     strides: tuple[int | tuple[int, ...], ...] = plan_field(
-        (2, 2, 2, 2, 2), "of stem, pooling and the last three stages: one number each, or one an axis", "network"
+        (2, 2, 2, 2, 2), "of stem, pooling and the last three stages: one number each, or one per axis", "network"
     )
     norm: str = plan_field("instance", "batch, instance or group", "network")
     further_options: Mapping[str, Any] = field(

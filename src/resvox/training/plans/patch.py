@@ -34,7 +34,8 @@ class PatchPlan(TrainingPlan):
     )
     patch_stride: int = plan_field(
         1,
-        "each sample draws the distance of its voxels, from 1 to this: 2 shows half of the patches at half resolution",
+        "each sample draws the step between its voxels, from 1 to this value; with 2, half of the patches have half "
+        "the resolution",
         "preprocessing",
     )
     batch_size: int = plan_field(2, "patches a step, over all processes together", "preprocessing")
@@ -51,7 +52,7 @@ class PatchPlan(TrainingPlan):
 
     @property
     def total_stride(self) -> tuple[int, ...]:
-        """How much smaller the deepest feature map in use is, one factor an axis."""
+        """How much smaller the deepest feature map in use is, one factor per axis."""
         return tuple(
             math.prod(stride[axis] for stride in self.axis_strides[: self.encoder_depth])
             for axis in range(self.spatial_dims)

@@ -87,7 +87,8 @@ def draw_normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], dev
 def _channel_normalization(channel: Intensities, where: str, is_bordered: bool) -> tuple[dict[str, Any], str]:
     if channel.channel.strip().upper() != "CT":
         if is_bordered:
-            return {"kind": "zscore", "nonzero_only": True}, "no fixed units, the voxels that are not 0 to mean 0"
+            reason = "no fixed units; the voxels that are not 0 are brought to mean 0 and deviation 1"
+            return {"kind": "zscore", "nonzero_only": True}, reason
         return {"kind": "zscore"}, "no fixed units, each scan to mean 0 and deviation 1"
     low, high = round(channel.percentile_00_5, 3), round(channel.percentile_99_5, 3)
     if not low < high:  # clipped scans, or another unit than Hounsfield's
@@ -191,7 +192,8 @@ def draw_split(fingerprint: Fingerprint, settled: Mapping[str, Any], device: str
     """Which share of the cases validates: none where a single one would be a large part of what can be learned."""
     if len(fingerprint.cases) >= FEWEST_DIVIDED:
         return {}, {}
-    return {"validation_fraction": 0.0}, {"validation_fraction": "so few cases all train, and validate themselves"}
+    note = f"fewer than {FEWEST_DIVIDED} cases: unless the dataset names validation cases, all train and also validate"
+    return {"validation_fraction": 0.0}, {"validation_fraction": note}
 
 
 def axis_order(fingerprint: Fingerprint, orientation: str | None) -> tuple[int, ...]:

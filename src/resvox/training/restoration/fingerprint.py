@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from resvox.datasets.scans import ScanDataset, read_scan
+from resvox.preprocessing import nonzero_box
 from resvox.training.plans.fingerprint import (
     CANONICAL,
     CaseFacts,
@@ -31,7 +32,9 @@ def take_scan_facts(dataset: ScanDataset, *, progress: Callable[[int, int, str],
     values: list[np.ndarray[Any, Any]] = []
     for done, case in enumerate(dataset.cases, start=1):
         image = read_scan(case, dataset)
-        facts.append(case_facts(case.id, image, {}))
+        start, stop = nonzero_box(image.with_channel_axis())
+        inner = tuple(after - before for before, after in zip(start, stop, strict=True))
+        facts.append(case_facts(case.id, image, {}, cropped_shape=inner))
         if case.id in train:
             values.append(sampled_values(case.id, image, SAMPLES_PER_CASE))
         if progress is not None:

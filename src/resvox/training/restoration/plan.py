@@ -20,7 +20,7 @@ class RestorationPlan(PatchPlan):
     """
 
     TASK: ClassVar[str] = "restoration"
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"loss": ("l1", "mse"), "crop": ("none",)}
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {"loss": ("l1", "mse"), "crop": ("none", "nonzero")}
 
     task: str = plan_field("restoration", "what is learned", "task")
     model: str = plan_field("unet", "a segmentation model of `resvox models`", "network")

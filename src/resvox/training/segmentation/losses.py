@@ -116,9 +116,8 @@ class RegionLoss(MaskedLoss):
 
     def __init__(self, kind: str, members: Sequence[Sequence[bool]], **settings: Any) -> None:
         super().__init__(kind, **settings)
-        self.dice = _RegionDice(
-            batch_dice=self.batch_dice
-        )  # of probabilities: what is unknown is taken out of them before
+        # takes probabilities from which unknown voxels were removed
+        self.dice = _RegionDice(batch_dice=self.batch_dice)
         self.register_buffer("members", torch.tensor(members, dtype=torch.float32), persistent=False)
 
     def single(self, logits: torch.Tensor, label: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
