@@ -49,9 +49,10 @@ MAY_CALL = {
     "delivery": {"errors", "_version", "files", "volumes", "datasets", "viewer"},
     "viewer": {"errors", "_version", "files", "volumes", "preprocessing"},
     "server": {"errors", "_version", "files", "volumes", "prediction"},
-    "workflow": {"errors", "_version", "files", "hub", "cards", "weights", "volumes", "datasets", "inference",
-                 "evaluation", "training", "prediction", "fleet", "delivery", "viewer", "server", "storage"},
-    "cli": {"errors", "_version", "catalog", "inference", "prediction", "fleet", "walk", "workflow"},
+    "workflow": {"errors", "_version", "files", "machine", "hub", "cards", "weights", "volumes", "datasets",
+                 "inference", "evaluation", "training", "prediction", "fleet", "delivery", "viewer", "server",
+                 "storage"},
+    "cli": {"errors", "_version", "machine", "catalog", "inference", "prediction", "fleet", "walk", "workflow"},
     "__main__": {"cli"},
     "__init__": {"_version", "blueprint", "catalog", "walk", "factory", "weights", "viewer"},
 }  # fmt: skip

@@ -29,4 +29,4 @@ def test_a_cluster_that_is_not_there_and_one_that_does_not_start_are_told_apart(
     monkeypatch.setitem(sys.modules, "ray", fake)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(InferenceError, match=words):
-        _ray(FleetOptions(address=address)).__enter__()
+        _ray(FleetOptions(cluster="ray", address=address)).__enter__()

@@ -262,7 +262,7 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
         try:
             peers = Peers(fabric, machines=job.machines, run=job.run.path)
             lock = job.run.locked(display.say, guard.check) if fabric.is_global_zero else nullcontext()
-            # The lock outside: whoever finds it free may own the folder, and the checkpoint is written before.
+            # The lock outside: another run may take the folder once it is free, and the checkpoint is written before.
             with peers, lock as held, peers.naming_the_lost():
                 if held is not None:
                     peers.give_back = partial(held.release, LOCK)

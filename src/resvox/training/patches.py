@@ -21,7 +21,7 @@ class HasImage(Protocol):
 
     @property
     def image(self) -> np.ndarray[Any, Any]:
-        """(channels, *spatial)."""
+        """The array (channels, *spatial)."""
 
 
 Case = TypeVar("Case", bound=HasImage)
