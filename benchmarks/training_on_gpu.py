@@ -1,7 +1,7 @@
 """Training steps on a GPU: resvox beside MONAI's FlexibleUNet and the network that nnU-Net trains.
 
     python benchmarks/training_on_gpu.py                                  # two minutes
-    python benchmarks/training_on_gpu.py --device cpu --size 32 --turns 1 --thin    # to see that it runs
+    python benchmarks/training_on_gpu.py --device cpu --size 64 --turns 1 --thin    # to see that it runs
 
 prints Markdown, and writes it with --out FILE. A step is forward under bfloat16 autocast, loss, backward and optimizer,
 on a batch of 2 patches. The U-Net on resnet18 has MONAI's Dice + cross-entropy and fused AdamW, on both sides; the
