@@ -6,11 +6,13 @@ import json
 import shutil
 import zipfile
 
+import monai
 import nibabel as nib
 import numpy as np
 import pytest
 from bundles.making import KINDS, REGIONS, configuration, write_bundle
 from bundles.monai_path import label_map
+from packaging.version import Version
 from typer.testing import CliRunner
 
 from resvox.cli import app
@@ -36,6 +38,8 @@ def predicted(model, files, **options):
 
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_label_map_is_the_one_that_monai_makes(tmp_path, scan_of, kind):
+    if kind == "prostate" and Version(monai.__version__) < Version("1.5"):
+        pytest.skip("MONAI 1.4 brings this label map back to another grid than 1.5 and 1.6, which are followed")
     bundle, files = write_bundle(tmp_path / "bundle", kind, seed=3), scan_of(kind)
     theirs, _ = label_map(bundle, files)
     assert len(np.unique(theirs)) > 1

@@ -101,8 +101,11 @@ def _picture(path: Path) -> int:
 def _tiff(path: Path) -> int:
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
-        return sum(math.prod(page.shape) for page in file.pages if page is not None)
+    try:
+        with tifffile.TiffFile(path) as file:
+            return sum(math.prod(page.shape) for page in file.pages if page is not None)
+    except tifffile.TiffFileError as error:  # a ValueError in newer versions only
+        raise VolumeError(f"a TIFF header that cannot be read ({error})", path=path) from None
 
 
 def _dicom(path: Path) -> int:

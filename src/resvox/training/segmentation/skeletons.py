@@ -60,7 +60,8 @@ class SkeletonRecall(nn.Module):
 def skeletons(masks: torch.Tensor) -> torch.Tensor:
     """The skeletons of masks (batch, *spatial), three voxels thick and inside the mask, as float32."""
     thin = _skeletonize()
-    made = np.stack([np.asarray(thin(mask)) > 0 if mask.any() else mask for mask in masks.cpu().numpy()])
+    arrays = np.ascontiguousarray(masks.cpu().numpy())  # scikit-image before 0.23 takes no other layout
+    made = np.stack([np.asarray(thin(mask)) > 0 if mask.any() else mask for mask in arrays])
     lines = torch.from_numpy(made).to(masks.device).float().unsqueeze(1)
     pool = F.max_pool2d if masks.ndim == 3 else F.max_pool3d
     return pool(lines, kernel_size=3, stride=1, padding=1).squeeze(1) * masks
