@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
+from resvox.errors import InferenceError
+
 if TYPE_CHECKING:
     import torch
 
@@ -36,9 +38,33 @@ def place_of(device: str) -> Place:
     """
     if device == "cpu" or (device == "auto" and not may_have_gpu()):
         return "cpu"
-    from resvox.inference.engines.torch_engine import choose_device
-
     return choose_device(device)
+
+
+def choose_device(device: str | torch.device, module: torch.nn.Module | None = None) -> torch.device:
+    """The device of torch that a name means; ``"auto"`` is where the module is already, else CUDA, else the CPU.
+
+    Raises:
+        InferenceError: a device that this machine does not have.
+    """
+    import torch
+
+    if str(device) == "auto":
+        weights = module.parameters() if module is not None else iter(())
+        found = next((p.device for p in weights), torch.device("cpu"))
+        if found.type != "cpu":
+            return found
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)  # raises here, not at the first window, if this machine lacks the device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InferenceError(
+            f"device={str(device)!r} ({str(error).splitlines()[0]})",
+            expected="'auto', 'cpu', 'cuda', 'cuda:1', ... or 'mps', as far as this machine has them",
+            fix="device='auto' selects the best one",
+        ) from error
+    return chosen
 
 
 def type_of(place: Place) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from resvox.errors import InferenceError
 from resvox.inference.engines.cuda_graph import CudaGraph, is_out_of_memory
-from resvox.inference.engines.devices import warn
+from resvox.inference.engines.devices import choose_device, warn
 from resvox.inference.engines.protocol import Engine, NetworkRequest
 from resvox.inference.engines.table import PRECISIONS
 
@@ -238,30 +238,6 @@ def _first_output(output: object) -> torch.Tensor:
             expected="a tensor of logits, or a list or tuple that begins with one",
         )
     return output
-
-
-def choose_device(device: str | torch.device, module: torch.nn.Module | None = None) -> torch.device:
-    """The device that a name means; ``"auto"`` is where the module is already, else CUDA, else the CPU.
-
-    Raises:
-        InferenceError: a device that this machine does not have.
-    """
-    if str(device) == "auto":
-        weights = module.parameters() if module is not None else iter(())
-        found = next((p.device for p in weights), torch.device("cpu"))
-        if found.type != "cpu":
-            return found
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)  # raises here, not at the first window, if this machine lacks the device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InferenceError(
-            f"device={str(device)!r} ({str(error).splitlines()[0]})",
-            expected="'auto', 'cpu', 'cuda', 'cuda:1', ... or 'mps', as far as this machine has them",
-            fix="device='auto' selects the best one",
-        ) from error
-    return chosen
 
 
 def _choose_precision(precision: str, device: torch.device) -> str:
