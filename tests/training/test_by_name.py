@@ -135,7 +135,10 @@ def test_classes_of_images_keep_theirs_and_new_ones_do_not_win(framework, tmp_pa
     torch.manual_seed(0)
     thin = {"widths": (4, 6, 8, 10), "stem_width": 4}
     old = resvox.create_model("resnet18", num_classes=2, in_channels=1, **thin).eval()
-    metadata = {"labels": {"cat": 0, "dog": 1}, "channel_names": ["grey"], "task": "classification"}
+    inference = {"image_size": [16, 16], "fit": "resize", "batch_size": 16}
+    metadata = {
+        "labels": {"cat": 0, "dog": 1}, "channel_names": ["grey"], "task": "classification", "inference": inference,
+    }  # fmt: skip
     path = resvox.save_model(old, tmp_path / "old.safetensors", metadata=metadata)
     new = resvox.create_model("resnet18", num_classes=3, in_channels=1, **thin)
     resvox.load_weights(new, path, classifier="drop")

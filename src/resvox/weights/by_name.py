@@ -78,7 +78,8 @@ def _of_card(metadata: Mapping[str, Any]) -> Names | None:
     if not isinstance(labels, Mapping) or not labels:
         return None
     ordered = sorted(labels, key=lambda name: labels[name])
-    is_class = metadata.get("task") == "classification"
+    # labels of whole images are classes, of which none is a background
+    is_class = "image_size" in (metadata.get("inference") or {})
     has_background = not is_class and 0 in labels.values()
     return Names(
         outputs=tuple(ordered),

@@ -88,7 +88,7 @@ def _read(
 
     from resvox.datasets.dicom_labels import is_dicom_labels
     from resvox.delivery.naming import label_set
-    from resvox.prediction.label_names import find_names
+    from resvox.prediction.showing.label_names import find_names
     from resvox.volumes import read_volume
 
     remarks: list[str] = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from resvox.errors import VolumeError
 
 if TYPE_CHECKING:
-    from resvox.prediction.label_names import LabelNames
+    from resvox.prediction.showing.label_names import LabelNames
     from resvox.volumes import Volume
 
 
@@ -53,7 +53,7 @@ def view(
     Raises:
         VolumeError: a file that cannot be read, or a label map that does not fit the scan.
     """
-    from resvox.prediction.label_names import find_names
+    from resvox.prediction.showing.label_names import find_names
     from resvox.viewer.interactive import View
     from resvox.viewer.scene import MAX_VOXELS, build_scene
     from resvox.volumes import read_volume
@@ -88,7 +88,7 @@ def _merged(files: Sequence[Path], maps: Sequence[Volume]) -> tuple[Volume, Labe
     """Several label maps on one grid as one; where they overlap, the later one is shown."""
     import numpy as np
 
-    from resvox.prediction.label_names import LabelNames
+    from resvox.prediction.showing.label_names import LabelNames
     from resvox.volumes import resample
     from resvox.volumes.formats import stem_of
 
