@@ -25,6 +25,7 @@ from resvox.training.checkpoints import Members, Progress, fitting, is_readable,
 from resvox.training.distributed.norms import share_batch_norms
 from resvox.training.distributed.peers import LOST_PEER, Peers
 from resvox.training.distributed.shared import refuse_own_folders, share_of_cases
+from resvox.training.distributed.sums import leave_group_at_exit
 from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
 from resvox.training.optimization.averaging import WeightAverage
@@ -266,7 +267,10 @@ def _train(fabric: Fabric, job: Job) -> dict[str, Any]:
             with peers, lock as held, peers.naming_the_lost():
                 if held is not None:
                     peers.give_back = partial(held.release, LOCK)
-                return _locked_train(fabric, job, display, guard, peers)
+                result = _locked_train(fabric, job, display, guard, peers)
+            if fabric.world_size > 1:
+                leave_group_at_exit()
+            return result
         except StopRequestedError:
             raise _stopped_before_training(job, guard) from None
         except RunStoppedError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,6 +13,23 @@ from torch import distributed
 def process_count() -> int:
     """How many processes train together; 1 where there is no group of processes."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+@cache
+def leave_group_at_exit() -> None:
+    """After a training that succeeded, end the threads of the group before the interpreter ends.
+
+    A thread of gloo that releases a Python object while the interpreter ends is terminated, and the process with it:
+    torchrun would report a training that failed. After an error the group is left as it is, since its end may wait for
+    processes that are lost.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def summed(values: torch.Tensor) -> torch.Tensor:
