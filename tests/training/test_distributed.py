@@ -155,7 +155,9 @@ def test_the_threads_of_a_machine_are_shared_by_its_own_processes(tiny_plan, fol
         monkeypatch.setenv(name, value)
     jobs = []
     monkeypatch.setattr(
-        loop, "_launched", lambda fabric, job: jobs.append(job) or {"best": {}, "history": [], "seconds": 0}
+        loop,
+        "launched",
+        lambda fabric, train, run: jobs.append(train.keywords["job"]) or {"best": {}, "history": [], "seconds": 0},
     )
     plan = tiny_plan.with_changes(batch_size=8)
     loop.fit(read_dataset(folder_of()), plan, tmp_path / "run", accelerator="cpu", workers="auto", num_nodes=2)

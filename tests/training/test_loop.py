@@ -18,8 +18,9 @@ import resvox
 from resvox.errors import DatasetError, PlanError, ResvoxError
 from resvox.training import bfloat16, fit, read_dataset
 from resvox.training.checkpoints import load_checkpoint, save_checkpoint
+from resvox.training.distributed.launching import _original
 from resvox.training.logs import ProgressDisplay, read_metrics
-from resvox.training.loop import _original, build_model
+from resvox.training.loop import build_model
 from resvox.training.plans.precision import Precision
 from resvox.training.randomness import Purpose, seed_number
 from resvox.training.run_folder import RunFolder

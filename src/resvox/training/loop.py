@@ -13,17 +13,16 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from resvox import errors
 from resvox.blueprint.staged.networks import StagedUNet
 from resvox.catalog import get_blueprint
-from resvox.errors import PlanError, ResvoxError, RunStoppedError
+from resvox.errors import PlanError, RunStoppedError
 from resvox.factory import create_model
 from resvox.training.bfloat16 import check_bfloat16
 from resvox.training.checkpoints import Members, Progress, fitting, is_readable, load_checkpoint
+from resvox.training.distributed.launching import launched
 from resvox.training.distributed.norms import share_batch_norms
-from resvox.training.distributed.peers import LOST_PEER, Peers
+from resvox.training.distributed.peers import Peers
 from resvox.training.distributed.shared import refuse_own_folders, share_of_cases
 from resvox.training.distributed.sums import leave_group_at_exit
 from resvox.training.finetuning import begin_from_weights, freeze
@@ -158,7 +157,8 @@ def fit(
         profile=profile,
         machines=machines_of(fabric),
     )
-    result = _launched(fabric, job)
+    # A partial, not arguments: Fabric refuses frozen dataclasses among what it hands to spawned processes.
+    result = launched(fabric, partial(_train, job=job), run)
     return FitResult(run_folder=run.path, model_path=run.model, shown=task.shown, title=task.title, **result)
 
 
@@ -176,59 +176,6 @@ def _augments_on_device(task: Task, choice: str, plan: TrainingPlan, device: str
             fix="leave --augment-on out",
         )
     return chosen and task.augments_on_device
-
-
-def _launched(fabric: Fabric, job: Job) -> dict[str, Any]:
-    """Train on every process; what ended one of them is raised as one error."""
-    with StopGuard(forwards=True) as guard:
-        try:
-            # A partial, not arguments: Fabric refuses frozen dataclasses among what it hands to spawned processes.
-            result: dict[str, Any] = fabric.launch(partial(_train, job=job))
-            return result
-        except (ProcessRaisedException, ProcessExitedException) as error:
-            stopped = _reason_of_the_end(error, job.run, guard)
-            if guard.signal_name == "SIGINT" and isinstance(stopped, RunStoppedError):
-                raise KeyboardInterrupt from stopped
-            raise stopped from error
-        except torch.distributed.DistError as error:
-            raise ResvoxError(
-                f"the processes did not meet, or lost each other ({str(error).partition(chr(10))[0]})",
-                expected="as many as are to train together, on machines that reach each other on all ports",
-                fix="see docs/scale.md",
-                path=job.run.path,
-            ) from error
-
-
-def _reason_of_the_end(
-    error: ProcessRaisedException | ProcessExitedException, run: RunFolder, guard: StopGuard
-) -> Exception:
-    """The error that a training of several processes raises when one of them has ended."""
-    if guard.requested and isinstance(error, ProcessExitedException):
-        # The signal came before they listened to it, and ended them.
-        return RunStoppedError(
-            f"stopped by {guard.signal_name} while its processes started",
-            fix="the same command with --resume goes on from the last checkpoint, or begins",
-            path=run.path,
-        )
-    return _original(error, run)
-
-
-def _original(error: ProcessRaisedException | ProcessExitedException, run: RunFolder) -> Exception:
-    """The error that ended a spawned process; its traceback ends with name and text."""
-    last = str(error).strip().splitlines()[-1]
-    name, _, text = last.partition(": ")
-    kind = getattr(errors, name.removeprefix("resvox.errors."), None)
-    if isinstance(kind, type) and issubclass(kind, ResvoxError):
-        return kind(text)
-    if isinstance(error, ProcessExitedException) or any(word in last for word in LOST_PEER):
-        reason = last if isinstance(error, ProcessExitedException) else "its connection was closed"
-        return ResvoxError(
-            f"one of the training processes was ended from outside ({reason})",
-            expected="processes that run to the end; the system kills one when memory is short",
-            fix="the same command with --resume goes on from the last checkpoint",
-            path=run.path,
-        )
-    return error
 
 
 def check_model(plan: TrainingPlan) -> None:
