@@ -50,12 +50,12 @@ app(standalone_mode=False)
 from ray._private.internal_api import memory_summary
 print("STORE", memory_summary(stats_only=True).replace(chr(10), " "))
 """
+# ru_maxrss would start at the memory of this process, which a child keeps across exec
 WITH_PEAK = """
-import resource
 from resvox.cli.app import app
 import resvox.cli
 app(standalone_mode=False)
-print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print("PEAK", next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 

@@ -249,8 +249,8 @@ def test_memory_of_the_driver_does_not_grow_with_the_manifest(make_model, store,
         manifest.write_text("id,uri\n" + f"c0,{folder}/c0.nii.gz\n" * count)
         child = command(
             ("predict", make_model(), manifest, *words), tmp_path=tmp_path, endpoint=f"http://127.0.0.1:{store}",
-            code="import resource; from resvox.cli.app import app; import resvox.cli; app(standalone_mode=False); "
-            "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)",
+            code="from resvox.cli.app import app; import resvox.cli; app(standalone_mode=False); "
+            "print('PEAK', next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))",
         )  # fmt: skip
         out = finished(child)
         peaks[count] = int(out.rpartition("PEAK")[2]) * 1024
