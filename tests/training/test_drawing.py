@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from resvox.errors import PlanError
 from resvox.training import Fingerprint, draw_plan
 from resvox.training.plans.fingerprint import CaseFacts, Intensities
+from resvox.training.plans.recipe import Recipe
 from resvox.training.plans.rules import draw_strides, largest_patch
 from resvox.training.plans.sides import safe_mirror_axes
+from resvox.training.segmentation import nnunet_planning
 
 
 def fingerprint_of(
@@ -204,9 +206,23 @@ def test_nothing_is_labelled_in_the_border_if_no_training_case_does():
     counted = [replace(case, labelled_outside=0) for case in scans.cases]
     plan = draw_plan(replace(scans, cases=tuple(counted)), device="cuda")
     assert plan.crop == "nonzero_mask"
-    assert "no training case has a label where every channel is 0" in plan.notes["crop"]
-    one = replace(counted[0], labelled_outside=1)
-    assert draw_plan(replace(scans, cases=(one, *counted[1:])), device="cuda").crop == "nonzero"
+    assert "the labels of all training cases lie where a channel is not 0" in plan.notes["crop"]
+
+
+@pytest.mark.parametrize(("outside", "crop"), [(5, "nonzero_mask"), (6, "nonzero"), (None, "nonzero")])
+def test_a_label_may_reach_over_the_edge_of_the_scan_by_a_few_voxels(outside, crop):
+    scans = stripped(0.5)
+    voxels = {"background": 100_000, "liver": 1000}
+    counted = [replace(case, labelled_outside=0, voxels=voxels) for case in scans.cases]
+    one = replace(counted[0], labelled_outside=outside)
+    assert draw_plan(replace(scans, cases=(one, *counted[1:])), device="cuda").crop == crop
+
+
+def test_batch_norm_is_the_default_and_the_recipe_of_nnunet_keeps_its_own():
+    scans = fingerprint_of(((50, 100, 100), (1.0, 1.0, 1.0)))
+    assert draw_plan(scans, device="cpu").norm == "batch"
+    assert draw_plan(scans, device="cpu", norm="instance").norm == "instance"
+    assert nnunet_planning.make_plan(scans, recipe=Recipe(name="nnunet")).norm == "instance"
 
 
 def test_a_small_border_of_zeros_stays():

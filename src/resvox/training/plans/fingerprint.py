@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from resvox.volumes import Volume
 
 CANONICAL = "SPL"  # head up, then back, then left: the axes of an axial scan as SimpleITK hands them out
+FEW_OUTSIDE = 0.005  # of the labelled voxels of a case: at the edge of a mask a label reaches over it here and there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +75,18 @@ class Fingerprint:
 
     @property
     def labels_are_inside(self) -> bool:
-        """Whether no case has a label outside of the mask of what is not 0; false where it was not counted."""
-        return all(case.labelled_outside == 0 for case in self.cases)
+        """Whether the labels of all cases lie within the mask of what is not 0; false where it was not counted.
+
+        A few voxels that a label reaches over the edge do not count, see `FEW_OUTSIDE`.
+        """
+        return all(
+            case.labelled_outside is not None and case.labelled_outside <= FEW_OUTSIDE * self._labelled(case)
+            for case in self.cases
+        )
+
+    def _labelled(self, case: CaseFacts) -> int:
+        """How many voxels of a case have a label."""
+        return sum(count for name, count in case.voxels.items() if self.labels[name] != 0)
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def draw_normalization(fingerprint: Fingerprint, settled: Mapping[str, Any], dev
         values["crop"] = "nonzero_mask" if fingerprint.labels_are_inside else "nonzero"
         notes["crop"] = f"without the border that is 0, {fingerprint.median_cropped_share:.0%} of a scan is left"
         if fingerprint.labels_are_inside:
-            notes["crop"] += "; no training case has a label where every channel is 0"
+            notes["crop"] += "; the labels of all training cases lie where a channel is not 0"
     return values, notes
 
 

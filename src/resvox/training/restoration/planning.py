@@ -48,9 +48,13 @@ def make_plan(
         "spatial_dims": fingerprint.spatial_dims,
         "in_channels": len(fingerprint.channel_names),
         "encoder_depth": 5,
+        "norm": "batch",
         "mirror_axes": tuple(range(fingerprint.spatial_dims)),
     }
-    notes = {"mirror_axes": "no labels, so no sides that would be exchanged"}
+    notes = {
+        "mirror_axes": "no labels, so no sides that would be exchanged",
+        "norm": "that of a segmentation, which takes these weights",
+    }
     rules = (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, draw_blocks)
     return planned(RestorationPlan, fingerprint, rules, decided=decided, notes=notes, changes=changes, device=device)
 

@@ -20,6 +20,8 @@ from resvox.training.plans.rules import (
 from resvox.training.plans.sides import safe_mirror_axes
 from resvox.training.segmentation.plan import Plan
 
+NORM_REASON = "instance norm would give a patch with little of the labels the contrast of one with much of them"
+
 
 def make_plan(
     fingerprint: Fingerprint,
@@ -41,7 +43,7 @@ def make_plan(
     check_sizes(changes, fingerprint.spatial_dims)
     device = choose_device(device)
     decided = common_decisions(fingerprint, model, encoder)
-    notes = {"num_classes": _outputs_in_words(fingerprint)}
+    notes = {"num_classes": _outputs_in_words(fingerprint), "norm": NORM_REASON}
     rules = (draw_spacing, draw_normalization, draw_patch_and_strides, draw_batch, draw_length, draw_split, mirroring)
     return planned(Plan, fingerprint, rules, decided=decided, notes=notes, changes=changes, device=device)
 
@@ -56,6 +58,7 @@ def common_decisions(fingerprint: Fingerprint, model: str, encoder: str) -> dict
         "num_classes": len(fingerprint.regions) or len(fingerprint.labels),
         "outputs": "regions" if fingerprint.regions else "labels",
         "encoder_depth": 5,
+        "norm": "batch",
     }
 
 
