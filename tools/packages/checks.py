@@ -14,8 +14,8 @@ from pathlib import Path
 
 # Top-level modules that belong to an extra. A prediction loads those of its own extra that it needs, and no others.
 EXTRAS = {"keras", "jax", "tensorflow", "openvino", "highdicom", "huggingface_hub", "slicerio", "TPTBox", "onnx",
-          "onnxruntime", "torchvision", "timm", "medicai", "resnet3d"}  # fmt: skip
-LOADED_BY_PREDICTION = {"openvino": {"openvino"}}
+          "onnxruntime", "nncf", "torchvision", "timm", "medicai", "resnet3d"}  # fmt: skip
+LOADED_BY_PREDICTION = {"openvino": {"openvino"}, "int8": {"openvino"}}
 LABELS = {"background": 0, "dark": 3, "bright": 7}
 
 
@@ -127,6 +127,7 @@ def check_core() -> str:
         "hub": ("predict", "hf://owner/name", "scan.nii.gz", "-o", "hub"),
         "serve": ("serve", "model.safetensors", "--port", "0"),
         "demo": ("demo", "-o", "demo"),
+        "int8": ("export", "model.safetensors", "--format", "openvino", "--precision", "int8"),
     }.items():
         if extra == "dicom":
             toy_series(Path("series"))
@@ -165,6 +166,19 @@ def check_openvino() -> str:
     """The engine runs."""
     command("predict", "model.safetensors", "scan.nii.gz", "-o", "fast", "--engine", "openvino")
     return "predict --engine openvino"
+
+
+def check_int8() -> str:
+    """A network is quantized; the labels of an untrained one may change."""
+    code = (
+        "from resvox.inference import Allowance\n"
+        "from resvox.workflow import export, export_int8\n"
+        "export_int8.LABELS = Allowance(share=1.0, least_dice=0.0)\n"
+        "export('model.safetensors', format='openvino', precision='int8', calibrate='scan.nii.gz')"
+    )
+    loaded_by(code)
+    command("predict", "model.safetensors", "scan.nii.gz", "-o", "quantized", "--precision", "int8")
+    return "export --precision int8"
 
 
 def check_dicom() -> str:
@@ -244,6 +258,7 @@ OWN = {
     "jax": lambda: check_keras("jax"),
     "tensorflow": lambda: check_keras("tensorflow"),
     "openvino": check_openvino,
+    "int8": check_int8,
     "dicom": check_dicom,
     "hub": check_hub,
     "serve": check_serve,

@@ -145,6 +145,15 @@ class WindowedScan:
         return self.predict(_cut(self.padded, batch, self.roi))
 
 
+def padded_for(array: np.ndarray, roi: Sequence[int], *, mode: str, cval: float) -> np.ndarray:
+    """A scan (channels, *spatial) with what is missing to a window of ``roi`` voxels added on both sides of each axis.
+
+    Args:
+        mode: a padding mode of `sliding_window_inference`; ``cval`` is the value of "constant".
+    """
+    return _pad(array, padding(array.shape[1:], roi), mode, cval)
+
+
 class _Blend:
     """The weighted mean of windows: a sum per class and a sum of weights, over the whole volume."""
 

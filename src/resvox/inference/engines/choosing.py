@@ -14,6 +14,7 @@ from resvox.inference.engines.cache import key_of, read_cached, write_cached
 from resvox.inference.engines.devices import place_of, type_of, warn
 from resvox.inference.engines.guard import GuardedEngine, Making, Verdict
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
+from resvox.inference.engines.quantization.candidate import digests_of, int8_candidate, int8_engine, takes_int8
 from resvox.inference.engines.table import (
     AUTO,
     ENGINES,
@@ -42,6 +43,7 @@ def make_engine(
     device: str = AUTO,
     precision: str = AUTO,
     fingerprint: str | None = None,
+    quantized: str | os.PathLike[str] | None = None,
     head: LinearHead | None = None,
     agreement: Agreement | None = None,
     notify: Callable[[str], object] | None = None,
@@ -55,10 +57,12 @@ def make_engine(
         engine: ``"openvino"`` (CPU), ``"torch"`` (folded, channels last), ``"torch-plain"`` (the module as it is);
             ``"auto"`` takes the first of these that is installed.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        precision: ``"auto"`` is bfloat16 where the device has bfloat16 units and the outputs allow it, under the guard
-            of :class:`resvox.inference.engines.guard.GuardedEngine`, else float32. A precision that is named is used
+        precision: ``"auto"`` is int8 where the processor has int8 units and there is a quantized network, or bfloat16
+            where the device has bfloat16 units, if the outputs allow it, under the guard of
+            :class:`resvox.inference.engines.guard.GuardedEngine`; else float32. A precision that is named is used
             without a comparison.
         fingerprint: identifies the network (a digest of its file), so that its compiled form can be cached on disk.
+        quantized: the ``.xml`` of the same network in int8, if there is one; ``"int8"`` needs it.
         head: the last layer of the network, if the caller applies it; the engine then computes the features before it.
         agreement: the measure of the guard; by default that of label maps, see
             `resvox.inference.engines.agreement`.
@@ -95,21 +99,33 @@ def make_engine(
 
     if engine != AUTO and rows[engine].is_reference:
         return _made(rows[engine], request(precision))
+    if precision == "int8":
+        return int8_engine(quantized, request(precision), engine=engine, features=head is not None)
     candidates: Candidates = [
         (f"{row.name} in {each}", _making(row, request(each)))
         for row, each in _wanted(engine, precision, type_of(place), agreement)
     ]
+    if quantized is not None and precision == AUTO and takes_int8(engine, device):
+        candidates.insert(0, int8_candidate(quantized, request("int8"), features=head is not None))
     if precision not in (AUTO, "float32"):
         return _first_made(candidates, notify or warn, only=engine != AUTO)
     if engine != AUTO and precision == "float32":
         candidates[0][1]()  # an engine that was named but is missing is an error; others are skipped with a remark
-    return _guarded(candidates, _making(_reference(), request("float32")), request("float32"), agreement)
+    reference = _making(_reference(), request("float32"))
+    return _guarded(candidates, reference, request("float32"), agreement, quantized=quantized)
 
 
-def _guarded(candidates: Candidates, reference: Making, request: NetworkRequest, agreement: Agreement) -> Engine:
+def _guarded(
+    candidates: Candidates,
+    reference: Making,
+    request: NetworkRequest,
+    agreement: Agreement,
+    *,
+    quantized: str | os.PathLike[str] | None,
+) -> Engine:
     """The candidates under the accuracy guard, whose verdict is kept on disk."""
     words = [words for words, _ in candidates]
-    key = key_of("verdict", _versions(), request.fingerprint, request.roi_size, words)
+    key = key_of("verdict", _versions(), request.fingerprint, request.roi_size, words, *digests_of(quantized))
     name = f"{key}.json" if request.fingerprint else ""
     return GuardedEngine(
         candidates,
@@ -134,7 +150,7 @@ def engine_of_file(
 ) -> Engine:
     """The engine for an exported network: ``kind`` is "torchscript", "torch-export", "onnx" or "openvino".
 
-    Float32 unless a precision is named: the exported file was checked in float32.
+    Float32, or int8 of a quantized network, unless a precision is named: in that the exported file was checked.
 
     Raises:
         InferenceError: an unknown kind, an engine that does not run it or is not installed, a device or precision
@@ -161,7 +177,7 @@ def engine_of_file(
             roi_size=tuple(roi_size),
             in_channels=in_channels,
             device=device,
-            precision="float32" if precision == AUTO else precision,
+            precision=precision,
             notify=notify,
         )
     )

@@ -87,13 +87,24 @@ def has_bfloat16(device: str) -> bool:
         import torch
 
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device != "cpu":
-        return False
+    return device == "cpu" and bool(_processor_features() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def has_int8(device: str) -> bool:
+    """Whether a type of device has units that multiply int8 numbers: VNNI or AMX; known on Linux only.
+
+    OpenVINO states INT8 among its ``OPTIMIZATION_CAPABILITIES`` also on processors with AVX2 alone, which have no such
+    units. Therefore the processor's own list of features decides.
+    """
+    return device == "cpu" and bool(_processor_features() & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def _processor_features() -> set[str]:
+    """The features that Linux lists for the processor; empty on other systems."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        return set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
-        return False
-    return bool(set(text.split()) & {"avx512_bf16", "amx_bf16", "bf16"})
+        return set()
 
 
 def warn(line: str) -> None:

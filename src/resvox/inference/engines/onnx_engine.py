@@ -73,7 +73,7 @@ def engine_of_file(request: FileRequest) -> Engine:
     Raises:
         InferenceError: another precision than float32.
     """
-    if request.precision != "float32":
+    if request.precision not in ("auto", "float32"):
         raise InferenceError(
             f"precision={request.precision!r} with ONNX Runtime",
             expected="'float32', as it was exported",

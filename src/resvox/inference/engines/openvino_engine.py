@@ -18,13 +18,16 @@ from resvox.errors import InferenceError
 from resvox.files import sha256_of
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
-from resvox.inference.engines.table import is_installed
+from resvox.inference.engines.quantization.networks import is_quantized, without_last_layer
+from resvox.inference.engines.table import AUTO, is_installed
+from resvox.inference.engines.telemetry import openvino_module
 from resvox.machine import return_freed_memory, usable_threads
 
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+# The precision of layers that are not quantized: of a network in int8 these are few.
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 SMALL = 32  # voxels: side of the example for tracing
 _MAKING_CORE = Lock()
 
@@ -36,7 +39,7 @@ class OpenVinoEngine:
         make: returns the OpenVINO model (`from_torch`, `from_file`); called only without a compiled one in the cache.
         roi_size: the window.
         in_channels: of the window.
-        precision: ``"float32"`` or ``"bfloat16"``.
+        precision: ``"float32"`` or ``"bfloat16"``; ``"int8"`` of a network that is quantized.
         fingerprint: identifies the network for the cache of compiled networks; None does not cache.
 
     The output of a call is valid until the next call.
@@ -57,8 +60,7 @@ class OpenVinoEngine:
         precision: str = "float32",
         fingerprint: str | None = None,
     ) -> None:
-        import openvino
-
+        openvino = openvino_module()
         core = shared_core()
         if precision not in PRECISIONS or (precision == "bfloat16" and not computes_in_bfloat16()):
             raise InferenceError(
@@ -131,9 +133,7 @@ def shared_core() -> Any:
 
 @cache
 def _core() -> Any:
-    import openvino
-
-    return openvino.Core()
+    return openvino_module().Core()
 
 
 def from_torch(module: torch.nn.Module, roi_size: Sequence[int], in_channels: int) -> Any:
@@ -154,6 +154,8 @@ def converted(module: torch.nn.Module, example: torch.Tensor) -> Any:
     again (10 times slower, measured), and sends telemetry over the network.
     """
     import torch
+
+    openvino_module()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -182,14 +184,44 @@ def engine_of_network(request: NetworkRequest) -> Engine:
 
 
 def engine_of_file(request: FileRequest) -> Engine:
-    """The engine for an ``.xml`` or ``.onnx`` file."""
+    """The engine for an ``.xml`` or ``.onnx`` file.
+
+    Raises:
+        InferenceError: a precision in which the file does not compute.
+    """
+
+    def make() -> Any:
+        network = from_file(request.path)
+        return without_last_layer(network) if request.features else network
+
     return OpenVinoEngine(
-        lambda: from_file(request.path),
+        make,
         roi_size=request.roi_size,
         in_channels=request.in_channels,
-        precision=request.precision,
-        fingerprint=fingerprint_of_model(request.path),
+        precision=_precision_of(request),
+        fingerprint=fingerprint_of_model(request.path) + (" without head" if request.features else ""),
     )
+
+
+def _precision_of(request: FileRequest) -> str:
+    """The precision in which a file computes: int8 of a quantized network, else the one that was asked for."""
+    if not is_quantized(request.path):
+        if request.precision == "int8":
+            raise InferenceError(
+                "precision='int8' with a network in float32",
+                expected="a quantized one",
+                fix="resvox export MODEL --format openvino --precision int8 --calibrate SCANS",
+                path=request.path,
+            )
+        return "float32" if request.precision == AUTO else request.precision
+    if request.precision not in (AUTO, "int8"):
+        raise InferenceError(
+            f"precision={request.precision!r} with a network in int8",
+            expected="'auto' or 'int8'",
+            fix="predict with the model that it was exported from",
+            path=request.path,
+        )
+    return "int8"
 
 
 def fingerprint_of_model(path: str | os.PathLike[str]) -> str:
@@ -200,15 +232,18 @@ def fingerprint_of_model(path: str | os.PathLike[str]) -> str:
 
 def write_openvino(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:
     """Write an ``.xml`` with its weights beside it, in ``.bin``."""
-    import openvino
-
     from resvox.torch.layers import AveragePool
 
     opened = copy.deepcopy(module)
     for part in opened.modules():
         if isinstance(part, AveragePool):
             part.open_sizes = True  # a trace would keep the window of the example
-    openvino.save_model(converted(opened, example), path, compress_to_fp16=False)
+    save(converted(opened, example), path)
+
+
+def save(network: Any, path: Path) -> None:
+    """Write a network of OpenVINO as ``.xml`` and ``.bin``, its weights as they are."""
+    openvino_module().save_model(network, path, compress_to_fp16=False)
 
 
 def run_any_size(path: Path, format: str) -> Callable[[np.ndarray], np.ndarray]:

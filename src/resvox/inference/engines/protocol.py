@@ -33,7 +33,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """One of "float32", "bfloat16", "float16"."""
+        """One of "float32", "bfloat16", "float16", "int8"."""
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
         """Compute the outputs of a batch."""
@@ -96,6 +96,8 @@ class FileRequest:
         path: the exported network.
         format: its export format, as in the table of engines.
         device: "auto", or the name of a device.
+        precision: "auto" is that of the file: float32, or int8 of a quantized network.
+        features: leave out the last layer, which the caller applies; OpenVINO alone.
     """
 
     path: str | os.PathLike[str]
@@ -105,3 +107,4 @@ class FileRequest:
     device: str
     precision: str
     notify: Callable[[str], object] | None
+    features: bool = False

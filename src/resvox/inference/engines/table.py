@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 AUTO = "auto"
-PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
+FLOAT_PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
+PRECISIONS = (*FLOAT_PRECISIONS, "int8")
 HERE = "resvox.inference.engines"
 
 
@@ -46,6 +47,7 @@ class EngineRow:
         network: ``module:function`` that makes the engine from a `NetworkRequest`; "" if it runs files only.
         file: ``module:function`` that makes the engine from a `FileRequest`; "" if it runs no files.
         bfloat16: ``module:function``: whether a type of device ("cpu", "cuda") has bfloat16 units.
+        int8: ``module:function``: whether a type of device has int8 units; "" if the engine runs no quantized networks.
         devices: types of devices that it supports; empty for all devices of torch.
         is_automatic: tried by ``engine="auto"``, in the order of the table.
         is_reference: the reference of the accuracy guard; it is never compared itself.
@@ -58,6 +60,7 @@ class EngineRow:
     network: str = ""
     file: str = ""
     bfloat16: str = ""
+    int8: str = ""
     devices: tuple[str, ...] = ()
     is_automatic: bool = False
     is_reference: bool = False
@@ -72,6 +75,7 @@ ENGINES = (
         network=f"{HERE}.openvino_engine:engine_of_network",
         file=f"{HERE}.openvino_engine:engine_of_file",
         bfloat16=f"{HERE}.openvino_engine:has_bfloat16",
+        int8=f"{HERE}.devices:has_int8",
         devices=("cpu",),
         is_automatic=True,
         formats=(

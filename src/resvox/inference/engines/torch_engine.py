@@ -12,7 +12,7 @@ from resvox.errors import InferenceError
 from resvox.inference.engines.cuda_graph import CudaGraph, is_out_of_memory
 from resvox.inference.engines.devices import choose_device, warn
 from resvox.inference.engines.protocol import Engine, NetworkRequest
-from resvox.inference.engines.table import PRECISIONS
+from resvox.inference.engines.table import FLOAT_PRECISIONS
 
 # By number of axes, both of (batch, channels, *roi) and of the weights (out, in, *kernel).
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -241,8 +241,8 @@ def _first_output(output: object) -> torch.Tensor:
 
 
 def _choose_precision(precision: str, device: torch.device) -> str:
-    if precision not in PRECISIONS:
-        raise InferenceError(f"precision={precision!r}", expected=" or ".join(map(repr, PRECISIONS)))
+    if precision not in FLOAT_PRECISIONS:
+        raise InferenceError(f"precision={precision!r}", expected=" or ".join(map(repr, FLOAT_PRECISIONS)))
     if precision != "auto":
         return precision
     if device.type != "cuda":

@@ -36,7 +36,8 @@ class ExportedModule(torch.nn.Module):
 def engine_of_file(request: FileRequest) -> Engine:
     """The exported network as an engine."""
     module = load_exported(request.path, request.format)
-    return TorchEngine(module, device=request.device, precision=request.precision, notify=request.notify)
+    precision = "float32" if request.precision == "auto" else request.precision  # the file was checked in float32
+    return TorchEngine(module, device=request.device, precision=precision, notify=request.notify)
 
 
 def load_exported(path: str | os.PathLike[str], kind: str) -> torch.nn.Module:
