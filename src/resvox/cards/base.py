@@ -182,6 +182,11 @@ class ModelCard(ABC):
         return len(self.channel_names)
 
     @property
+    def windows(self) -> Windows | None:
+        """How scans are cut into windows; None where the network sees a whole image."""
+        return None
+
+    @property
     def network_channels(self) -> int:
         """How many channels the network has: those of a scan, and what is put beside them."""
         return self.in_channels

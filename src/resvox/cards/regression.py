@@ -31,6 +31,11 @@ class RegressionCard(ModelCard):
     target_names: tuple[str, ...] | None = None
 
     @property
+    def windows(self) -> Windows:
+        """How scans are cut into windows."""
+        return self.inference
+
+    @property
     def input_size(self) -> tuple[int, ...]:
         """The size of a window."""
         return self.inference.input_size

@@ -77,6 +77,11 @@ class SegmentationCard(ModelCard):
         return self.in_channels + (0 if self.cascade is None else len(self.cascade.labels))
 
     @property
+    def windows(self) -> Windows:
+        """How scans are cut into windows."""
+        return self.inference
+
+    @property
     def input_size(self) -> tuple[int, ...]:
         """The size of a window."""
         return self.inference.input_size

@@ -53,6 +53,7 @@ class PredictPrecision(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+    int8 = "int8"
 
 
 def one_of(names: Sequence[str]) -> Callable[[str], str]:

@@ -10,6 +10,7 @@ import numpy as np
 from resvox.blueprint import networks as net
 from resvox.blueprint.leaves import Activation, Conv
 from resvox.prediction.model_files import BUNDLE_FORMAT, NNUNET_FORMAT, OWN_FORMAT, ModelFile
+from resvox.prediction.quantized.files import quantized_of
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +71,7 @@ def _engine_of_one(
             device=options.device,
             precision=options.precision,
             fingerprint=sha256_of(file.path),
+            quantized=quantized_of(file, options, notify),
             head=head,
             agreement=agreement,
             notify=notify,

@@ -43,7 +43,8 @@ class PredictOptions:
         engine: "auto" takes the fastest one whose outputs agree with those of float32, see
             `resvox.inference.make_engine`; or the name of an engine.
         device: "auto", "cpu", "cuda", "cuda:1", ...
-        precision: "auto", "float32", "bfloat16" or "float16".
+        precision: "auto", "float32", "bfloat16", "float16", or "int8" with the quantized network that resvox export
+            wrote beside the model.
         resample: "logits" brings the network's outputs to the scan's grid before the largest is taken, which is
             accurate; "labels" brings its label map there, which is a little faster.
         speed: "full" computes all windows; "balanced" those that could change a label, and "fast" about a third, as

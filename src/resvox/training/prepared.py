@@ -7,8 +7,8 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from resvox.files import creating_folder, sha256_of
 from resvox.volumes.tiff import files_beside
 
 FACTS = "facts.json"
+IMAGE = "image.npy"  # (channels, *spatial) float32, of the entries of all tasks
+PREPARED_BY = "prepared_by"  # the fact that identifies the preprocessing, see `digest_of`
 _BLOCK = 1 << 22
 
 
@@ -57,6 +59,28 @@ def prepared_entry(
     with naming_the_folder(target):
         _write_entry(target, write)
     return entry_facts(target)
+
+
+def images_prepared_by(preprocessing: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The ``image.npy`` of the entries in a folder that were prepared in one way, sorted.
+
+    Entries of older versions do not state how they were prepared, and are left out.
+
+    Args:
+        preprocessing: its ``to_dict()``, also as it was read from a file.
+    """
+    wanted, found = digest_of(preprocessing), []
+    for path in sorted(folder.glob(f"*/{FACTS}")):
+        with suppress(OSError, ValueError):  # of an entry that is damaged, or being removed
+            facts = entry_facts(path.parent)
+            if isinstance(facts, dict) and facts.get(PREPARED_BY) == wanted:
+                found.append(path.parent / IMAGE)
+    return [path for path in found if array_is_whole(path)]
+
+
+def digest_of(preprocessing: Mapping[str, Any]) -> str:
+    """What identifies a preprocessing in the facts of an entry."""
+    return sha256_of(json.dumps(preprocessing, sort_keys=True).encode())[:16]
 
 
 def entry_facts(target: Path) -> dict[str, Any]:

@@ -12,7 +12,15 @@ import numpy as np
 
 from resvox.datasets.labelled import read_pair
 from resvox.datasets.regression import RegressionCase, RegressionDataset
-from resvox.training.prepared import entry_facts, entry_name, prepared_entry, sources_checksum, stamp
+from resvox.training.prepared import (
+    PREPARED_BY,
+    digest_of,
+    entry_facts,
+    entry_name,
+    prepared_entry,
+    sources_checksum,
+    stamp,
+)
 from resvox.training.regression.plan import RegressionPlan
 
 LAYOUT = 1  # raise it when the files in a folder change their meaning
@@ -82,4 +90,8 @@ def _write(case: RegressionCase, dataset: RegressionDataset, plan: RegressionPla
         array = step.forward(array, "image")
     np.save(folder / "image.npy", np.ascontiguousarray(prepared.array, dtype=np.float32))
     np.save(folder / "target.npy", np.ascontiguousarray(array, dtype=np.float32))
-    return {"id": case.id, "source": sources_checksum([*case.images, *case.targets])}
+    return {
+        "id": case.id,
+        "source": sources_checksum([*case.images, *case.targets]),
+        PREPARED_BY: digest_of(plan.preprocessing().to_dict()),
+    }

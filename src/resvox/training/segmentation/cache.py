@@ -12,7 +12,15 @@ import numpy as np
 
 from resvox.datasets.labelled import read_labelled
 from resvox.datasets.segmentation import Case, Dataset
-from resvox.training.prepared import entry_facts, entry_name, prepared_entry, sources_checksum, stamp
+from resvox.training.prepared import (
+    PREPARED_BY,
+    digest_of,
+    entry_facts,
+    entry_name,
+    prepared_entry,
+    sources_checksum,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from resvox.preprocessing import NnunetPreprocessing, Preprocessing
@@ -145,7 +153,13 @@ def _write(
         np.save(folder / INSIDE, prepared.labels(mask).astype(bool))
     assert case.label is not None
     source = sources_checksum([*case.images, case.label])
-    return {"id": case.id, "shape": label.shape, "voxels_of": voxels_of, "source": source}
+    return {
+        "id": case.id,
+        "shape": label.shape,
+        "voxels_of": voxels_of,
+        "source": source,
+        PREPARED_BY: digest_of(preprocessing.to_dict()),
+    }
 
 
 def _class_indices(dataset: Dataset, label_map: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
