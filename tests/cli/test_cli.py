@@ -226,7 +226,8 @@ def test_prediction_options_reach_the_workflow(call, monkeypatch):
 def test_export_tells_what_it_wrote_and_how_well_it_agrees(call, monkeypatch):
     from resvox.workflow.export import ExportCheck, ExportResult
 
-    def export(model, out, *, format, overwrite):
+    def export(model, out, *, format, precision, calibrate, overwrite, on_progress, on_note):
+        assert (precision, calibrate) == ("float32", ())
         return ExportResult(
             path=Path(out), description=Path("net.json"), format=format, any_size=False, seconds=1.0,
             check=ExportCheck(difference=2e-6, labels_changed=0.00001),

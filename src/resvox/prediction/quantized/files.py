@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError
 from resvox.files import sha256_of
-from resvox.inference.engines.quantization.candidate import takes_int8
 from resvox.inference.engines.table import AUTO
 from resvox.prediction.model_files import OWN_FORMAT, ModelFile, description_path
 
@@ -36,6 +35,8 @@ def quantized_of(file: ModelFile, options: PredictOptions, notify: Callable[[str
     Raises:
         InferenceError: with ``precision="int8"``: none is there, or one that is damaged or of another model.
     """
+    from resvox.inference.engines.quantization.candidate import takes_int8
+
     path = int8_path(file.path)
     if options.precision == "int8":
         return _checked(file, path)
