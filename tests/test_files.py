@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resvox import files
-from resvox.files import creating_folder, remove_leftovers, replacing, replacing_all, sha256_of, write_atomically
+from resvox.files import (
+    begin_sha256,
+    creating_folder,
+    remove_leftovers,
+    replacing,
+    replacing_all,
+    sha256_of,
+    write_atomically,
+)
 
 NAMES = ["x.nii.gz", "model.safetensors", "1.2.840.10008.nii.gz", "plan", "a.b.c", ".hidden", "ünïcode.json", "x" * 250]
 
@@ -143,3 +151,16 @@ def test_a_digest_is_that_of_the_bytes(data, tmp_path_factory):
     path = tmp_path_factory.mktemp("f") / "x"
     path.write_bytes(data)
     assert sha256_of(path) == sha256_of(str(path)) == sha256_of(data) == hashlib.sha256(data).hexdigest()
+
+
+def test_a_digest_that_was_begun_is_that_of_the_file_as_it_is_then(tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"first")
+    begin_sha256(path)
+    assert sha256_of(path) == sha256_of(b"first")
+    begin_sha256(path)
+    path.write_bytes(b"second one")
+    assert sha256_of(path) == sha256_of(b"second one")
+    begin_sha256(tmp_path / "none")  # raised where it is asked for
+    with pytest.raises(FileNotFoundError):
+        sha256_of(tmp_path / "none")

@@ -7,10 +7,15 @@ import os
 import re
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 # The first form is written today; the other two were written by resvox 0.1.
 _LEFTOVER = re.compile(
@@ -20,6 +25,7 @@ _LEFTOVER = re.compile(
 )
 _ENDING = re.compile(r"(?<=.)(?:(?:\.\w{1,20})?\.(?:gz|bz2|xz|zst)|\.\w{1,20})\Z", re.IGNORECASE | re.DOTALL)
 LONGEST_NAME = 255  # bytes, on every common file system
+_BEGUN: dict[tuple[str, int, int, int], Future[str]] = {}  # digests that threads compute, by the state of the file
 
 
 @contextmanager
@@ -143,14 +149,46 @@ def remove_leftovers(
 def sha256_of(source: str | os.PathLike[str] | bytes) -> str:
     """The SHA-256 digest, in hexadecimal, of bytes or of the contents of a file (a path, as string or Path).
 
+    Where `begin_sha256` has begun it, its result is waited for.
+
     Raises:
         OSError: a file that cannot be read.
     """
-    digest = hashlib.sha256()
     if isinstance(source, bytes):
-        digest.update(source)
-        return digest.hexdigest()
-    with open(source, "rb") as file:
+        return hashlib.sha256(source).hexdigest()
+    begun = _BEGUN.pop(_state_of(source), None)
+    return _sha256_of_file(source) if begun is None else begun.result()
+
+
+def begin_sha256(path: str | os.PathLike[str]) -> None:
+    """Begin the digest of a file in a thread, for a `sha256_of` that follows; a file that has changed is read anew.
+
+    Hashing holds no interpreter lock: imports and other work of Python go on beside it.
+    """
+    from concurrent.futures import Future  # late: most imports of this module begin no digest
+
+    begun: Future[str] = Future()
+
+    def work() -> None:
+        try:
+            begun.set_result(_sha256_of_file(path))
+        except BaseException as error:  # raised where the digest is asked for
+            begun.set_exception(error)
+
+    with suppress(OSError):
+        _BEGUN[_state_of(path)] = begun
+        threading.Thread(target=work, name="resvox-digest", daemon=True).start()
+
+
+def _state_of(path: str | os.PathLike[str]) -> tuple[str, int, int, int]:
+    """What changes with a file: path, inode, size and time."""
+    found = os.stat(path)
+    return os.path.abspath(path), found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _sha256_of_file(path: str | os.PathLike[str]) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import resvox
 from resvox import workflow
 from resvox.cli import app, main
+from resvox.cli.commands import MODULES
 from resvox.errors import ResvoxError
 
 SOURCE = Path(resvox.__file__).resolve().parents[1]
@@ -77,6 +78,13 @@ def test_importing_resvox_loads_no_framework():
     assert run_python("-c", code).stdout.strip() == "[]"
     planted = code.replace("import sys, resvox", "import sys, resvox, torch")
     assert "torch" in run_python("-c", planted).stdout
+
+
+def test_each_command_is_in_the_module_of_its_name(call):
+    names = [path.stem for path in (SOURCE / "resvox/cli").glob("*.py") if "@verb(" in path.read_text()]
+    assert sorted(MODULES) == sorted(names)
+    for name in MODULES:
+        assert call(name.replace("_", "-"), "--help").exit_code == 0
 
 
 def test_python_m_resvox_is_resvox():

@@ -104,6 +104,32 @@ def test_a_compiled_network_and_a_verdict_are_used_again_without_the_network(net
         make_engine(gone, roi_size=ROI, in_channels=2, device="cpu", precision="float32", fingerprint="another")
 
 
+def test_an_openvino_that_reads_streams_alone_imports_a_compiled_network_too(network, engine_cache, monkeypatch):
+    import io
+
+    import openvino
+
+    from resvox.inference.engines import openvino_cache
+
+    answer = engine_for(network, precision="float32", fingerprint="x")[0](window()).copy()
+    streams, tensors = [], []
+
+    class OlderCore:
+        def import_model(self, source, device, options):
+            if not isinstance(source, io.BytesIO):
+                tensors.append(source)
+                raise TypeError("import_model(): incompatible function arguments")
+            streams.append(source)
+            return openvino.Core.import_model(openvino_engine.shared_core(), source, device, options)
+
+    def start(core, name, options):
+        return openvino_cache.NetworkImport(OlderCore(), name, options)
+
+    monkeypatch.setattr(openvino_engine, "import_if_cached", start)
+    np.testing.assert_array_equal(engine_for(network, precision="float32", fingerprint="x")[0](window()), answer)
+    assert len(streams) == len(tensors) == 1
+
+
 def test_an_engine_computes_the_same_after_its_memory_was_released(network):
     from resvox.inference.engines.openvino_engine import OpenVinoEngine, from_torch
 

@@ -16,7 +16,7 @@ from volumes.generated_dicom import Generated, generate
 
 from resvox.errors import VolumeError
 from resvox.volumes import Volume, read_volume
-from resvox.volumes.dicom.files import is_dicom
+from resvox.volumes.dicom.marks import is_dicom
 
 HEADER_BYTES = 1600  # most mutations hit the header: pixels are any numbers
 MEMORY_MB = 500  # more than the tests before have used; the inputs are some kilobytes

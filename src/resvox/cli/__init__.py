@@ -1,50 +1,18 @@
 """The command line: each command parses its arguments, calls one function of the workflow, and prints.
 
-Nothing heavy is imported at the top: `resvox --help` does not load torch.
+Nothing heavy is imported at the top: `resvox --help` does not load torch, and a command imports no other command
+(`resvox.cli.commands`).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 
-# in the order in which `resvox --help` lists them
-from resvox.cli import train  # isort: skip
-from resvox.cli import pretrain  # isort: skip
-from resvox.cli import predict  # isort: skip
-from resvox.cli import status  # isort: skip
-from resvox.cli import evaluate  # isort: skip
-from resvox.cli import compare  # isort: skip
-from resvox.cli import view  # isort: skip
-from resvox.cli import models  # isort: skip
-from resvox.cli import walkthrough  # isort: skip
-from resvox.cli import convert  # isort: skip
-from resvox.cli import convert_labels  # isort: skip
-from resvox.cli import export  # isort: skip
-from resvox.cli import publish  # isort: skip
-from resvox.cli import serve  # isort: skip
-from resvox.cli import demo  # isort: skip
 from resvox.cli.app import app
 
-__all__ = [
-    "app",
-    "compare",
-    "convert",
-    "convert_labels",
-    "demo",
-    "evaluate",
-    "export",
-    "main",
-    "models",
-    "predict",
-    "pretrain",
-    "publish",
-    "serve",
-    "status",
-    "train",
-    "view",
-    "walkthrough",
-]
+__all__ = ["app", "main"]
 
 
 def main() -> None:
@@ -54,6 +22,9 @@ def main() -> None:
     # OpenMP's threads wait by spinning, which made training 4 times slower beside other busy programs (five on two
     # cores). Sleeping costs microseconds. The variable is read when torch is first imported, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # The model converter of OpenVINO, which is not used here, takes longer to import than all of OpenVINO besides, and
+    # reports its import over the network. openvino does without it where it cannot be imported.
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # None: not to be imported
     warnings.formatwarning = _one_line
     app()
 

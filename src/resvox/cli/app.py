@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from resvox._version import __version__
+from resvox.cli.commands import APPLICATIONS, CommandGroup
 from resvox.cli.hints import HintingCommand
 from resvox.errors import LostPeerError, ResvoxError, suggest
 
@@ -19,6 +20,7 @@ Verb = TypeVar("Verb", bound=Callable[..., None])
 
 app = typer.Typer(
     name="resvox",
+    cls=CommandGroup,
     help="Residual networks for 2D images and 3D volumes, from a scan to a label map.",
     epilog="Start with [bold]resvox demo[/bold]. Every command has --help with examples.",
     rich_markup_mode="rich",
@@ -106,7 +108,9 @@ def verb(epilog: str) -> Callable[[Verb], Verb]:
 
         # Paragraphs as one line each: Typer keeps the source's line breaks, whatever the terminal's width.
         text = "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
-        app.command(function.__name__.replace("_", "-"), cls=HintingCommand, help=text, epilog=epilog)(run)
+        name = function.__name__.replace("_", "-")
+        APPLICATIONS[name] = typer.Typer(rich_markup_mode="rich", add_completion=False, pretty_exceptions_enable=False)
+        APPLICATIONS[name].command(name, cls=HintingCommand, help=text, epilog=epilog)(run)
         return function
 
     return register

@@ -23,7 +23,8 @@ from resvox.fleet.items import Item
 from resvox.fleet.layout import OutputFolder
 from resvox.fleet.manifest import Row
 from resvox.fleet.options import FleetOptions
-from resvox.fleet.run import FleetResult, Watch, new_run, note_run, result_of, shard_of
+from resvox.fleet.result import FleetResult
+from resvox.fleet.run import Watch, new_run, note_run, result_of, shard_of
 from resvox.fleet.shards import rows_of_shard
 from resvox.fleet.tally import Tally
 from resvox.prediction.model_files import chosen_files

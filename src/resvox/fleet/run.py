@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +24,7 @@ from resvox.fleet.items import Item
 from resvox.fleet.layout import Maker, OutputFolder, stamp
 from resvox.fleet.manifest import Row
 from resvox.fleet.options import FleetOptions
+from resvox.fleet.result import FleetResult
 from resvox.fleet.runner import PATIENCE_SECONDS, FleetRunner
 from resvox.fleet.shards import Shard, rows_of_shard
 from resvox.fleet.statuses import StatusLog
@@ -32,33 +33,12 @@ from resvox.machine import usable_threads
 from resvox.prediction.model_engine import describe
 from resvox.prediction.model_files import chosen_files
 from resvox.prediction.options import Callbacks, PredictOptions
-from resvox.prediction.outcomes import CaseOutcome, PredictResult, counts_in_words
+from resvox.prediction.outcomes import CaseOutcome
 from resvox.prediction.predictor import Predictor
 from resvox.prediction.tasks import refuse_unused, row_of
 from resvox.storage.addresses import Location
 from resvox.storage.objects import write_bytes
 from resvox.storage.scratch import Scratch
-
-
-@dataclass(frozen=True, kw_only=True)
-class FleetResult(PredictResult):
-    """What became of the rows: sums; of the cases those that failed, up to a limit.
-
-    Args:
-        address: the folder of results.
-        tally: the sums.
-    """
-
-    address: str = ""
-    tally: Tally = field(default_factory=Tally)
-
-    @property
-    def ok(self) -> bool:
-        """Whether every result is there."""
-        return not any(self.tally.counts[status] for status in ("failed", "elsewhere", "later"))
-
-    def __str__(self) -> str:
-        return counts_in_words(lambda status: self.tally.counts[status])
 
 
 @dataclass(frozen=True, kw_only=True)

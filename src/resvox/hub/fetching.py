@@ -13,7 +13,7 @@ from resvox.errors import WeightsError
 from resvox.files import sha256_of
 from resvox.hub.address import HubAddress, is_address
 from resvox.hub.client import errors_in_one_line, hub_module
-from resvox.storage import cached, is_uri
+from resvox.storage import is_uri
 
 SAFE = (".safetensors",)
 # In a repository without such files: weights of other libraries, and exported networks with what lies beside them.
@@ -30,6 +30,8 @@ def local_path(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
         StorageError: an address of a store (``s3://`` and others) that cannot be read.
     """
     if is_uri(source):
+        from resvox.storage import cached
+
         return cached(source)
     return fetched(HubAddress.parse(source))[0] if is_address(source) else source
 

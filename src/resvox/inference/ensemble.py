@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resvox.errors import InferenceError
-from resvox.inference.engines.protocol import Engine, OnDevice
+from resvox.inference.engines.protocol import Engine, LoadsAhead, OnDevice
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,12 @@ class EnsembleEngine:
             total += output
         total /= len(self.engines)
         return total
+
+    def finish_loading(self) -> None:
+        """Wait until the networks of all engines are there, see `LoadsAhead`."""
+        for engine in self.engines:
+            if isinstance(engine, LoadsAhead):
+                engine.finish_loading()
 
     def on_device(self, windows: torch.Tensor, /) -> torch.Tensor:
         """Compute the mean on the device of the engines, see `OnDevice`."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from resvox.inference.engines.protocol import LoadsAhead
 from resvox.locks import Claims
 from resvox.prediction.cases import Case, Work
 from resvox.prediction.log import LOGGED, Line, RunLog
@@ -193,6 +194,8 @@ class _Batch:
     def _compute(self, job: _Job, read: _Read) -> Computed:
         if not read.ready:
             return []
+        if isinstance(self.predictor.engine, LoadsAhead):
+            self.predictor.engine.finish_loading()
         progress = self.callbacks.windows_of(read.cases[0].id)
         made = self.predictor.compute(read.ready, progress=progress)
         read.ready.clear()

@@ -11,6 +11,7 @@ from resvox.errors import DatasetError, InferenceError, WeightsError
 from resvox.locks import Claims
 from resvox.prediction.cases import Case, Found, Work
 from resvox.prediction.log import RunLog
+from resvox.prediction.model_engine import begin_fingerprints
 from resvox.prediction.model_files import chosen_files, is_total_task, looks_like_model
 from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.tasks import refuse_unused, row_of
@@ -31,7 +32,9 @@ def find_work(options: PredictOptions, callbacks: Callbacks) -> Work:
     """
     check_out(options.out)
     _check_order(options)
-    file = chosen_files(options)[0]
+    files = chosen_files(options)
+    begin_fingerprints(files, options)
+    file = files[0]
     card = file.card
     refuse_unused(options, card.task, file.format)
     found = row_of(card.task).predictor_class(file.format).find(options, card, RunLog(options.out))

@@ -7,17 +7,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resvox.blueprint import networks as net
-from resvox.blueprint.leaves import Activation, Conv
+from resvox.files import begin_sha256, sha256_of
 from resvox.prediction.model_files import BUNDLE_FORMAT, NNUNET_FORMAT, OWN_FORMAT, ModelFile
 from resvox.prediction.quantized.files import quantized_of
 
 if TYPE_CHECKING:
     import torch
 
+    from resvox.blueprint.leaves import Activation, Conv
     from resvox.inference import Engine, LinearHead
     from resvox.inference.engines.agreement import Agreement
     from resvox.prediction.options import PredictOptions
+
+
+NETWORKS_OF_TORCH = (OWN_FORMAT, NNUNET_FORMAT, BUNDLE_FORMAT)
+
+
+def begin_fingerprints(files: Sequence[ModelFile], options: PredictOptions) -> None:
+    """Begin the digests of model files in threads, beside the imports that come before `engine_of`."""
+    for file in files:
+        if file.format in NETWORKS_OF_TORCH and not options.exact:
+            begin_sha256(file.path)
 
 
 def engine_of(
@@ -54,7 +64,6 @@ def _engine_of_one(
     head: LinearHead | None,
     notify: Callable[[str], object] | None,
 ) -> Engine:
-    from resvox.files import sha256_of
     from resvox.inference.engines import engine_of_file, make_engine
 
     if options.exact:
@@ -62,7 +71,7 @@ def _engine_of_one(
 
         module = _network(file, exact=True)
         return TorchEngine(module, device=options.device, precision="float32", channels_last=False, notify=notify)
-    if file.format in (OWN_FORMAT, NNUNET_FORMAT, BUNDLE_FORMAT):
+    if file.format in NETWORKS_OF_TORCH:
         return make_engine(
             lambda: _network(file, exact=False),
             roi_size=file.card.input_size,
@@ -117,13 +126,21 @@ def late_head(file: ModelFile) -> LinearHead | None:
 
     None for other models, whose windows are answered with logits.
     """
-    from safetensors import safe_open
-
-    from resvox.inference import LinearHead
-    from resvox.weights import read_header
+    from resvox.weights.formats.safetensors import raw_header, read_header
 
     if file.format != OWN_FORMAT:
         return None
+    shape = raw_header(file.path).get("head.weight", {}).get("shape", ())
+    if (
+        len(shape) < 2 or shape[0] <= shape[1]
+    ):  # not more classes than features, as of most models; the blueprint, which takes longer to read, is not needed
+        return None
+    from safetensors import safe_open
+
+    from resvox.blueprint import networks as net
+    from resvox.blueprint.leaves import Conv
+    from resvox.inference import LinearHead
+
     network = read_header(file.path).blueprint.network
     # a head of one convolution reads a map of the image's size; other heads enlarge their logits, or are no maps
     if not isinstance(network, net.Segmenter) or not isinstance(network.head, Conv):

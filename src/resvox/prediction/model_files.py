@@ -100,6 +100,8 @@ def is_total_task(model: Paths) -> bool:
 
 
 def _files_of(path: Path, folds: tuple[str, ...] | None, checkpoint: str) -> list[ModelFile]:
+    if not _may_be_of_peer(path):
+        return [read_model_file(each) for each in _paths_of(path)]
     from resvox.weights.bundle.folder import is_bundle
     from resvox.weights.nnunet import is_nnunet
 
@@ -112,6 +114,11 @@ def _files_of(path: Path, folds: tuple[str, ...] | None, checkpoint: str) -> lis
 
         return bundle_files(path)
     return [read_model_file(each) for each in _paths_of(path)]
+
+
+def _may_be_of_peer(path: Path) -> bool:
+    """Whether a path could be a model of nnU-Net or MONAI, which are folders and zips; their readers import much."""
+    return path.is_dir() or path.suffix.lower() == ".zip"
 
 
 def model_file(model: str | os.PathLike[str]) -> Path:
@@ -166,11 +173,14 @@ def own_preprocessing(file: ModelFile) -> Preprocessing:
 
 def looks_like_model(path: Path) -> bool:
     """Whether a path could stand for MODEL, by its name or by what is in the folder."""
-    from resvox.weights.bundle.folder import is_bundle
-    from resvox.weights.nnunet import is_nnunet
-
-    if is_address(path) or is_nnunet(path) or is_bundle(path):
+    if is_address(path):
         return True
+    if _may_be_of_peer(path):
+        from resvox.weights.bundle.folder import is_bundle
+        from resvox.weights.nnunet import is_nnunet
+
+        if is_nnunet(path) or is_bundle(path):
+            return True
     if path.is_dir():
         return (path / MODEL_NAME).is_file() or any(path.glob(f"*/{MODEL_NAME}"))
     return path.suffix.lower() == ".safetensors" or format_of_ending(path.suffix) is not None
@@ -219,9 +229,9 @@ def metadata_of(path: Path) -> Mapping[str, Any]:
     """
     if format_of(path) != OWN_FORMAT:
         return _exported_metadata(path)
-    from resvox.weights import read_header
+    from resvox.weights import read_metadata
 
-    return read_header(path).metadata
+    return read_metadata(path)
 
 
 def task_of(metadata: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import random
 import re
@@ -23,10 +22,11 @@ BUSY_ERRNO = frozenset(
         errno.EIO, errno.ENETUNREACH, errno.EPIPE, errno.ETIMEDOUT,
     }
 )  # fmt: skip
-# Classes of HTTP libraries by name, for they are imported only where used: a connection that ended early.
+# Classes of HTTP libraries by name, for they are imported only where used: a connection that ended early, or
+# asyncio's own TimeoutError of Python 3.10.
 BROKEN = (
     "ClientConnectionError", "ClientPayloadError", "ServerDisconnectedError", "IncompleteRead", "ContentLengthError",
-    "ServiceRequestError", "ServiceResponseError", "HTTPClientError", "TransportError",
+    "ServiceRequestError", "ServiceResponseError", "HTTPClientError", "TransportError", "TimeoutError",
 )  # fmt: skip
 LOGIN = (
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound",
@@ -76,7 +76,7 @@ def is_transient(error: BaseException) -> bool:
     status = _status(error)
     if status:
         return status in BUSY_STATUS
-    if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, (ConnectionError, TimeoutError)):
         return True
     if _names(error) & set(BROKEN):
         return True

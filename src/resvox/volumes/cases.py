@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom.files import is_dicom, not_a_scan
+from resvox.volumes.dicom.marks import is_dicom, not_a_scan
 from resvox.volumes.formats import ending_of, format_of, is_dicom_name, is_image, is_picture, paired_files, stem_of
 from resvox.volumes.reading import broken_link_error, read_volume
 from resvox.volumes.volume import Volume

@@ -7,9 +7,8 @@ import warnings
 import zlib
 from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 
@@ -17,12 +16,14 @@ from resvox.errors import VolumeError
 from resvox.volumes.deflating import deflating
 from resvox.volumes.formats import paired_files
 from resvox.volumes.inflating import InflatedStream
+from resvox.volumes.nifti_fields import encoded_header
 from resvox.volumes.nifti_header import RAS_TO_LPS, THREE_D_MARK, NiftiHeader, parse_header
 from resvox.volumes.volume import Volume
 from resvox.volumes.voxels import Stored, fill, read_voxels
 
-nib: Any = nibabel  # its functions have no types
 LONGEST_HEADER = 540
+LABELS, VECTOR = 1002, 1007  # intent codes
+WRITTEN_AT_ONCE = 1 << 24  # bytes
 
 
 def read_nifti(path: Path, channels: int | None) -> Volume:
@@ -128,26 +129,25 @@ def write_nifti(volume: Volume, path: Path, *, is_label_map: bool = False) -> No
     if array.dtype in (np.dtype(np.bool_), np.dtype(np.float16)):
         array = array.astype(np.uint8 if array.dtype == np.bool_ else np.float32)
     dims = volume.spatial_dims
-    is_vector = array.ndim > dims
-    voxels = np.moveaxis(array, 0, -1) if is_vector else array
-    voxels = voxels.transpose(*range(dims)[::-1], *range(dims, voxels.ndim))
-    if is_vector:
-        voxels = voxels.reshape(*voxels.shape[:dims], *(1,) * (4 - dims), voxels.shape[-1])
+    sizes = volume.grid.shape[::-1]
+    intent, description = LABELS if is_label_map else 0, b""
+    if array.ndim > dims:  # channels along the fifth axis
+        sizes = (*sizes, *(1,) * (4 - dims), len(array))
+        intent, description = VECTOR, THREE_D_MARK if dims == 3 else b""
     affine = np.eye(4)
     affine[:dims, :dims] = RAS_TO_LPS[:dims, :dims] @ (volume.direction * volume.spacing_mm)[:, ::-1]
     affine[:dims, 3] = RAS_TO_LPS[:dims, :dims] @ np.array(volume.origin_mm)
-    image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
-    image.set_qform(affine, 1)
-    image.set_sform(affine, 1)
-    image.header.set_xyzt_units("mm", "sec")
-    if is_vector:
-        image.header["intent_code"] = 1007
-        image.header["descrip"] = THREE_D_MARK if dims == 3 else b""
-    elif is_label_map:
-        image.header.set_intent("label")
+    header = encoded_header(sizes, array.dtype, affine, intent=intent, description=description)
     with open(path, "wb") as stored:
         if path.name.lower().endswith(".gz"):
             with deflating(stored) as stream:
-                image.to_stream(stream)
+                _write_parts(stream, header, array)
         else:
-            image.to_stream(stored)
+            _write_parts(stored, header, array)
+
+
+def _write_parts(stream: IO[bytes], header: bytes, array: npt.NDArray[Any]) -> None:
+    stream.write(header)
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+    for start in range(0, len(plain), WRITTEN_AT_ONCE):
+        stream.write(plain[start : start + WRITTEN_AT_ONCE].data)

@@ -13,19 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 
 from resvox.errors import VolumeError
 from resvox.volumes.grid import ORTHONORMAL_TOLERANCE
+from resvox.volumes.nifti_fields import CODES, COLOURS, HEADERS, OTHERS, rotation_of
 
-nib: Any = nibabel  # its functions have no types
 Matrix = npt.NDArray[np.float64]
 
-HEADER_BYTES = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}  # by size of the header, its first field
 SINGLE_MAGIC, PAIR_MAGIC = (b"n+1", b"n+2"), (b"ni1", b"ni2")
-CODES = range(6)  # of qform and sform: unknown, scanner, aligned, Talairach, MNI, other template
+FORM_CODES = range(6)  # of qform and sform: unknown, scanner, aligned, Talairach, MNI, other template
 UNITS_MM = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}  # spatial units of xyzt_units that are not millimetres
 VECTOR_INTENTS = (1005, 1006, 1007, 2003, 2004)  # several numbers per voxel, along the fifth axis
 THREE_D_MARK = b"3-D"  # in `descrip`: a volume of one slice with channels, which otherwise looks like a 2-D image
@@ -114,9 +112,8 @@ def _fields(data: bytes, path: Path, pair: bool) -> tuple[Any, str]:
     """The header's record of named fields, and its byte order."""
     for order in "<>":
         size = struct.unpack_from(f"{order}i", data)[0] if len(data) >= 4 else 0
-        if size in HEADER_BYTES and len(data) >= size:
-            header_class: Any = HEADER_BYTES[size]
-            fields = header_class(data[:size], endianness=order, check=False).structarr
+        if size in HEADERS and len(data) >= size:
+            fields = np.frombuffer(data[:size], HEADERS[size].newbyteorder(order))[0]  # type: ignore[arg-type]
             magic = bytes(fields["magic"].tobytes())[:3]
             if magic not in SINGLE_MAGIC + PAIR_MAGIC:
                 raise VolumeError(
@@ -159,19 +156,19 @@ def _offset(fields: Any, header_bytes: int, path: Path, pair: bool) -> int:
 
 
 def _stored_type(code: int, order: str, path: Path) -> tuple[np.dtype[Any], int]:
-    types = {128: 3, 2304: 4}  # RGB and RGBA
-    if code in types:
-        return np.dtype("u1"), types[code]
-    try:
-        stored = np.dtype(nib.nifti1.data_type_codes.dtype[code]).newbyteorder(order)
-        name = nib.nifti1.data_type_codes.label[code]
-    except KeyError:
-        raise VolumeError(f"NIfTI data type {code}", expected="integers or floating point numbers", path=path) from None
-    if stored.kind not in "iuf" or stored.itemsize not in (1, 2, 4, 8):
+    if code in COLOURS:
+        return np.dtype("u1"), COLOURS[code]
+    if code in OTHERS:
         raise VolumeError(
-            f"numbers of type {name}", expected="integers or floats of up to 64 bits", fix="convert it", path=path
+            f"numbers of type {OTHERS[code]}",
+            expected="integers or floats of up to 64 bits",
+            fix="convert it",
+            path=path,
         )
-    return stored, 1
+    name = next((name for name, known in CODES.items() if known == code), None)
+    if name is None:
+        raise VolumeError(f"NIfTI data type {code}", expected="integers or floating point numbers", path=path)
+    return np.dtype(name).newbyteorder(order), 1  # type: ignore[arg-type]
 
 
 def _scaling(fields: Any, path: Path) -> tuple[float, float]:
@@ -247,7 +244,7 @@ _SET_FORM = "write a correct sform or qform into its header"
 
 def _code(fields: Any, name: str, remarks: list[str]) -> int:
     code = int(fields[name])
-    if code in CODES:
+    if code in FORM_CODES:
         return code
     remarks.append(f"{name} {code} is not a NIfTI code; taken for 0")
     return 0
@@ -277,7 +274,7 @@ def _qform(fields: Any, sizes: tuple[int, ...]) -> Matrix | None:
     if squares > 1 - rounding:  # a half turn: the root of what rounding left of the real part would be 3e-4
         vector, squares = vector / math.sqrt(squares), 1.0
     affine = np.eye(4)
-    rotation = nib.quaternions.quat2mat([math.sqrt(1 - squares), *vector])
+    rotation = rotation_of(np.array([math.sqrt(1 - squares), *vector]))
     flip = -1.0 if float(fields["pixdim"][0]) == -1 else 1.0
     affine[:3, :3] = rotation * (np.array(spacing) * [1, 1, flip])
     affine[:3, 3] = offset

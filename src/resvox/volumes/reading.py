@@ -1,23 +1,17 @@
-"""Reading of an image file or a DICOM folder as a `Volume`."""
+"""Reading of an image file or a DICOM folder as a `Volume`. The library of a format is imported when it is read."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom import is_dicom, read_dicom
+from resvox.volumes.dicom.marks import is_dicom
 from resvox.volumes.formats import DICOM_ENDINGS, READ_ENDINGS, ending_of, format_of, is_picture, stem_of
-from resvox.volumes.itk import geometry_of, read_image, sitk, volume_of
-from resvox.volumes.metaimage import read_metaimage
-from resvox.volumes.nifti import read_nifti
-from resvox.volumes.pictures import read_picture
-from resvox.volumes.tiff import is_stack, read_tiff
 from resvox.volumes.volume import Volume
 from resvox.volumes.voxels import not_finite_error
 
@@ -73,6 +67,8 @@ def _named(path: Path, series: str | int | None, channels: int | None, *, as_lab
 def _read(path: Path, series: str | int | None, channels: int | None, as_labels: bool) -> Volume:
     ending = check_file(path)
     if path.is_dir() or ending in DICOM_ENDINGS:
+        from resvox.volumes.dicom import read_dicom
+
         volume = _with_settled_type(read_dicom(path, series=series))
     else:
         row = format_of(path)
@@ -129,7 +125,11 @@ def check_file(path: Path) -> str:
 def is_flat_picture(path: Path) -> bool:
     """Whether a file is a 2-D picture, whose results may be pictures: PNG, JPEG, BMP, a TIFF that is not a stack."""
     row = format_of(path)
-    return is_picture(path) and not (row is not None and row.holds_3d and is_stack(path))
+    if not is_picture(path) or row is None or not row.holds_3d:
+        return is_picture(path)
+    from resvox.volumes.tiff import is_stack
+
+    return not is_stack(path)
 
 
 def broken_link_error(path: Path) -> VolumeError:
@@ -154,8 +154,34 @@ def _refuse_pointer(path: Path) -> None:
             )
 
 
-def _read_with_itk(image_io: str, path: Path, channels: int | None, as_labels: bool) -> Volume:
-    image = read_image(path, image_io=image_io)
+def _read_nifti(path: Path, channels: int | None, as_labels: bool) -> Volume:
+    from resvox.volumes.nifti import read_nifti
+
+    return read_nifti(path, channels)
+
+
+def _read_metaimage(path: Path, channels: int | None, as_labels: bool) -> Volume:
+    from resvox.volumes.metaimage import read_metaimage
+
+    return read_metaimage(path, channels)
+
+
+def _read_tiff(path: Path, channels: int | None, as_labels: bool) -> Volume:
+    from resvox.volumes.tiff import read_tiff
+
+    return read_tiff(path, channels, as_labels=as_labels)
+
+
+def _read_picture(path: Path, channels: int | None, as_labels: bool) -> Volume:
+    from resvox.volumes.pictures import read_picture
+
+    return read_picture(path, channels, as_labels=as_labels)
+
+
+def _read_nrrd(path: Path, channels: int | None, as_labels: bool) -> Volume:
+    from resvox.volumes.itk import read_image, volume_of
+
+    image = read_image(path, image_io="NrrdImageIO")
     return _with_settled_type(volume_of(image) if image.GetDimension() <= 3 else _stacked(image, path, channels))
 
 
@@ -170,6 +196,8 @@ def _stacked(image: Any, path: Path, channels: int | None) -> Volume:
             fix="split it into one file per channel: case_0000.nii.gz, case_0001.nii.gz, ...",
             path=path,
         )
+    from resvox.volumes.itk import geometry_of, sitk
+
     array = sitk.GetArrayFromImage(image)
     spatial = array.shape[-3:]
     array = array.reshape(spatial if extra == 1 else (extra, *spatial))
@@ -189,12 +217,9 @@ def _with_settled_type(volume: Volume) -> Volume:
 
 # by name of the format
 READERS: dict[str, Callable[[Path, int | None, bool], Volume]] = {
-    "NIfTI": lambda path, channels, as_labels: read_nifti(path, channels),
-    "NRRD": partial(_read_with_itk, "NrrdImageIO"),
-    "MetaImage": lambda path, channels, as_labels: read_metaimage(path, channels),
-    "TIFF": lambda path, channels, as_labels: read_tiff(path, channels, as_labels=as_labels),
-    **dict.fromkeys(
-        ("PNG", "JPEG", "BMP"),
-        lambda path, channels, as_labels: read_picture(path, channels, as_labels=as_labels),
-    ),
+    "NIfTI": _read_nifti,
+    "NRRD": _read_nrrd,
+    "MetaImage": _read_metaimage,
+    "TIFF": _read_tiff,
+    **dict.fromkeys(("PNG", "JPEG", "BMP"), _read_picture),
 }

@@ -13,12 +13,10 @@ import numpy.typing as npt
 from resvox.errors import VolumeError
 from resvox.machine import usable_threads
 from resvox.volumes.grid import Grid
-from resvox.volumes.itk import image_of, sitk
 from resvox.volumes.volume import Volume
 
 Interpolation = Literal["linear", "nearest", "label"]
 Bounds = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # start and stop, one per axis
-METHODS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
 # A label whose weight equals that of the background wins, up to rounding, on both sides: so nothing shifts.
 TIE = 1e-4
 HALF_MAXIMUM = 2.0 * math.sqrt(2.0 * math.log(2.0))  # full width at half maximum of a Gaussian, in sigmas
@@ -100,8 +98,11 @@ def _resample_plane(
 
 
 def _execute(volume: Volume, grid: Grid, method: str, fill: float | None) -> npt.NDArray[Any]:
+    from resvox.volumes.itk import image_of, sitk
+
+    methods = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
     resampler = sitk.ResampleImageFilter()
-    resampler.SetInterpolator(METHODS[method])
+    resampler.SetInterpolator(methods[method])
     resampler.SetSize(grid.shape[::-1])
     resampler.SetOutputSpacing(grid.spacing_mm[::-1])
     resampler.SetOutputOrigin(grid.origin_mm)

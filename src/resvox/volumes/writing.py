@@ -1,4 +1,4 @@
-"""Atomic writing of volumes."""
+"""Atomic writing of volumes. The library of a format is imported when a file of that format is written."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from resvox.errors import VolumeError
 from resvox.files import replacing
 from resvox.volumes.formats import FORMATS, WRITTEN_ENDINGS, ImageFormat, ending_of, format_of
 from resvox.volumes.grid import Grid
-from resvox.volumes.itk import image_of, reason, sitk
-from resvox.volumes.nifti import write_nifti
-from resvox.volumes.pictures import write_png
-from resvox.volumes.tiff import write_tiff
 from resvox.volumes.volume import Volume
 
 Writer = Callable[[Volume, Path], None]
@@ -118,6 +114,8 @@ def _other_endings(volume: Volume) -> str:
 
 
 def _write_with_itk(volume: Volume, path: Path) -> None:
+    from resvox.volumes.itk import image_of, sitk
+
     writer = sitk.ImageFileWriter()
     writer.SetFileName(os.fspath(path))
     writer.SetUseCompression(True)
@@ -125,12 +123,32 @@ def _write_with_itk(volume: Volume, path: Path) -> None:
     writer.Execute(image_of(volume))
 
 
+def _write_nifti(volume: Volume, path: Path, *, is_label_map: bool = False) -> None:
+    from resvox.volumes.nifti import write_nifti
+
+    write_nifti(volume, path, is_label_map=is_label_map)
+
+
+def _write_png(volume: Volume, path: Path) -> None:
+    from resvox.volumes.pictures import write_png
+
+    write_png(volume, path)
+
+
+def _write_tiff(volume: Volume, path: Path) -> None:
+    from resvox.volumes.tiff import write_tiff
+
+    write_tiff(volume, path)
+
+
 # By name of the format; the others are written by ITK.
-WRITERS: dict[str, Writer] = {"NIfTI": write_nifti, "PNG": write_png, "TIFF": write_tiff}
-LABEL_WRITERS: dict[str, Writer] = {**WRITERS, "NIfTI": partial(write_nifti, is_label_map=True)}
+WRITERS: dict[str, Writer] = {"NIfTI": _write_nifti, "PNG": _write_png, "TIFF": _write_tiff}
+LABEL_WRITERS: dict[str, Writer] = {**WRITERS, "NIfTI": partial(_write_nifti, is_label_map=True)}
 
 
 def _why(error: Exception) -> str:
+    from resvox.volumes.itk import reason
+
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return error.got if isinstance(error, VolumeError) else reason(error)  # type: ignore[arg-type]

@@ -1,14 +1,23 @@
-"""WHERE numbers come from: model files, peers' checkpoints, and the names tensors have in them."""
+"""WHERE numbers come from: model files, peers' checkpoints, and the names tensors have in them.
 
-from resvox.weights.converting import convert_weights
-from resvox.weights.exporting import export_weights
-from resvox.weights.formats.safetensors import Header, read_header
-from resvox.weights.importers import PEERS
-from resvox.weights.loading import create_model_from, load_weights
-from resvox.weights.matching import NetworkOf, network_of
-from resvox.weights.models import load_model, save_model
-from resvox.weights.provenance import origin_of
-from resvox.weights.report import LoadReport
+Names are imported when they are first used: reading a header needs no importer.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resvox.weights.converting import convert_weights
+    from resvox.weights.exporting import export_weights
+    from resvox.weights.formats.safetensors import Header, read_header, read_metadata
+    from resvox.weights.importers import PEERS
+    from resvox.weights.loading import create_model_from, load_weights
+    from resvox.weights.matching import NetworkOf, network_of
+    from resvox.weights.models import load_model, save_model
+    from resvox.weights.provenance import origin_of
+    from resvox.weights.report import LoadReport
 
 __all__ = [
     "PEERS",
@@ -23,5 +32,28 @@ __all__ = [
     "network_of",
     "origin_of",
     "read_header",
+    "read_metadata",
     "save_model",
 ]
+_MODULES = {
+    "converting": ("convert_weights",),
+    "exporting": ("export_weights",),
+    "formats.safetensors": ("Header", "read_header", "read_metadata"),
+    "importers": ("PEERS",),
+    "loading": ("create_model_from", "load_weights"),
+    "matching": ("NetworkOf", "network_of"),
+    "models": ("load_model", "save_model"),
+    "provenance": ("origin_of",),
+    "report": ("LoadReport",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import tempfile
@@ -216,6 +215,8 @@ def _write_network(
 def _description(
     file: ModelFile, path: Path, kind: str, precision: str, check: ExportCheck | Int8Check, smallest: int | None
 ) -> dict[str, Any]:
+    import importlib.metadata
+
     card = file.card
     weights = path.with_suffix(".bin")  # of OpenVINO
     any_size = smallest is not None

@@ -71,7 +71,7 @@ def predict(
         model, inputs, out, and the options: see :class:`resvox.prediction.options.PredictOptions`.
         options: all of them at once, instead of one by one.
         fleet: for addresses (``s3://`` and others) and manifests of them: parts, scratch, a cluster. The result is then
-            a :class:`resvox.fleet.run.FleetResult`, with sums instead of a list of all cases.
+            a :class:`resvox.fleet.result.FleetResult`, with sums instead of a list of all cases.
         on_start, on_windows, on_case, on_note: see :class:`resvox.prediction.options.Callbacks`.
         on_row: of addresses, called with each row of the manifest that is over.
 
@@ -86,7 +86,6 @@ def predict(
     from resvox.hub import local_path
     from resvox.prediction.batch import predict_cases
     from resvox.prediction.inputs import find_work
-    from resvox.prediction.processes import predict_in_processes
 
     named = {"model": model, "inputs": inputs, "out": out}
     typed = PredictOptions(
@@ -116,8 +115,12 @@ def predict(
     if fleet.shard is not None:
         part = Shard.parse(fleet.shard)
         work = replace(work, cases=tuple(case for case in work.cases if part.has(case.id)))
-    run = predict_in_processes if options.processes > 1 else predict_cases
-    result = run(options, callbacks, work)
+    if options.processes > 1:
+        from resvox.prediction.processes import predict_in_processes
+
+        result = predict_in_processes(options, callbacks, work)
+    else:
+        result = predict_cases(options, callbacks, work)
     if options.uncertainty:
         from resvox.prediction.uncertainty.review import review_of
 

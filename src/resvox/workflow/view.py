@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +52,8 @@ def view(
     Raises:
         VolumeError: a file that cannot be read, or a label map that does not fit the scan.
     """
+    import webbrowser
+
     from resvox.prediction.showing.label_names import find_names
     from resvox.viewer.interactive import View
     from resvox.viewer.scene import MAX_VOXELS, build_scene

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from resvox.cli.printers.console import err, line, out
 from resvox.cli.printers.status import show_tally
-from resvox.fleet.run import FleetResult
+from resvox.fleet.result import FleetResult
 
 if TYPE_CHECKING:
     from resvox.fleet.items import Item

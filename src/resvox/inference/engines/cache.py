@@ -7,6 +7,9 @@ import json
 import platform
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from resvox.files import remove_leftovers, sha256_of, write_atomically
 from resvox.machine import engine_cache_folder
 
@@ -29,17 +32,22 @@ def _processor() -> str:
     return "".join(sorted({line for line in text.splitlines() if line.startswith(("model name", "flags"))}))
 
 
-def read_cached(name: str) -> bytes | None:
+def read_cached(name: str) -> npt.NDArray[np.uint8] | None:
     """The bytes kept under a name, or None."""
-    folder = engine_cache_folder()
-    if folder is None:
+    path = _path_of(name)
+    if path is None:
         return None
-    path = folder / f"{PREFIX}{name}"
     with contextlib.suppress(OSError):  # a cache that cannot be read is treated as a cache without the file
-        data = path.read_bytes()
+        data = np.fromfile(path, np.uint8)
         path.touch()
         return data
     return None
+
+
+def is_cached(name: str) -> bool:
+    """Whether something is kept under a name."""
+    path = _path_of(name)
+    return path is not None and path.is_file()
 
 
 def write_cached(name: str, data: bytes | memoryview) -> None:
@@ -48,12 +56,18 @@ def write_cached(name: str, data: bytes | memoryview) -> None:
     Files of other names in the folder are left alone. A cache that cannot be written (no home folder, full disk) is not
     an error: it only costs time at the next start.
     """
-    folder = engine_cache_folder()
-    if folder is None:
+    path = _path_of(name)
+    if path is None:
         return
+    folder = path.parent
     with contextlib.suppress(OSError):
-        write_atomically(folder / f"{PREFIX}{name}", data)
+        write_atomically(path, data)
         kept = sorted(folder.glob(f"{PREFIX}*"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in kept[KEPT:]:
             path.unlink(missing_ok=True)
         remove_leftovers(folder, prefix=PREFIX, older_than_s=LEFTOVER_AGE_S)
+
+
+def _path_of(name: str) -> Path | None:
+    folder = engine_cache_folder()
+    return None if folder is None else folder / f"{PREFIX}{name}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from resvox.errors import InferenceError
 from resvox.inference.engines.agreement import Agreement, LabelAgreement
-from resvox.inference.engines.protocol import Engine, OnDevice, ReleasesMemory
+from resvox.inference.engines.protocol import Engine, LoadsAhead, OnDevice, ReleasesMemory
 from resvox.machine import return_freed_memory
 
 if TYPE_CHECKING:
@@ -106,6 +106,11 @@ class GuardedEngine:
             # Frees its memory for the next engine; an output may share that memory.
             del output
             self._made = None
+
+    def finish_loading(self) -> None:
+        """Wait until the network of the engine in use is there, see `LoadsAhead`."""
+        if isinstance(self._made, LoadsAhead):
+            self._made.finish_loading()
 
     def on_device(self, windows: torch.Tensor, /) -> torch.Tensor:
         """Compute the outputs of a batch on the device, see `OnDevice`; through NumPy until there is a verdict."""

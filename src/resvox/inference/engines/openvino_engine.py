@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +15,8 @@ import numpy as np
 
 from resvox.errors import InferenceError
 from resvox.files import sha256_of
-from resvox.inference.engines.cache import key_of, read_cached, write_cached
+from resvox.inference.engines.cache import key_of
+from resvox.inference.engines.openvino_cache import import_if_cached, keep
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
 from resvox.inference.engines.quantization.networks import is_quantized, without_last_layer
 from resvox.inference.engines.table import AUTO, is_installed
@@ -42,7 +42,8 @@ class OpenVinoEngine:
         precision: ``"float32"`` or ``"bfloat16"``; ``"int8"`` of a network that is quantized.
         fingerprint: identifies the network for the cache of compiled networks; None does not cache.
 
-    The output of a call is valid until the next call.
+    The output of a call is valid until the next call. A compiled network in the cache is imported in a thread, and the
+    first call waits for it.
 
     Raises:
         InferenceError: a precision that this processor lacks, or a network that OpenVINO does not support.
@@ -77,19 +78,22 @@ class OpenVinoEngine:
         name = ""
         if fingerprint is not None:
             name = key_of("openvino", openvino.__version__, fingerprint, self.shape, sorted(options.items())) + ".ov"
-        compiled = _imported(core, read_cached(name), options) if name else None
-        self.was_cached = compiled is not None
-        if compiled is None:
+        self._tensor = openvino.Tensor
+        self._compiled: Any = None
+        self._request: Any = None
+        self._kept: object = None
+
+        def compile_anew() -> Any:
             compiled = _compiled(core, make, self.shape, options)
             if name:
-                stream = io.BytesIO()
-                compiled.export_model(stream)
-                write_cached(name, stream.getbuffer())
-                del stream
+                keep(compiled, name)
             return_freed_memory()
-        self._compiled = compiled
-        self._request = compiled.create_infer_request()
-        self._tensor = openvino.Tensor
+            return compiled
+
+        self._import = import_if_cached(core, name, options)
+        self._compile: Callable[[], Any] | None = compile_anew
+        if self._import is None:
+            self.finish_loading()
 
     def __call__(self, windows: np.ndarray, /) -> np.ndarray:
         """Compute the outputs of a batch, see `resvox.inference.engines.protocol.Engine`."""
@@ -99,13 +103,24 @@ class OpenVinoEngine:
                 f"windows of shape {windows.shape} for a network compiled for {self.shape}",
                 expected="the window that the engine was made for",
             )
+        self.finish_loading()
         if len(windows) == 1:
             return self._one(windows)
         # One at a time: a window uses all cores, and a batch only needs more memory.
         return np.concatenate([self._one(windows[index : index + 1]).copy() for index in range(len(windows))])
 
+    def finish_loading(self) -> None:
+        """Wait for the network that is imported, or compile it; only the first call has something to do."""
+        if self._compile is None:
+            return
+        found = self._import.result() if self._import is not None else None
+        self._compiled, self._kept = found or (self._compile(), None)
+        self._request = self._compiled.create_infer_request()
+        self._import = self._compile = None  # which hold the whole network in torch, or could
+
     def release_memory(self) -> None:
         """Free the memory of intermediate maps, see `ReleasesMemory`; OpenVINO before 2025 keeps it."""
+        self.finish_loading()
         if hasattr(self._compiled, "release_memory"):
             self._request = None  # memory in use is not released
             try:
@@ -289,15 +304,6 @@ def needs(network: Any) -> dict[str, Any]:
     """
     norms = any(operation.get_type_name() == "GroupNormalization" for operation in network.get_ops())
     return {"SNIPPETS_MODE": "DISABLE"} if norms else {}
-
-
-def _imported(core: Any, data: bytes | None, options: dict[str, Any]) -> Any | None:
-    if data is None:
-        return None
-    try:
-        return core.import_model(io.BytesIO(data), "CPU", options)
-    except RuntimeError:  # damaged, or of another build of OpenVINO: it is compiled again and replaced
-        return None
 
 
 def _first_line(error: Exception) -> str:

@@ -65,6 +65,19 @@ class ReleasesMemory(Protocol):
         ...
 
 
+@runtime_checkable
+class LoadsAhead(Protocol):
+    """An engine that loads its network in a thread, beside other work; its first call waits until it is there."""
+
+    def finish_loading(self) -> None:
+        """Wait until the network is there, so that it does not count as time of computing.
+
+        Raises:
+            InferenceError: it cannot be used.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkRequest:
     """A request for an engine that runs a network in torch.

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from resvox.errors import VolumeError
-from resvox.volumes.dicom.files import Series, is_dicom, list_series
+from resvox.volumes.dicom.files import Series, list_series
 from resvox.volumes.dicom.geometry import axes_of, stacked
 from resvox.volumes.dicom.header import Plane, read_header
+from resvox.volumes.dicom.marks import is_dicom
 from resvox.volumes.dicom.pixels import read_planes
 from resvox.volumes.volume import Volume
 

@@ -1,6 +1,13 @@
-"""TIFF: pictures and stacks, read and written with tifffile, and the file with a stack's spacing beside it."""
+"""TIFF: pictures and stacks, read and written with tifffile, and the file with a stack's spacing beside it.
 
-from resvox.volumes.tiff.reading import is_stack, read_tiff
+tifffile is imported with the first name that needs it, which the file with the spacing is not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from resvox.volumes.tiff.spacing_file import (
     files_beside,
     spacing_beside,
@@ -8,7 +15,10 @@ from resvox.volumes.tiff.spacing_file import (
     with_spacing_beside,
     write_spacing_file,
 )
-from resvox.volumes.tiff.writing import write_tiff
+
+if TYPE_CHECKING:
+    from resvox.volumes.tiff.reading import is_stack, read_tiff
+    from resvox.volumes.tiff.writing import write_tiff
 
 __all__ = [
     "files_beside",
@@ -20,3 +30,10 @@ __all__ = [
     "write_spacing_file",
     "write_tiff",
 ]
+_MODULE_OF = {"is_stack": "reading", "read_tiff": "reading", "write_tiff": "writing"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -8,15 +8,17 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from resvox._version import __version__
-from resvox.blueprint import Blueprint
 from resvox.errors import BlueprintError, WeightsError
 from resvox.files import write_atomically
+
+if TYPE_CHECKING:
+    from resvox.blueprint import Blueprint
 
 FORMAT = "1"
 MAX_HEADER_BYTES = 64 * 2**20
@@ -94,7 +96,30 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     Raises:
         WeightsError: missing, truncated, not a safetensors file, or one without a blueprint.
     """
+    from resvox.blueprint import Blueprint
+
     source = Path(path)
+    words = _words(source)
+    try:
+        blueprint = Blueprint.from_json(words["blueprint"])
+    except (ValueError, BlueprintError) as error:
+        raise _broken(error, source) from error
+    version = str(words.get("resvox_version", ""))
+    return Header(blueprint=blueprint, metadata=_metadata(words, source), version=version)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The metadata of a model file; its blueprint is not read, which takes longer.
+
+    Raises:
+        WeightsError: as `read_header`, but for the contents of the blueprint.
+    """
+    source = Path(path)
+    return _metadata(_words(source), source)
+
+
+def _words(source: Path) -> dict[str, Any]:
+    """The texts in a model file's header."""
     words = raw_header(source).get("__metadata__")
     if not isinstance(words, dict) or "blueprint" not in words:
         raise WeightsError(
@@ -107,14 +132,21 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         raise WeightsError(
             f"model file format {words.get('resvox_format')!r}", expected=f"format {FORMAT!r}", path=source
         )
+    return words
+
+
+def _metadata(words: Mapping[str, Any], source: Path) -> dict[str, Any]:
     try:
         metadata = json.loads(words.get("metadata", "{}"))
-        blueprint = Blueprint.from_json(words["blueprint"])
-    except (ValueError, BlueprintError) as error:
-        raise WeightsError(f"a broken header ({error})", expected="a model file", path=source) from error
+    except ValueError as error:
+        raise _broken(error, source) from error
     if not isinstance(metadata, dict):
         raise WeightsError("metadata that is not an object", expected="a JSON object", path=source)
-    return Header(blueprint=blueprint, metadata=metadata, version=str(words.get("resvox_version", "")))
+    return metadata
+
+
+def _broken(error: Exception, source: Path) -> WeightsError:
+    return WeightsError(f"a broken header ({error})", expected="a model file", path=source)
 
 
 def raw_header(source: Path) -> dict[str, Any]:
