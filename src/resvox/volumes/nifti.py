@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
+from gzip import GzipFile
 from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any
@@ -146,7 +147,7 @@ def write_nifti(volume: Volume, path: Path, *, is_label_map: bool = False) -> No
             _write_parts(stored, header, array)
 
 
-def _write_parts(stream: IO[bytes], header: bytes, array: npt.NDArray[Any]) -> None:
+def _write_parts(stream: IO[bytes] | GzipFile, header: bytes, array: npt.NDArray[Any]) -> None:
     stream.write(header)
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
     for start in range(0, len(plain), WRITTEN_AT_ONCE):

@@ -32,8 +32,14 @@ def _processor() -> str:
     return "".join(sorted({line for line in text.splitlines() if line.startswith(("model name", "flags"))}))
 
 
-def read_cached(name: str) -> npt.NDArray[np.uint8] | None:
+def read_cached(name: str) -> bytes | None:
     """The bytes kept under a name, or None."""
+    found = read_cached_array(name)
+    return None if found is None else found.tobytes()
+
+
+def read_cached_array(name: str) -> npt.NDArray[np.uint8] | None:
+    """As `read_cached`, as an array, which OpenVINO uses without a copy."""
     path = _path_of(name)
     if path is None:
         return None

@@ -267,7 +267,7 @@ def _read_verdict(name: str) -> Verdict | None:
     if data is None:
         return None
     try:
-        found = json.loads(data.tobytes())
+        found = json.loads(data)
         return Verdict(int(found["index"]), float(found["changed"]))
     except (ValueError, KeyError, TypeError):  # damaged: the comparison is repeated
         return None

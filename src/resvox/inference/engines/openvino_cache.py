@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from resvox.inference.engines.cache import is_cached, read_cached, write_cached
+from resvox.inference.engines.cache import is_cached, read_cached_array, write_cached
 
 
 class NetworkImport:
@@ -36,7 +36,7 @@ class NetworkImport:
         return None if self._compiled is None else (self._compiled, self._data)
 
     def _run(self) -> None:
-        self._data = read_cached(self._name)
+        self._data = read_cached_array(self._name)
         if self._data is not None:
             self._compiled = imported(self._core, self._data, self._options)
 
@@ -55,7 +55,7 @@ def imported(core: Any, data: npt.NDArray[np.uint8], options: dict[str, Any]) ->
             # not copied: of a stream, OpenVINO makes two copies
             return core.import_model(openvino.Tensor(data, shared_memory=True), "CPU", options)
         except TypeError:  # an older OpenVINO, which reads streams alone
-            return core.import_model(io.BytesIO(data), "CPU", options)
+            return core.import_model(io.BytesIO(data.tobytes()), "CPU", options)
     except RuntimeError:
         return None
 
