@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -130,15 +133,34 @@ def test_an_openvino_that_reads_streams_alone_imports_a_compiled_network_too(net
     assert len(streams) == len(tensors) == 1
 
 
-def test_an_engine_computes_the_same_after_its_memory_was_released(network):
+@pytest.mark.parametrize("fingerprint", [None, "a network"])  # not cached, and cached: then it is imported again
+def test_an_engine_computes_the_same_after_its_memory_was_released(network, engine_cache, fingerprint):
     from resvox.inference.engines.openvino_engine import OpenVinoEngine, from_torch
 
-    made = OpenVinoEngine(lambda: from_torch(network, ROI, 2), roi_size=ROI, in_channels=2)
+    made = OpenVinoEngine(lambda: from_torch(network, ROI, 2), roi_size=ROI, in_channels=2, fingerprint=fingerprint)
     assert isinstance(made, ReleasesMemory)
     answer = made(window()).copy()
     made.release_memory()
     made.release_memory()
     np.testing.assert_array_equal(made(window()), answer)
+
+
+def test_a_network_in_torch_is_given_back_once_its_engine_is_made(network, engine_cache):
+    loaded = []
+
+    def load():
+        module = copy.deepcopy(network)
+        loaded.append(weakref.ref(module))
+        return module
+
+    made = make_engine(
+        load, roi_size=ROI, in_channels=2, device="cpu", engine="openvino", precision="float32", fingerprint="x"
+    )
+    assert len(loaded) == 1
+    assert loaded[0]() is None
+    made(window())  # compared with the network in torch
+    gc.collect()
+    assert [module() for module in loaded] == [None, None]
 
 
 def test_a_damaged_cache_is_made_again(network, engine_cache):

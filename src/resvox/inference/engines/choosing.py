@@ -27,6 +27,7 @@ from resvox.inference.engines.table import (
     runners_of,
 )
 from resvox.inference.heads import LinearHead
+from resvox.machine import return_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -76,12 +77,13 @@ def make_engine(
     _check_choice("precision", precision, PRECISIONS)
     place = place_of(device)
     agreement = agreement or LabelAgreement(head.labels if head is not None else None)
-    held: list[torch.nn.Module] = []
 
-    def module() -> torch.nn.Module:  # loaded at most once, and only if it is needed
-        if not held:
-            held.append(load() if head is None else _without_head(load()))
-        return held[0]
+    # Loaded for each engine that needs it, and not kept: an engine has its own weights, and a large network would be
+    # held twice or three times while the first windows are computed.
+    def module() -> torch.nn.Module:
+        loaded = load() if head is None else _without_head(load())
+        return_freed_memory()  # of the file
+        return loaded
 
     if head is not None and fingerprint is not None:
         fingerprint += " without head"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from resvox.errors import InferenceError
 from resvox.files import sha256_of
-from resvox.inference.engines.cache import key_of
+from resvox.inference.engines.cache import is_cached, key_of
 from resvox.inference.engines.openvino_cache import import_if_cached, keep
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
 from resvox.inference.engines.quantization.networks import is_quantized, without_last_layer
@@ -87,11 +88,14 @@ class OpenVinoEngine:
             compiled = _compiled(core, make, self.shape, options)
             if name:
                 keep(compiled, name)
+            gc.collect()  # the traced network, which holds all weights, refers to itself
             return_freed_memory()
             return compiled
 
-        self._import = import_if_cached(core, name, options)
-        self._compile: Callable[[], Any] | None = compile_anew
+        self._compile = compile_anew
+        self._start_import = partial(import_if_cached, core, name, options)
+        self._is_cached = partial(is_cached, name) if name else lambda: False
+        self._import = self._start_import()
         if self._import is None:
             self.finish_loading()
 
@@ -110,18 +114,25 @@ class OpenVinoEngine:
         return np.concatenate([self._one(windows[index : index + 1]).copy() for index in range(len(windows))])
 
     def finish_loading(self) -> None:
-        """Wait for the network that is imported, or compile it; only the first call has something to do."""
-        if self._compile is None:
+        """Wait for the network that is imported, or compile it; nothing where that is done."""
+        if self._request is not None:
             return
-        found = self._import.result() if self._import is not None else None
+        started = self._import or self._start_import()
+        found = started.result() if started is not None else None
+        self._import = None
         self._compiled, self._kept = found or (self._compile(), None)
         self._request = self._compiled.create_infer_request()
-        self._import = self._compile = None  # which hold the whole network in torch, or could
 
     def release_memory(self) -> None:
-        """Free the memory of intermediate maps, see `ReleasesMemory`; OpenVINO before 2025 keeps it."""
+        """Free the memory of the network, see `ReleasesMemory`; where it is not cached, of intermediate maps alone.
+
+        OpenVINO before 2025 keeps these.
+        """
         self.finish_loading()
-        if hasattr(self._compiled, "release_memory"):
+        if self._is_cached():
+            self._request = self._compiled = self._kept = None  # in this order; imported again by the next call
+            return_freed_memory()
+        elif hasattr(self._compiled, "release_memory"):
             self._request = None  # memory in use is not released
             try:
                 self._compiled.release_memory()
