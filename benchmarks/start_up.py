@@ -7,7 +7,7 @@
 prints Markdown, and writes it with --out FILE. The scan is a CT of 128x128x34 voxels out of noise, the network a small
 U-Net; the first run compiles it and is not counted. Each run is a process of its own, timed from its start to its end;
 the seconds of the network are those of its line in predict.jsonl. Bytecode is written to a folder of the benchmark,
-whatever PYTHONDONTWRITEBYTECODE says: an installed package has it, too.
+whatever PYTHONDONTWRITEBYTECODE is: an installed package has it, too.
 """
 
 from __future__ import annotations

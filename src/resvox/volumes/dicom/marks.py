@@ -1,4 +1,4 @@
-"""How a DICOM file is recognised by its first bytes; pydicom is imported only where they do not tell."""
+"""How a DICOM file is recognised by its first bytes; pydicom is imported only where these are ambiguous."""
 
 from __future__ import annotations
 
