@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resvox.inference.engines.cache import is_cached, read_cached_array, write_cached
+from resvox.inference.engines.telemetry import openvino_module
 
 
 class NetworkImport:
@@ -48,12 +49,10 @@ def import_if_cached(core: Any, name: str, options: dict[str, Any]) -> NetworkIm
 
 def imported(core: Any, data: npt.NDArray[np.uint8], options: dict[str, Any]) -> Any | None:
     """A compiled network of its bytes; None for bytes that are damaged or of another build of OpenVINO."""
-    import openvino
-
     try:
         try:
             # not copied: of a stream, OpenVINO makes two copies
-            return core.import_model(openvino.Tensor(data, shared_memory=True), "CPU", options)
+            return core.import_model(openvino_module().Tensor(data, shared_memory=True), "CPU", options)
         except TypeError:  # an older OpenVINO, which reads streams alone
             return core.import_model(io.BytesIO(data.tobytes()), "CPU", options)
     except RuntimeError:
