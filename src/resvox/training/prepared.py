@@ -69,13 +69,13 @@ def images_prepared_by(preprocessing: Mapping[str, Any], folder: Path) -> list[P
     Args:
         preprocessing: its ``to_dict()``, also as it was read from a file.
     """
-    wanted, found = digest_of(preprocessing), []
+    wanted, found = digest_of(preprocessing), {}  # by the contents of the files: a case may have been prepared twice
     for path in sorted(folder.glob(f"*/{FACTS}")):
         with suppress(OSError, ValueError):  # of an entry that is damaged, or being removed
             facts = entry_facts(path.parent)
             if isinstance(facts, dict) and facts.get(PREPARED_BY) == wanted:
-                found.append(path.parent / IMAGE)
-    return [path for path in found if array_is_whole(path)]
+                found[facts.get("source", path.parent.name)] = path.parent / IMAGE
+    return [path for path in found.values() if array_is_whole(path)]
 
 
 def digest_of(preprocessing: Mapping[str, Any]) -> str:
