@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from resvox.volumes import Volume
 
 CANONICAL = "SPL"  # head up, then back, then left: the axes of an axial scan as SimpleITK hands them out
-FEW_OUTSIDE = 0.005  # of the labelled voxels of a case: at the edge of a mask a label reaches over it here and there
+FEW_OUTSIDE = 0.005  # of the labelled voxels of a case: labels reach over the edge of the scan by some voxels
 
 
 @dataclass(frozen=True, kw_only=True)
