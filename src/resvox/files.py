@@ -26,6 +26,8 @@ _LEFTOVER = re.compile(
 _ENDING = re.compile(r"(?<=.)(?:(?:\.\w{1,20})?\.(?:gz|bz2|xz|zst)|\.\w{1,20})\Z", re.IGNORECASE | re.DOTALL)
 LONGEST_NAME = 255  # bytes, on every common file system
 _BEGUN: dict[tuple[str, int, int, int], Future[str]] = {}  # digests that threads compute, by the state of the file
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_BEGUN.clear)  # a forked process has none of the threads
 
 
 @contextmanager
@@ -175,9 +177,10 @@ def begin_sha256(path: str | os.PathLike[str]) -> None:
         except BaseException as error:  # raised where the digest is asked for
             begun.set_exception(error)
 
-    with suppress(OSError):
-        _BEGUN[_state_of(path)] = begun
+    with suppress(OSError, RuntimeError):  # a missing file, or a limit on threads: it is computed when it is needed
+        state = _state_of(path)
         threading.Thread(target=work, name="resvox-digest", daemon=True).start()
+        _BEGUN[state] = begun
 
 
 def _state_of(path: str | os.PathLike[str]) -> tuple[str, int, int, int]:

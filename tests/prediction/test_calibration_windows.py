@@ -51,9 +51,12 @@ def test_of_a_single_scan_other_windows_are_compared():
 
 
 def test_a_scan_that_cannot_be_used_leaves_the_spare_windows_of_the_first():
-    sets = cut([scan(0)], card(), total=2)
-    assert sets.check
-    assert (sets.check_scans, sets.others) == (0, True)
+    for shape in ((24, 24, 24), (8, 8, 80)):  # of many windows and of few
+        sets = cut([scan(0, shape)], card(), total=2)
+        places = [{window.flat[0] for window in found} for found in (sets.calibration, sets.check)]
+        assert all(places)
+        assert not places[0] & places[1]
+        assert (sets.check_scans, sets.others) == (0, True)
 
 
 def test_a_scan_of_a_single_window_is_compared_on_that_one_and_padded():

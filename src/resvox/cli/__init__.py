@@ -6,8 +6,6 @@ Nothing heavy is imported at the top: `resvox --help` does not load torch, and a
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import sys
 import warnings
@@ -27,9 +25,6 @@ def main() -> None:
     # The model converter of OpenVINO, which is not used here, takes longer to import than all of OpenVINO besides, and
     # reports its import over the network. openvino does without it where it cannot be imported.
     sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # None: not to be imported
-    # At exit Python searches all objects for cycles to free, which took 0.2 s after a prediction. The memory of a
-    # process that ends is given back anyway, and files and locks are closed by then.
-    atexit.register(gc.freeze)
     warnings.formatwarning = _one_line
     app()
 

@@ -33,11 +33,12 @@ def find_work(options: PredictOptions, callbacks: Callbacks) -> Work:
     check_out(options.out)
     _check_order(options)
     files = chosen_files(options)
-    begin_fingerprints(files, options)
     file = files[0]
     card = file.card
     refuse_unused(options, card.task, file.format)
     found = row_of(card.task).predictor_class(file.format).find(options, card, RunLog(options.out))
+    if found.cases:
+        begin_fingerprints(files, options)
     for text in found.notes:
         callbacks.note(text)
     if not options.overwrite:

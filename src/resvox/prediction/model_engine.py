@@ -131,9 +131,8 @@ def late_head(file: ModelFile) -> LinearHead | None:
     if file.format != OWN_FORMAT:
         return None
     shape = raw_header(file.path).get("head.weight", {}).get("shape", ())
-    if (
-        len(shape) < 2 or shape[0] <= shape[1]
-    ):  # not more classes than features, as of most models; the blueprint, which takes longer to read, is not needed
+    # Most models have no more classes than features; their blueprint, which takes longer to read, is not needed.
+    if len(shape) < 2 or shape[0] <= shape[1]:
         return None
     from safetensors import safe_open
 

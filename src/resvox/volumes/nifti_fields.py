@@ -116,6 +116,7 @@ CODES = {
 }
 COLOURS = {128: 3, 2304: 4}  # RGB and RGBA, of 8 bits each
 OTHERS = {0: "none", 1: "binary", 32: "complex64", 255: "all", 1536: "float128", 1792: "complex128", 2048: "complex256"}
+LONGEST = np.iinfo(np.int16).max  # voxels along an axis
 MILLIMETRES_AND_SECONDS = 2 + 8
 SCANNER = 1  # code of a qform or sform: positions in the scanner
 NO_EXTENSION = bytes(4)  # between a header and the voxels
@@ -136,8 +137,10 @@ def encoded_header(
         description: up to 79 bytes.
 
     Raises:
-        VolumeError: a type that NIfTI does not have.
+        VolumeError: a type that NIfTI does not have, or an axis that is too long for it.
     """
+    if max(sizes) > LONGEST:
+        raise VolumeError(f"an axis of {max(sizes)} voxels", expected=f"at most {LONGEST}", fix="another format")
     if stored.name not in CODES:
         raise VolumeError(f"numbers of type {stored.name}", expected=", ".join(CODES), fix="convert them")
     fields = np.zeros((), NIFTI1)

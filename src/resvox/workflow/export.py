@@ -65,7 +65,7 @@ def export(
         format: "torchscript", "torch-export", "onnx" or "openvino".
         precision: "float32", or "int8" for OpenVINO: convolutions are quantized after the training, and the network is
             compared with the original on windows of scans. At most 1 % of the labels may differ, with a Dice of at
-            least 0.97 for each label; values by 5 % of their standard deviation.
+            least 0.97 for each label; values may differ by at most 5 % of their standard deviation.
         calibrate: for "int8": files or folders of scans of the kind that the model was trained on; by default those
             that the training run of the model has kept.
         overwrite: replace a file that is there.
@@ -172,7 +172,8 @@ def _write_int8(
     check_installed()
     network = folded(load_model(file.path), roi_size=file.card.input_size)
     is_open = not any(isinstance(part, MergedDecoderBlock) for part in network.modules())
-    with tempfile.TemporaryDirectory() as folder:
+    # On Windows a file that OpenVINO has mapped cannot be removed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         original = Path(folder) / "float32.xml"
         _, smallest = _write_network(network, file, original, INT8_FORMAT, sizes=(True, False) if is_open else (False,))
         check = quantize_checked(

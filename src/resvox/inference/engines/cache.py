@@ -43,11 +43,13 @@ def read_cached_array(name: str) -> npt.NDArray[np.uint8] | None:
     path = _path_of(name)
     if path is None:
         return None
-    with contextlib.suppress(OSError):  # a cache that cannot be read is treated as a cache without the file
+    try:
         data = np.fromfile(path, np.uint8)
+    except OSError:  # a cache that cannot be read is treated as a cache without the file
+        return None
+    with contextlib.suppress(OSError):  # of another user: it may be read, but not marked as used
         path.touch()
-        return data
-    return None
+    return data
 
 
 def is_cached(name: str) -> bool:

@@ -52,7 +52,7 @@ def make_engine(
     """The engine for a network and a window.
 
     Args:
-        load: loads the network; not called where a compiled one is in the cache.
+        load: loads the network; called for each engine that needs it, and not where a compiled one is in the cache.
         roi_size: the spatial size that every call will have.
         in_channels: channels of a window.
         engine: ``"openvino"`` (CPU), ``"torch"`` (folded, channels last), ``"torch-plain"`` (the module as it is);

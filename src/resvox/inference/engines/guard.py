@@ -127,7 +127,7 @@ class GuardedEngine:
         return output
 
     def _forget(self) -> None:
-        """Release what is not needed after the decision: the factories hold a whole network."""
+        """Release what is not needed after the decision, and memory that was freed."""
         made = self._made
         assert made is not None
         self._candidates, self._reference = [], lambda: made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
@@ -28,7 +29,8 @@ class NetworkImport:
         self._core, self._name, self._options = core, name, options
         self._compiled: Any | None = None
         self._data: npt.NDArray[np.uint8] | None = None  # of which the compiled network may use parts
-        self._thread = Thread(target=self._run, name="resvox-import", daemon=True)
+        # not a daemon: a process that ended during the import would end within OpenVINO
+        self._thread = Thread(target=self._run, name="resvox-import")
         self._thread.start()
 
     def result(self) -> tuple[Any, object] | None:
@@ -37,9 +39,10 @@ class NetworkImport:
         return None if self._compiled is None else (self._compiled, self._data)
 
     def _run(self) -> None:
-        self._data = read_cached_array(self._name)
-        if self._data is not None:
-            self._compiled = imported(self._core, self._data, self._options)
+        with suppress(Exception):  # whatever is wrong with the cached network: it is compiled again
+            self._data = read_cached_array(self._name)
+            if self._data is not None:
+                self._compiled = imported(self._core, self._data, self._options)
 
 
 def import_if_cached(core: Any, name: str, options: dict[str, Any]) -> NetworkImport | None:

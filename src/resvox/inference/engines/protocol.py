@@ -61,7 +61,10 @@ class ReleasesMemory(Protocol):
     """An engine that keeps memory between calls and can do without it until the next one."""
 
     def release_memory(self) -> None:
-        """Free the memory of intermediate maps; the next call allocates it again. Outputs become invalid."""
+        """Free the memory of intermediate maps, or of the whole network where it can be loaded again.
+
+        The next call allocates or loads it again. Outputs become invalid.
+        """
         ...
 
 

@@ -47,7 +47,7 @@ def nncf_module() -> Any:
 
 def _imported(name: str) -> Any:
     if name in sys.modules:
-        return sys.modules[name]
+        return importlib.import_module(name)  # waits where another thread is still importing it
     with _IMPORTING, _in_environment(OFF):
         return importlib.import_module(name)
 

@@ -44,7 +44,7 @@ def quantized_of(file: ModelFile, options: PredictOptions, notify: Callable[[str
         return None
     try:
         return _checked(file, path)
-    except InferenceError as error:
+    except (InferenceError, OSError) as error:
         if notify is not None:
             notify(f"no int8: {error}")
         return None

@@ -62,6 +62,7 @@ def cut(scans: Iterable[Array], card: ModelCard, *, total: int) -> WindowSets:
     calibration, check = _numbers(card)
     kept = sum(number % EVERY == 1 for number in range(total))
     spare: list[Array] = []
+    first = 0
     for number, scan in enumerate(scans):
         if number % EVERY == 1:
             sets.check += _windows_of(scan, card, math.ceil(check / kept), rng)
@@ -74,6 +75,8 @@ def cut(scans: Iterable[Array], card: ModelCard, *, total: int) -> WindowSets:
             spare, found = found[first:], found[:share] if total > 1 else found[:first]
         sets.calibration += found
         sets.scans += 1
+    if not sets.check_scans and spare:  # the others could not be read
+        del sets.calibration[first:]
     del sets.calibration[calibration:]  # shares are rounded up
     if not sets.check_scans:
         sets.check, sets.others = (spare, True) if spare else (sets.calibration, False)
