@@ -28,6 +28,7 @@ from resvox.training.distributed.sums import leave_group_at_exit
 from resvox.training.finetuning import begin_from_weights, freeze
 from resvox.training.logs import ProgressDisplay
 from resvox.training.optimization.averaging import WeightAverage
+from resvox.training.optimization.narrow_shortcuts import slice_narrow_shortcuts
 from resvox.training.optimization.pacing import ValidationTimes
 from resvox.training.optimization.schedule import make_optimizer
 from resvox.training.plans.base import TrainingPlan
@@ -307,6 +308,7 @@ def _start(fabric: Fabric, job: Job, guard: StopGuard, display: ProgressDisplay,
     if fabric.world_size > 1:
         share_batch_norms(module, fabric.device)
     module.to(memory_format=CHANNELS_LAST[job.plan.spatial_dims])  # type: ignore[call-overload]
+    slice_narrow_shortcuts(module)
     optimizer = make_optimizer(module, job.plan, fabric.device)
     progress = Progress()
     content: dict[str, Any] = {}
