@@ -30,7 +30,7 @@ SPINE_PLAN: dict[str, Any] = {
     "spacing_mm": (5.0, 3.0, 3.0),
     "patch_size": (16, 32, 32),
     "batch_size": 4,
-    "steps": 300,
+    "steps": 900,
     "foreground_fraction": 0.6,
     "max_minutes": 4.5,
     "mirror_axes": (2,),
