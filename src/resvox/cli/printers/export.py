@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from resvox.cli.printers.bars import counting_bars
 from resvox.cli.printers.console import err, line
 
 
@@ -14,15 +13,7 @@ class ExportDisplay:
 
     def __init__(self) -> None:
         self._part = ""
-        self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=err,
-            disable=not err.is_terminal,
-            transient=True,
-        )
+        self._bar = counting_bars()
         self._task = self._bar.add_task("", total=None, visible=False)
 
     def __enter__(self) -> ExportDisplay:

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from resvox.cli.printers.bars import counting_bars
 from resvox.cli.printers.console import err, line, out
 from resvox.cli.printers.status import show_tally
 from resvox.fleet.result import FleetResult
@@ -29,15 +29,7 @@ class PredictDisplay:
         self.debug = debug
         self._total = 0
         self._failed = self._written = 0
-        self._bars = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=err,
-            disable=not err.is_terminal,
-            transient=True,
-        )
+        self._bars = counting_bars()
 
     def __enter__(self) -> PredictDisplay:
         if err.is_terminal:
