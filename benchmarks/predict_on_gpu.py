@@ -193,7 +193,7 @@ def main() -> None:
         print(json.dumps(child(options)))
         return
     options.work.mkdir(parents=True, exist_ok=True)
-    prepare(options)
+    prepare(options, options.device)
     copies(options)
     if options.prepare:
         return

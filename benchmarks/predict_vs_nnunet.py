@@ -5,13 +5,15 @@
     python benchmarks/predict_vs_nnunet.py                          # all rows: an hour on two cores
     python benchmarks/predict_vs_nnunet.py --rows 'ct-25/*'         # some of them, CASE/PATH as in a shell
     python benchmarks/predict_vs_nnunet.py --rows 'ct-3/resvox' --again
-    python benchmarks/predict_vs_nnunet.py --with speed=balanced    # further rows with an option of `resvox predict`
+    python benchmarks/predict_vs_nnunet.py --with speed=balanced precision=int8    # further rows with options of ours
+    python benchmarks/predict_vs_nnunet.py --rows '*-trained/*' --device cuda      # these train a network first
 
 A row is one path on one case, in a process of its own; it is appended to WORK/rows.jsonl, and rows that are there are
 not run again, so an interrupted run goes on. The page predict_vs_nnunet.md beside this file is written after each row
 (with ``--tiny`` the page is printed). The page holds only the rows of WORK; with another WORK, run all rows. The
 networks (ResidualEncoderUNet, 6 stages, 32 to 320 features, windows of 96 cubed) have random weights, written by
-nnU-Net's own trainer; mirroring is off. The CT is the chest CT that slicerio ships, on a finer grid; the MR is drawn.
+nnU-Net's own trainer; those of the cases named "trained" are trained for some hundred steps on the scan itself.
+Mirroring is off. The CT is the chest CT that slicerio ships, on a finer grid; the MR is drawn.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prediction.case import write_ct
+from prediction.agreement import agreement
+from prediction.case import drawn_labels, write_ct
 from prediction.measure import cpu_seconds, memory_gb, peak_gb, processor
 from prediction.nnunet_case import CASES, Case
 
@@ -40,6 +43,7 @@ PEER = HERE.parent / "prediction" / "nnunet_peer.py"
 NNUNET = "nnunet"
 OURS = "resvox"
 FLOAT32 = "resvox:precision=float32"
+BRAIN = 0.8  # of the radius of the head
 NUMBERS = {"overlap": float, "memory_gb": float}
 # Logits in float16 and the copy of them that the largest is taken of; a channel in float64, the index of the class.
 BYTES_PER_LOGIT, BYTES_PER_VOXEL = 4, 24
@@ -73,6 +77,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="run rows that are there, too")
     parser.add_argument("--tiny", action="store_true", help="small networks and scans; the page is printed only")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
+    parser.add_argument("--device", default="cpu", help="of the training")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of both sides")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "resvox-benchmark-nnunet")
     parser.add_argument("--python", type=Path, default=HERE.parents[1] / ".venv-nnunet/bin/python", help="with nnU-Net")
@@ -115,8 +120,55 @@ def prepare(options: argparse.Namespace, case: Case) -> None:
     scan = case.scan_path(options.work)
     if not scan.exists():
         (write_ct if case.scan == "ct" else write_mr)(scan, case.shape, case.spacing_mm)
-    if not (case.model_folder(options.work) / "dataset.json").exists():  # the last file that is written
-        in_process(options, [options.python, "-W", "ignore", PEER, "make", options.work, case.name])
+    if case.steps and not case.labels_path(options.work).exists():
+        write_labels(case, options.work)
+    if not case.finished(options.work).exists():
+        in_process(options, [options.python, "-W", "ignore", PEER, "make", options.work, case.name, options.device])
+
+
+def quantize(options: argparse.Namespace, case: Case) -> str:
+    """Write the model as one file, and its int8 network, calibrated on the scan; why not, if it cannot be."""
+    model = case.converted(options.work)
+    if model.with_suffix(".int8.json").exists():
+        return ""
+    convert = ["convert", case.model_folder(options.work), "-o", model, "--overwrite"]
+    export = [
+        "export",
+        model,
+        "--format",
+        "openvino",
+        "--precision",
+        "int8",
+        "--calibrate",
+        case.scan_path(options.work),
+    ]
+    for words in (convert, export):
+        command = [sys.executable, "-m", "resvox", *map(str, words)]
+        done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, env=environment(options))
+        if done.returncode:
+            return done.stderr.strip().splitlines()[-1]
+    return ""
+
+
+def write_labels(case: Case, work: Path) -> None:
+    """Lungs and bones of the CT, or the brain and the ventricles of the drawn MR, on the grid of the scan."""
+    from resvox.volumes import read_volume, resample, write_label_map
+
+    scan, path = read_volume(case.scan_path(work)), case.labels_path(work)
+    if case.scan == "ct":
+        write_label_map(resample(drawn_labels(), scan.grid, interpolation="nearest"), path)
+        return
+    radius, is_ventricle = head(case.shape)
+    labels = np.where(is_ventricle, 2, radius < BRAIN).astype(np.uint8)
+    write_label_map(scan.with_array(labels), path)
+
+
+def head(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The radius of the drawn head, 1 at its surface, and where its ventricles are; (z, y, x)."""
+    axes = [np.linspace(-1, 1, size, dtype=np.float32) for size in shape]
+    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
+    radius = np.sqrt((z / 0.9) ** 2 + (y / 0.85) ** 2 + (x / 0.7) ** 2)
+    return radius, (z / 0.3) ** 2 + (y / 0.25) ** 2 + (x / 0.12) ** 2 < 1
 
 
 def write_mr(path: Path, shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> None:
@@ -125,25 +177,29 @@ def write_mr(path: Path, shape: tuple[int, ...], spacing_mm: tuple[float, ...]) 
 
     from resvox.volumes import Volume, write_volume
 
-    axes = [np.linspace(-1, 1, size, dtype=np.float32) for size in shape]
-    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
-    radius = np.sqrt((z / 0.9) ** 2 + (y / 0.85) ** 2 + (x / 0.7) ** 2)
+    radius, is_ventricle = head(shape)
     texture = gaussian_filter(np.random.default_rng(0).standard_normal(shape).astype(np.float32), 3)
-    image = np.where(radius < 0.8, 500 + 900 * texture, np.where(radius < 0.88, 60, np.where(radius < 1, 700, 0)))
-    image[(z / 0.3) ** 2 + (y / 0.25) ** 2 + (x / 0.12) ** 2 < 1] = 150
+    image = np.where(radius < BRAIN, 500 + 900 * texture, np.where(radius < 0.88, 60, np.where(radius < 1, 700, 0)))
+    image[is_ventricle] = 150
     image += np.random.default_rng(1).normal(0, 12, shape)
     write_volume(Volume(np.clip(image, 0, None).astype(np.int16), spacing_mm=spacing_mm), path)
 
 
 def run(options: argparse.Namespace, case: Case, path: str) -> Row:
-    """A row of figures; ``{"not_run": reason}`` where nnU-Net would not fit into the memory."""
+    """A row of figures; ``{"not_run": reason}`` if nnU-Net would not fit into the memory, or int8 changes too much."""
     if path == NNUNET:
         needed, free = nnunet_gb(case), available_gb()
         if needed > free:
             return {"not_run": f"its export needs about {needed:.0f} GB, {free:.0f} GB were free"}
         out = result(options.work, case, path).parent
         return in_process(options, [options.python, "-W", "ignore", PEER, "predict", options.work, case.name, out])
-    return in_process(options, [sys.executable, HERE, "--child", path, "--case", case.name, "--work", options.work])
+    command = [sys.executable, HERE, "--child", path, "--case", case.name, "--work", options.work]
+    refused = quantize(options, case) if "precision=int8" in path else ""
+    if refused:
+        return {"not_run": refused}
+    if "speed=" in path:  # a batch of one scan takes the verdict of the run before, which measures
+        in_process(options, command)
+    return in_process(options, command)
 
 
 def nnunet_gb(case: Case) -> float:
@@ -157,15 +213,18 @@ def available_gb() -> float:
 
 
 def in_process(options: argparse.Namespace, command: list[object]) -> Row:
-    threads = str(options.threads)
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "RESVOX_CACHE": str(options.work / "cache")}
-    environment["PYTHONPATH"] = str(HERE.parents[1] / "src")
     words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(options))
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}\n{done.stderr[-4000:]}")
     found: Row = json.loads(done.stdout.strip().splitlines()[-1])
     return found
+
+
+def environment(options: argparse.Namespace) -> dict[str, str]:
+    """That of a row's process: its threads, and a cache of compiled networks of its own."""
+    own = {"OMP_NUM_THREADS": str(options.threads), "RESVOX_CACHE": str(options.work / "cache")}
+    return {**os.environ, **own, "PYTHONPATH": str(HERE.parents[1] / "src")}
 
 
 def predict(case: Case, path: str, work: Path) -> Row:
@@ -184,7 +243,7 @@ def predict(case: Case, path: str, work: Path) -> Row:
         raise SystemExit(f"--with {sorted(unknown)[0]}=...: no option of PredictOptions")
     own, cpu, start = memory_gb(), cpu_seconds(), time.perf_counter()
     done = predict(
-        case.model_folder(work),
+        case.converted(work) if chosen.get("precision") == "int8" else case.model_folder(work),
         case.scan_path(work),
         result(work, case, path).parent,
         mirror=False,
@@ -195,8 +254,8 @@ def predict(case: Case, path: str, work: Path) -> Row:
     assert done.ok, [each.reason for each in done.cases]
     windows = done.cases[0].windows
     return {
-        "seconds": done.seconds, "total": total, "cpu": used, "own_gb": own, "peak_gb": peak, "engine": done.engine,
-        "windows": windows,
+        "seconds": done.seconds, "total": total, "cpu": used, "own_gb": own, "peak_gb": peak, "windows": windows,
+        "engine": f"{done.engine}; {done.speed}" if done.speed else done.engine,
     }  # fmt: skip
 
 
@@ -251,7 +310,7 @@ def table(work: Path, case: Case, rows: list[Row]) -> str:
         f"The plan's spacing is {plan:g} mm: {windows} windows of the network. {described(rows)}",
         "",
         "| path | engine | load, choice of engine | read, preprocess | network | export | total s | nnU-Net / this "
-        "| CPU s | nnU-Net / this | peak GB (above imports) | part of nnU-Net's | equal labels |",
+        "| CPU s | nnU-Net / this | peak GB (above imports) | part of nnU-Net's | equal labels (least Dice) |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
@@ -280,8 +339,8 @@ def line(row: Row, base: Row, same: str) -> str:
 def equal(work: Path, case: Case, row: Row, labels: np.ndarray | None, reference: str | None) -> str:
     if labels is None or row["path"] == reference:
         return "-"
-    share = float(np.mean(read(result(work, case, row["path"])) == labels))
-    return f"{100 * share:.3f} %" + ("" if reference == NNUNET else " (of float32)")
+    share, dice = agreement(read(result(work, case, row["path"])), labels)
+    return f"{100 * share:.3f} % ({dice:.4f})" + ("" if reference == NNUNET else " (of float32)")
 
 
 def read(path: Path) -> np.ndarray:

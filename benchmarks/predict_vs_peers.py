@@ -4,6 +4,7 @@
     python benchmarks/predict_vs_peers.py --small    # a fourth of it along each axis
     python benchmarks/predict_vs_peers.py --folder   # 200 small scans instead of a large one
     python benchmarks/predict_vs_peers.py --speed    # also with --speed balanced and fast
+    python benchmarks/predict_vs_peers.py --paths monai resvox-int8    # int8, calibrated on the source scan
     python benchmarks/predict_vs_peers.py --old DIR --paths resvox-old resvox    # an older checkout against this one
 
 prints Markdown, and writes it with --out FILE. The scan is the chest CT that slicerio ships, resampled to the size
@@ -26,13 +27,14 @@ import tempfile
 
 import numpy as np
 from prediction.agreement import agreement
-from prediction.case import prepare, result, roi, scans
+from prediction.case import model_path, prepare, result, roi, scans, source_scan
 from prediction.contenders import CHILDREN
 from prediction.measure import processor
 
 PATHS = ("monai", "monai-amp", "resvox-plain", "resvox-float32", "resvox-bfloat16", "resvox")
 # A batch of one scan takes the verdict of the run before: the first of two --repeats measures, the second is counted.
 SPEED_PATHS = ("resvox-balanced-float32", "resvox-fast-float32", "resvox-balanced", "resvox-fast")  # with --speed
+LOW_PATHS = ("resvox-int8", "resvox-balanced-int8", "resvox-balanced-bfloat16")  # only by name: without the guard
 OLD_PATHS = ("resvox-old-plain", "resvox-old-float32", "resvox-old")  # only with --old
 HERE = pathlib.Path(__file__).resolve()
 TITLES = {
@@ -46,6 +48,9 @@ TITLES = {
     "resvox-fast-float32": "resvox, engine auto, float32, --speed fast",
     "resvox-balanced": "resvox, engine auto, --speed balanced",
     "resvox-fast": "resvox, engine auto, --speed fast",
+    "resvox-int8": "resvox, int8, no guard",
+    "resvox-balanced-int8": "resvox, int8, no guard, --speed balanced",
+    "resvox-balanced-bfloat16": "resvox, bfloat16, no guard, --speed balanced",
     "resvox-old-plain": "resvox before, plain torch, float32",
     "resvox-old-float32": "resvox before, engine auto, float32",
     "resvox-old": "resvox before, engine auto",
@@ -58,7 +63,9 @@ def main() -> None:
         print(json.dumps(CHILDREN[options.child.split("-")[0]](options)))
         return
     options.work.mkdir(parents=True, exist_ok=True)
-    prepare(options)
+    prepare(options, options.train_device or options.device)
+    if any("int8" in path for path in options.paths) and not quantize(options):
+        options.paths = [path for path in options.paths if "int8" not in path]
     rows = []
     for turn in range(options.repeats):
         for path in options.paths:
@@ -78,10 +85,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--steps", type=int, default=120, help="of training")
-    parser.add_argument("--paths", nargs="+", choices=[*PATHS, *SPEED_PATHS, *OLD_PATHS], help="one may be named twice")
+    parser.add_argument(
+        "--paths", nargs="+", choices=[*PATHS, *SPEED_PATHS, *LOW_PATHS, *OLD_PATHS], help="one may be named twice"
+    )
     parser.add_argument("--speed", action="store_true", help="also the paths with --speed balanced and fast")
     parser.add_argument("--old", type=pathlib.Path, help="a checkout of an older commit, for the paths resvox-old...")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--train-device", help="of the training before; that of --device if not given")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "resvox-benchmark")
     parser.add_argument("--out", type=pathlib.Path, help="write the Markdown here")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -94,6 +104,22 @@ def arguments() -> argparse.Namespace:
     if options.old is None and set(options.paths) & set(OLD_PATHS):
         parser.error("the paths resvox-old... need --old CHECKOUT")
     return options
+
+
+def quantize(options: argparse.Namespace) -> bool:
+    """`resvox export --precision int8`, calibrated on the training scan; whether it was written."""
+    command = [
+        sys.executable,
+        "-m",
+        "resvox",
+        "export",
+        str(model_path(options)),
+        "--format",
+        "openvino",
+        "--overwrite",
+    ]
+    command += ["--precision", "int8", "--calibrate", str(source_scan())]
+    return subprocess.run(command, check=False, stdout=sys.stderr).returncode == 0
 
 
 def source_of(options: argparse.Namespace, path: str) -> dict[str, str]:
@@ -150,7 +176,7 @@ def report(options: argparse.Namespace, rows: list[dict]) -> str:  # type: ignor
         f"## {what}, {options.classes} classes, windows of {roi(options)} cubed, overlap 0.5, on {options.device}",
         "",
         f"{datetime.date.today()}; {versions}, Python {platform.python_version()}; {processor()}, "
-        f"{os.cpu_count()} cores; load average at the end {os.getloadavg()[0]:.1f}; "
+        f"{len(os.sched_getaffinity(0))} cores; load average at the end {os.getloadavg()[0]:.1f}; "
         f"minimum total of {options.repeats} runs.",
         "CPU s: seconds of the process over all cores, which other work on the machine changes less than the clock's.",
         "Stages of resvox overlap where there are several scans, so they may add up to more than the total.",

@@ -54,9 +54,10 @@ def commands(options: argparse.Namespace, framework: str) -> dict[int, list[str]
         command += ["--device", options.device, "--seed", str(options.seed)]
         command += [] if options.spacing is None else ["--spacing", str(options.spacing)]
         if options.at_once > 1:
-            each = (os.cpu_count() or 1) // options.at_once
+            cores = sorted(os.sched_getaffinity(0))
+            each = len(cores) // options.at_once
             first = fold % options.at_once * each
-            command += ["--cores", ",".join(str(core) for core in range(first, first + each))]
+            command += ["--cores", ",".join(map(str, cores[first : first + each]))]
         found[fold] = command
     return found
 

@@ -36,7 +36,7 @@ class Settings:
     @property
     def threads(self) -> int:
         """The processors that may be used."""
-        return len(self.cores) or os.cpu_count() or 1
+        return len(self.cores) or len(os.sched_getaffinity(0))
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:

@@ -1,8 +1,9 @@
 """MONAI's tutorial recipe for brain tumours: SegResNet, Dice of the regions, Adam, cosine, random crops and flips.
 
 From MONAI's tutorial "brats_segmentation_3d": the network and its options, the loss, the transforms, the optimizer and
-the sliding windows. The patch has 128 mm along each axis (224 x 224 x 144 there), and the cosine goes over the budget
-of time. The tutorial's learning rate, 1e-4, is for 300 epochs of hundreds of patients; `--rate` is another.
+the sliding windows. The patch has 128 mm along each axis (224 x 224 x 144 there), or as many as the largest case, and
+the cosine goes over the budget of time. The tutorial's learning rate, 1e-4, is for 300 epochs of hundreds of
+patients; `--rate` is another.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from contender import PREDICTIONS, Budget, Description, Settings, read_settings, save_facts, save_prediction
 
 PATCH = {1.0: 128, 2.0: 64}  # voxels along an axis, by spacing in mm
+FACTOR = 8  # the sizes that the network takes are multiples of it
 
 
 def cases_of(settings: Settings, part: str) -> list[dict[str, Any]]:
@@ -67,11 +69,16 @@ def fixed_transforms(settings: Settings, keys: Sequence[str]) -> list[Any]:
     return [*steps, scale, T.EnsureTyped(keys=keys)]
 
 
-def random_transforms(settings: Settings) -> list[Any]:
+def patch_size(settings: Settings, prepared: Sequence[dict[str, Any]]) -> tuple[int, ...]:
+    """Voxels of a patch: no axis is longer than the largest case needs."""
+    largest = np.max([each["image"].shape[1:] for each in prepared], axis=0)
+    return tuple(min(PATCH[settings.spacing_mm or 1.0], -(-int(each) // FACTOR) * FACTOR) for each in largest)
+
+
+def random_transforms(size: tuple[int, ...]) -> list[Any]:
     """What changes with each sample, as in the tutorial."""
     from monai import transforms as T
 
-    size = (PATCH[settings.spacing_mm or 1.0],) * 3
     return [
         T.SpatialPadd(keys=("image", "label"), spatial_size=size),
         T.RandSpatialCropd(keys=("image", "label"), roi_size=size, random_size=False),
@@ -82,22 +89,29 @@ def random_transforms(settings: Settings) -> list[Any]:
     ]
 
 
-def batches(settings: Settings) -> Any:
-    """An endless iterator of batches of one patch; the cases take turns."""
+def prepare(settings: Settings) -> list[dict[str, Any]]:
+    """The cases to train on, with all that is done once."""
     from monai import transforms as T
-    from monai.data import CacheDataset, DataLoader, Dataset
+    from monai.data import CacheDataset
 
     files = cases_of(settings, "Tr")
     held = CacheDataset(files, T.Compose(fixed_transforms(settings, ("image", "label"))), num_workers=1, progress=False)
-    many = [held[place] for place in range(len(files))] * 5000
+    return [held[place] for place in range(len(files))]
+
+
+def batches(settings: Settings, prepared: list[dict[str, Any]], size: tuple[int, ...]) -> Any:
+    """An endless iterator of batches of one patch; the cases take turns."""
+    from monai import transforms as T
+    from monai.data import DataLoader, Dataset
+
     workers = max(0, settings.threads - 1) if settings.device == "cuda" else 0
-    samples = Dataset(many, T.Compose(random_transforms(settings)))
+    samples = Dataset(prepared * 5000, T.Compose(random_transforms(size)))
     return iter(
         DataLoader(samples, batch_size=1, shuffle=True, num_workers=workers, pin_memory=settings.device == "cuda")
     )
 
 
-def train(network: Any, settings: Settings, rate: float) -> tuple[int, float]:
+def train(network: Any, settings: Settings, source: Any, rate: float) -> tuple[int, float]:
     """Steps until the time is spent; how many, and the seconds."""
     import torch
     from monai.losses import DiceLoss
@@ -106,7 +120,7 @@ def train(network: Any, settings: Settings, rate: float) -> tuple[int, float]:
     optimizer = torch.optim.Adam(network.parameters(), rate, weight_decay=1e-5)
     is_cuda = settings.device == "cuda"
     scaler = torch.amp.GradScaler("cuda", enabled=is_cuda)
-    source, steps = batches(settings), 0
+    steps = 0
     network.train()
     batch = next(source)
     budget = Budget(settings.seconds)
@@ -126,7 +140,7 @@ def train(network: Any, settings: Settings, rate: float) -> tuple[int, float]:
     return steps, budget.spent
 
 
-def predict(network: Any, settings: Settings) -> None:
+def predict(network: Any, settings: Settings, size: tuple[int, ...]) -> None:
     """Predict the held-out cases with sliding windows and bring the result back to the grid of the scan."""
     import nibabel
     import torch
@@ -139,7 +153,7 @@ def predict(network: Any, settings: Settings) -> None:
     after = T.Compose(
         [T.Invertd(keys="pred", transform=before, orig_keys="image", nearest_interp=False, to_tensor=True)]
     )
-    size, is_cuda = (PATCH[settings.spacing_mm or 1.0],) * 3, settings.device == "cuda"
+    is_cuda = settings.device == "cuda"
     for case in cases_of(settings, "Ts"):
         data = list_data_collate([before(case)])
         with torch.no_grad(), torch.autocast(settings.device, enabled=is_cuda):
@@ -173,12 +187,14 @@ def main() -> None:
         blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1), init_filters=16, in_channels=described.channels,
         out_channels=len(described.regions), dropout_prob=0.2,
     ).to(settings.device)  # fmt: skip
-    steps, seconds = train(network, settings, own.rate)
+    prepared = prepare(settings)
+    size = patch_size(settings, prepared)
+    steps, seconds = train(network, settings, batches(settings, prepared, size), own.rate)
     print(f"MONAI: {steps} steps in {seconds:.1f} s", flush=True)
-    predict(network, settings)
+    predict(network, settings, size)
     save_facts(
         settings.out, settings, framework="MONAI", steps=steps, training_seconds=seconds, learning_rate=own.rate,
-        patch_size=[PATCH[settings.spacing_mm or 1.0]] * 3, batch_size=1,
+        patch_size=list(size), batch_size=1,
     )  # fmt: skip
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from resvox.volumes import Volume
 
 SPACING_MM = (1.0, 0.63, 0.63)
 GRID_MM = 1.5
@@ -32,7 +36,8 @@ def result(options: argparse.Namespace, path: str) -> pathlib.Path:
     return options.work / "results" / f"{path}-{options.classes}-{scans(options)[0].parent.name}"
 
 
-def prepare(options: argparse.Namespace) -> None:
+def prepare(options: argparse.Namespace, train_on: str) -> None:
+    """Write the scans and the model; `train_on` is the device of its training."""
     for number, path in enumerate(scans(options)):
         shape = (40, 64, 64) if options.folder else (75, 128, 128) if options.small else (300, 512, 512)
         spacing = np.array((2.4, 1.5, 1.5) if options.folder else SPACING_MM) * (4 if options.small else 1)
@@ -40,9 +45,31 @@ def prepare(options: argparse.Namespace) -> None:
         write_ct(path, shape, tuple(spacing), seed=number, shift_mm=shift)
     trained = options.work / f"model3-{ROI}.safetensors"
     if not trained.exists():
-        train(trained, options.steps, options.device)
+        train(trained, options.steps, train_on)
     if not model_path(options).exists():
         widen(trained, model_path(options), options)
+
+
+def source_scan() -> pathlib.Path:
+    """The chest CT that comes with slicerio."""
+    import slicerio
+
+    return pathlib.Path(slicerio.get_testdata_file("CTChest4.nrrd"))
+
+
+def drawn_labels() -> Volume:
+    """Lungs (1) and bones (2) of the chest CT, as they come with it."""
+    import slicerio
+
+    from resvox.volumes import read_volume
+    from resvox.workflow.demo.data import segment_values
+
+    path = pathlib.Path(slicerio.get_testdata_file("Segmentation.seg.nrrd"))
+    drawn, values = read_volume(path), segment_values(path)
+    lungs = [value for name, value in values.items() if "lung" in name]
+    bones = [value for name, value in values.items() if name == "ribs" or "column" in name]
+    found = np.where(np.isin(drawn.array, lungs), 1, np.where(np.isin(drawn.array, bones), 2, 0))
+    return drawn.with_array(found.astype(np.uint8))
 
 
 def write_ct(
@@ -54,13 +81,11 @@ def write_ct(
     shift_mm: np.ndarray | float = 0.0,
 ) -> None:
     """The chest CT that comes with slicerio, on another grid and with noise; kept where the file is there."""
-    import slicerio
-
     from resvox.volumes import Grid, Volume, read_volume, resample, write_volume
 
     if path.exists():
         return
-    source = read_volume(slicerio.get_testdata_file("CTChest4.nrrd"))
+    source = read_volume(source_scan())
     middle = source.grid.world_mm((np.array(source.grid.shape) - 1) / 2)
     direction = source.grid.direction
     origin = middle + shift_mm - direction @ ((np.array(shape) - 1) / 2 * np.array(spacing_mm))
@@ -89,23 +114,16 @@ def metadata(options: argparse.Namespace) -> dict[str, object]:
 
 def train(path: pathlib.Path, steps: int, device: str = "cpu") -> None:
     """Lungs and bones on the grid of the network; half of the patches are centred on a bone."""
-    import slicerio
     import torch
 
     import resvox
     from resvox.preprocessing import Preprocessing
     from resvox.volumes import read_volume
-    from resvox.workflow.demo.data import segment_values
 
-    drawn_path = slicerio.get_testdata_file("Segmentation.seg.nrrd")
-    drawn, values = read_volume(drawn_path), segment_values(pathlib.Path(drawn_path))
-    lungs = [value for name, value in values.items() if "lung" in name]
-    bones = [value for name, value in values.items() if name == "ribs" or "column" in name]
-    target = np.where(np.isin(drawn.array, lungs), 1, np.where(np.isin(drawn.array, bones), 2, 0)).astype(np.uint8)
     plain = argparse.Namespace(classes=3, small=False, folder=0)
-    image = read_volume(slicerio.get_testdata_file("CTChest4.nrrd"))
+    image = read_volume(source_scan())
     prepared = Preprocessing.from_dict(metadata(plain)["preprocessing"]).apply(image)  # type: ignore[arg-type]
-    array, labels = prepared.array, prepared.labels(drawn.with_array(target))
+    array, labels = prepared.array, prepared.labels(drawn_labels())
     torch.manual_seed(0)
     network = resvox.create_model("unet", encoder_name="resnet18", spatial_dims=3, in_channels=1, num_classes=3)
     network.to(device, memory_format=torch.channels_last_3d).train()

@@ -81,6 +81,9 @@ def run_resvox(options: argparse.Namespace) -> dict[str, object]:
         "resvox-fast-float32": {"precision": "float32", "speed": "fast"},
         "resvox-balanced": {"speed": "balanced"},
         "resvox-fast": {"speed": "fast"},
+        "resvox-int8": {"precision": "int8"},
+        "resvox-balanced-int8": {"precision": "int8", "speed": "balanced"},
+        "resvox-balanced-bfloat16": {"precision": "bfloat16", "speed": "balanced"},
         "resvox": {},
     }
     own, cpu, start = memory_gb(), cpu_seconds(), time.perf_counter()

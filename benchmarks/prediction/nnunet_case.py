@@ -25,6 +25,7 @@ class Case:
         scan: "ct" or "mr".
         classes: of the network, background included.
         plan_mm: the spacing of the plan, on all axes.
+        steps: of training, on the scan itself; 0 for random weights.
         tiny: a small network and a small scan, to see that everything runs.
     """
 
@@ -32,6 +33,7 @@ class Case:
     scan: str
     classes: int
     plan_mm: float
+    steps: int = 0
     tiny: bool = False
 
     @property
@@ -56,13 +58,29 @@ class Case:
         """The file of the scan, alone in its folder."""
         return work / "scans" / f"{self.scan}{'-tiny' * self.tiny}" / "case_0000.nii.gz"
 
+    def labels_path(self, work: Path) -> Path:
+        """The labels that a network is trained on."""
+        return work / "scans" / f"{self.scan}{'-tiny' * self.tiny}-labels" / "case.nii.gz"
+
+    def converted(self, work: Path) -> Path:
+        """The model folder as one file, beside which the int8 network lies."""
+        return self.model_root(work) / "model.safetensors"
+
     def model_root(self, work: Path) -> Path:
         """Where the model folder is written."""
-        return work / "models" / f"{self.scan}-{self.classes}-{self.plan_mm:g}{'-tiny' * self.tiny}"
+        return (
+            work
+            / "models"
+            / f"{self.scan}-{self.classes}-{self.plan_mm:g}{'-trained' * bool(self.steps)}{'-tiny' * self.tiny}"
+        )
 
     def model_folder(self, work: Path) -> Path:
         """The model folder of nnU-Net."""
         return self.model_root(work) / "Dataset001_Toy" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+
+    def finished(self, work: Path) -> Path:
+        """The last file of the model folder that is written."""
+        return self.model_folder(work) / ("trained.txt" if self.steps else "dataset.json")
 
     def trained(self) -> SimpleNamespace:
         """What `tests/nnunet/peer_runs.py` needs to write a model with nnU-Net's own trainer."""
@@ -147,4 +165,6 @@ CASES = (
     Case(name="ct-117", scan="ct", classes=117, plan_mm=3.0),
     Case(name="mr-3", scan="mr", classes=3, plan_mm=1.0),
     Case(name="mr-25", scan="mr", classes=25, plan_mm=1.5),
+    Case(name="ct-3-trained", scan="ct", classes=3, plan_mm=2.0, steps=400),
+    Case(name="mr-3-trained", scan="mr", classes=3, plan_mm=1.5, steps=400),
 )
