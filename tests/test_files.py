@@ -164,3 +164,27 @@ def test_a_digest_that_was_begun_is_that_of_the_file_as_it_is_then(tmp_path):
     begin_sha256(tmp_path / "none")  # raised where it is asked for
     with pytest.raises(FileNotFoundError):
         sha256_of(tmp_path / "none")
+
+
+def test_an_old_file_is_read_once_for_its_digest_and_a_changed_one_again(tmp_path, monkeypatch):
+    read = []
+    plain = files._sha256_of_file
+    monkeypatch.setattr(files, "_sha256_of_file", lambda path: read.append(path) or plain(path))
+    path = tmp_path / "weights"
+    path.write_bytes(b"first")
+    for _ in range(2):  # just written: another change could have the same time
+        assert sha256_of(path) == sha256_of(b"first")
+    assert len(read) == 2
+    os.utime(path, (1, 1))
+    for _ in range(2):
+        assert sha256_of(path) == sha256_of(b"first")
+    begin_sha256(path)
+    assert len(read) == 3
+    path.write_bytes(b"other")
+    assert sha256_of(path) == sha256_of(b"other")
+    for number in range(2 * files.MOST_KNOWN):
+        each = tmp_path / str(number)
+        each.write_bytes(b"")
+        os.utime(each, (1, 1))
+        sha256_of(each)
+    assert len(files._KNOWN) <= files.MOST_KNOWN

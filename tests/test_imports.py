@@ -24,30 +24,31 @@ MAY_CALL = {
     "_version": set(),
     "files": set(),
     "machine": {"errors"},
+    "lazy": set(),
     "locks": set(),
     "regions": {"errors"},
     "blueprint": {"errors"},
     "cards": {"errors", "regions"},
     "catalog": {"errors", "blueprint"},
-    "storage": {"errors", "files", "machine", "locks"},
+    "storage": {"errors", "lazy", "files", "machine", "locks"},
     "hub": {"errors", "_version", "files", "storage"},
     "torch": {"errors", "blueprint", "catalog"},
     "keras": {"errors", "files", "blueprint", "catalog"},
     "walk": {"errors", "blueprint", "catalog"},
     "factory": {"errors", "blueprint", "catalog", "torch", "keras"},
-    "weights": {"errors", "_version", "files", "hub", "blueprint", "catalog", "torch", "keras", "factory"},
-    "volumes": {"errors", "files", "machine"},
-    "datasets": {"errors", "regions", "volumes"},
+    "weights": {"errors", "lazy", "_version", "files", "hub", "blueprint", "catalog", "torch", "keras", "factory"},
+    "volumes": {"errors", "lazy", "files", "machine"},
+    "datasets": {"errors", "lazy", "regions", "volumes"},
     "preprocessing": {"errors", "machine", "volumes"},
-    "inference": {"errors", "files", "machine", "torch", "volumes", "preprocessing"},
-    "evaluation": {"errors", "files", "machine", "volumes", "datasets"},
-    "training": {"errors", "files", "locks", "machine", "hub", "blueprint", "cards", "catalog", "factory", "weights",
-                 "volumes", "datasets", "preprocessing", "inference", "evaluation"},
+    "inference": {"errors", "lazy", "files", "machine", "torch", "volumes", "preprocessing"},
+    "evaluation": {"errors", "lazy", "files", "machine", "volumes", "datasets"},
+    "training": {"errors", "lazy", "files", "locks", "machine", "hub", "blueprint", "cards", "catalog", "factory",
+                 "weights", "volumes", "datasets", "preprocessing", "inference", "evaluation"},
     "prediction": {"errors", "_version", "files", "machine", "locks", "regions", "hub", "blueprint", "cards", "weights",
                    "volumes", "datasets", "preprocessing", "inference", "training", "delivery", "viewer"},
     "fleet": {"errors", "_version", "files", "machine", "locks", "storage", "volumes", "prediction"},
     "delivery": {"errors", "_version", "files", "volumes", "datasets", "viewer"},
-    "viewer": {"errors", "_version", "files", "volumes", "preprocessing"},
+    "viewer": {"errors", "lazy", "_version", "files", "volumes", "preprocessing"},
     "server": {"errors", "_version", "files", "volumes", "prediction"},
     "workflow": {"errors", "_version", "files", "machine", "hub", "cards", "weights", "volumes", "datasets",
                  "inference", "evaluation", "training", "prediction", "fleet", "delivery", "viewer", "server",
@@ -283,6 +284,24 @@ def test_public_names_resolve():
             assert hasattr(module, name), f"resvox.{package}.{name}"
     with pytest.raises(AttributeError, match="module 'resvox' has no attribute 'creat_model'"):
         _ = resvox.creat_model
+
+
+LAZY = sorted(
+    str(path.parent.relative_to(SOURCE)).replace("/", ".")
+    for path in SOURCE.rglob("__init__.py")
+    if "lazy_names(" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_names_that_are_imported_when_first_used_are_listed_and_found(package):
+    module = importlib.import_module(f"resvox.{package}")
+    assert len(LAZY) > 10
+    for name in module.__all__:
+        assert name in dir(module), name
+        assert getattr(module, name) is not None, name
+    with pytest.raises(AttributeError, match=f"module 'resvox.{package}' has no attribute 'no_such_name'"):
+        _ = module.no_such_name
 
 
 def test_the_public_names_are_those_of_the_contract():

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +26,11 @@ _LEFTOVER = re.compile(
 )
 _ENDING = re.compile(r"(?<=.)(?:(?:\.\w{1,20})?\.(?:gz|bz2|xz|zst)|\.\w{1,20})\Z", re.IGNORECASE | re.DOTALL)
 LONGEST_NAME = 255  # bytes, on every common file system
-_BEGUN: dict[tuple[str, int, int, int], Future[str]] = {}  # digests that threads compute, by the state of the file
+_State = tuple[str, int, int, int]
+_BEGUN: dict[_State, Future[str]] = {}  # digests that threads compute, by the state of the file
+_KNOWN: OrderedDict[_State, str] = OrderedDict()  # of files that were asked for before, the last used at the end
+MOST_KNOWN = 64
+SETTLED = 2e9  # nanoseconds after which a change of a file is sure to have another time than the one before
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_BEGUN.clear)  # a forked process has none of the threads
 
@@ -151,15 +156,26 @@ def remove_leftovers(
 def sha256_of(source: str | os.PathLike[str] | bytes) -> str:
     """The SHA-256 digest, in hexadecimal, of bytes or of the contents of a file (a path, as string or Path).
 
-    Where `begin_sha256` has begun it, its result is waited for.
+    Where `begin_sha256` has begun it, its result is waited for. The digests of some files are kept while these do not
+    change, so that a file of weights is read once.
 
     Raises:
         OSError: a file that cannot be read.
     """
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
-    begun = _BEGUN.pop(_state_of(source), None)
-    return _sha256_of_file(source) if begun is None else begun.result()
+    state, now = _state_of(source), time.time_ns()
+    if state in _KNOWN:
+        with suppress(KeyError):  # another thread has removed it
+            _KNOWN.move_to_end(state)
+            return _KNOWN[state]
+    begun = _BEGUN.pop(state, None)
+    digest = _sha256_of_file(source) if begun is None else begun.result()
+    if now - state[-1] > SETTLED:
+        _KNOWN[state] = digest
+        while len(_KNOWN) > MOST_KNOWN:
+            _KNOWN.popitem(last=False)
+    return digest
 
 
 def begin_sha256(path: str | os.PathLike[str]) -> None:
@@ -179,11 +195,13 @@ def begin_sha256(path: str | os.PathLike[str]) -> None:
 
     with suppress(OSError, RuntimeError):  # a missing file, or a limit on threads: it is computed when it is needed
         state = _state_of(path)
+        if state in _KNOWN:
+            return
         threading.Thread(target=work, name="resvox-digest", daemon=True).start()
         _BEGUN[state] = begun
 
 
-def _state_of(path: str | os.PathLike[str]) -> tuple[str, int, int, int]:
+def _state_of(path: str | os.PathLike[str]) -> _State:
     """What changes with a file: path, inode, size and time."""
     found = os.stat(path)
     return os.path.abspath(path), found.st_ino, found.st_size, found.st_mtime_ns

@@ -152,6 +152,28 @@ def test_an_engine_that_cannot_be_made_is_passed_over_and_said():
     assert notes == ["no this one: no such processor"]
 
 
+class LoadsLate(Says):
+    """An engine whose network is loaded by the first call, and cannot be."""
+
+    def finish_loading(self):
+        raise InferenceError("a damaged network, and it cannot be compiled again")
+
+
+@pytest.mark.parametrize("verdict", [None, Verdict(0, 0.0)])
+def test_an_engine_whose_network_cannot_be_loaded_is_passed_over_too(verdict):
+    made, notes, verdicts = guarded(LoadsLate(0.5), Says(0.5, "next"), reference=Says(0.5, "plain"), verdict=verdict)
+    assert (made(ramp())[:, 1] > 0).mean() == 0.5
+    assert made.name == "next"
+    assert notes == ["no fast: a damaged network, and it cannot be compiled again"]
+    assert verdicts == [Verdict(1, 0.0)]  # an earlier one was on the engine that failed: compared anew
+
+
+def test_a_reference_whose_network_cannot_be_loaded_is_an_error():
+    made, _, _ = guarded(reference=LoadsLate(0.5, "plain"))
+    with pytest.raises(InferenceError, match="damaged network"):
+        made(ramp())
+
+
 def test_the_memory_of_a_candidate_is_released_while_the_reference_computes():
     class Keeps(Says):
         held = False

@@ -310,3 +310,14 @@ def test_options_that_do_not_fit_are_refused(toys, tmp_path, monkeypatch):
     with pytest.raises(InferenceError, match=r"without nncf; .*pip install 'resvox\[int8\]'"):
         export(model, tmp_path / "net.xml", calibrate=scans, **int8)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scans_that_cannot_be_listed_are_named_and_not_what_is_written(toys, tmp_path, monkeypatch):
+    def refused(*args):
+        raise PermissionError(13, "Permission denied", "scans/private")
+
+    model, scans, _ = toys(2, "instance")
+    monkeypatch.setattr(Segmenter, "find", refused)
+    with pytest.raises(InferenceError, match=r"^scans/private: scans to calibrate on .* \(Permission denied\)"):
+        export(model, tmp_path / "net.xml", format="openvino", precision="int8", calibrate=scans)
+    assert list(tmp_path.iterdir()) == []

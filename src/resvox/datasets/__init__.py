@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from resvox.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resvox.datasets.classification import ClassificationDataset, ClassSplit, ImageCase
@@ -12,24 +13,6 @@ if TYPE_CHECKING:
     from resvox.datasets.scans import Scan, ScanDataset, ScanSplit, read_scans
     from resvox.datasets.segmentation import Case, Dataset, Split
 
-_HOMES = {
-    "Case": "segmentation",
-    "ClassSplit": "classification",
-    "ClassificationDataset": "classification",
-    "Dataset": "segmentation",
-    "ImageCase": "classification",
-    "RegressionCase": "regression",
-    "RegressionDataset": "regression",
-    "RegressionSplit": "regression",
-    "Scan": "scans",
-    "ScanDataset": "scans",
-    "ScanSplit": "scans",
-    "Split": "segmentation",
-    "read_classification": "reading",
-    "read_dataset": "reading",
-    "read_regression": "reading",
-    "read_scans": "scans",
-}
 __all__ = [
     "Case",
     "ClassSplit",
@@ -49,8 +32,13 @@ __all__ = [
     "read_scans",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".segmentation": ("Case", "Dataset", "Split"),
+        ".classification": ("ClassSplit", "ClassificationDataset", "ImageCase"),
+        ".regression": ("RegressionCase", "RegressionDataset", "RegressionSplit"),
+        ".scans": ("Scan", "ScanDataset", "ScanSplit", "read_scans"),
+        ".reading": ("read_classification", "read_dataset", "read_regression"),
+    },
+)

@@ -5,8 +5,9 @@ Cheap to import: each name is loaded when it is first used, MONAI and torch when
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from resvox.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resvox.evaluation.classification import ClassScores, score_classes
@@ -15,21 +16,6 @@ if TYPE_CHECKING:
     from resvox.evaluation.segmentation import LabelScore, score_case, score_files
     from resvox.evaluation.table import LabelSummary, ScoreRow, ScoreTable
 
-_DEFINED_IN = {
-    "ClassScores": "classification",
-    "LabelScore": "segmentation",
-    "LabelSummary": "table",
-    "ScoreRow": "table",
-    "ScoreTable": "table",
-    "ValueScore": "regression",
-    "ValueTable": "regression",
-    "score_case": "segmentation",
-    "score_classes": "classification",
-    "score_files": "segmentation",
-    "score_value_files": "regression",
-    "score_values": "regression",
-    "unknown_values": "label_maps",
-}
 
 __all__ = [
     "ClassScores",
@@ -47,12 +33,13 @@ __all__ = [
     "unknown_values",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _DEFINED_IN:
-        return getattr(importlib.import_module(f"resvox.evaluation.{_DEFINED_IN[name]}"), name)
-    raise AttributeError(f"module 'resvox.evaluation' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_DEFINED_IN})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".classification": ("ClassScores", "score_classes"),
+        ".segmentation": ("LabelScore", "score_case", "score_files"),
+        ".table": ("LabelSummary", "ScoreRow", "ScoreTable"),
+        ".regression": ("ValueScore", "ValueTable", "score_value_files", "score_values"),
+        ".label_maps": ("unknown_values",),
+    },
+)

@@ -5,8 +5,9 @@ Names are imported when they are first used; torch only with :class:`TorchEngine
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from resvox.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resvox.inference.comparison import Difference, LabelComparison
@@ -60,36 +61,29 @@ __all__ = [
     "top_two_classes",
     "top_two_of_regions",
 ]
-_MODULES = {
-    "comparison": ("Difference", "LabelComparison"),
-    "engines.protocol": ("Engine",),
-    "engines.choosing": ("make_engine",),
-    "engines.torch_engine": ("TorchEngine",),
-    "ensemble": ("EnsembleEngine",),
-    "heads": ("LinearHead",),
-    "passes.label_changes": ("Allowance", "ChangeRates", "Counts", "TopTwo"),
-    "reduction": (
-        "labels_from_logits",
-        "labels_from_regions",
-        "probabilities_from_logits",
-        "region_probabilities_from_logits",
-    ),
-    "restoring": ("Restorer", "can_restore", "restore_labels_first"),
-    "restoring_regions": ("RegionRestorer",),
-    "restoring_values": ("ValueRestorer",),
-    "sliding_window": ("sliding_window_inference",),
-    "slice_sums": ("FinishedSlice",),
-    "streaming": ("WindowCount", "stream_sliding_window"),
-    "passes.two_pass": ("Measured", "TwoPasses", "top_two_classes", "top_two_of_regions"),
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".comparison": ("Difference", "LabelComparison"),
+        ".engines.protocol": ("Engine",),
+        ".engines.choosing": ("make_engine",),
+        ".engines.torch_engine": ("TorchEngine",),
+        ".ensemble": ("EnsembleEngine",),
+        ".heads": ("LinearHead",),
+        ".passes.label_changes": ("Allowance", "ChangeRates", "Counts", "TopTwo"),
+        ".reduction": (
+            "labels_from_logits",
+            "labels_from_regions",
+            "probabilities_from_logits",
+            "region_probabilities_from_logits",
+        ),
+        ".restoring": ("Restorer", "can_restore", "restore_labels_first"),
+        ".restoring_regions": ("RegionRestorer",),
+        ".restoring_values": ("ValueRestorer",),
+        ".sliding_window": ("sliding_window_inference",),
+        ".slice_sums": ("FinishedSlice",),
+        ".streaming": ("WindowCount", "stream_sliding_window"),
+        ".passes.two_pass": ("Measured", "TwoPasses", "top_two_classes", "top_two_of_regions"),
+    },
+)

@@ -5,9 +5,9 @@ What fetches and writes is imported when it is first used.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from resvox.lazy import lazy_names
 from resvox.storage.addresses import Location, is_uri
 
 if TYPE_CHECKING:
@@ -15,10 +15,5 @@ if TYPE_CHECKING:
     from resvox.storage.scratch import Scratch
 
 __all__ = ["Location", "Scratch", "cached", "is_uri", "local_copy"]
-_MODULE_OF = {"Scratch": "scratch", "cached": "cache", "local_copy": "cache"}
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, {".scratch": ("Scratch",), ".cache": ("cached", "local_copy")})

@@ -6,9 +6,9 @@ Reading, fingerprints and plans need no torch; `fit` loads it.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from resvox.lazy import lazy_names
 from resvox.machine import block_tensorflow_import
 from resvox.training.plans import sides
 
@@ -41,29 +41,6 @@ block_tensorflow_import()
 # The rules for mirroring can be imported from their former place too.
 sys.modules.setdefault("resvox.training.drawing", sides)
 
-_HOMES = {
-    "Case": "resvox.datasets",
-    "ClassificationDataset": "resvox.datasets",
-    "ClassificationPlan": "resvox.training.classification.plan",
-    "Dataset": "resvox.datasets",
-    "FitResult": "resvox.training.loop",
-    "Fingerprint": "resvox.training.plans.fingerprint",
-    "Plan": "resvox.training.segmentation.plan",
-    "RegressionDataset": "resvox.datasets",
-    "RegressionPlan": "resvox.training.regression.plan",
-    "Split": "resvox.datasets",
-    "draw_classification_plan": "resvox.training.classification.planning",
-    "draw_plan": "resvox.training.segmentation.planning",
-    "draw_regression_plan": "resvox.training.regression.planning",
-    "fit": "resvox.training.loop",
-    "load_plan": "resvox.training.plans.reading",
-    "read_classification": "resvox.datasets",
-    "read_dataset": "resvox.datasets",
-    "read_regression": "resvox.datasets",
-    "take_classification_facts": "resvox.training.classification.fingerprint",
-    "take_fingerprint": "resvox.training.segmentation.fingerprint",
-    "take_regression_facts": "resvox.training.regression.fingerprint",
-}
 __all__ = [
     "Case",
     "ClassificationDataset",
@@ -88,8 +65,30 @@ __all__ = [
     "take_regression_facts",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "resvox.datasets": (
+            "Case",
+            "ClassificationDataset",
+            "Dataset",
+            "RegressionDataset",
+            "Split",
+            "read_classification",
+            "read_dataset",
+            "read_regression",
+        ),
+        ".classification.plan": ("ClassificationPlan",),
+        ".loop": ("FitResult", "fit"),
+        ".plans.fingerprint": ("Fingerprint",),
+        ".segmentation.plan": ("Plan",),
+        ".regression.plan": ("RegressionPlan",),
+        ".classification.planning": ("draw_classification_plan",),
+        ".segmentation.planning": ("draw_plan",),
+        ".regression.planning": ("draw_regression_plan",),
+        ".plans.reading": ("load_plan",),
+        ".classification.fingerprint": ("take_classification_facts",),
+        ".segmentation.fingerprint": ("take_fingerprint",),
+        ".regression.fingerprint": ("take_regression_facts",),
+    },
+)

@@ -5,26 +5,16 @@ Names are imported when they are first used: Matplotlib takes longer to load tha
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from resvox.lazy import lazy_names
 
-_HOMES = {
-    "label_colours": "colours",
-    "overlay_png": "pictures",
-    "curve_png": "pictures",
-    "page": "report",
-    "write_page": "report",
-    "View": "interactive",
-    "view": "interactive",
-}
 __all__ = ["View", "curve_png", "label_colours", "overlay_png", "page", "view", "write_page"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"resvox.viewer.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".colours": ("label_colours",),
+        ".pictures": ("curve_png", "overlay_png"),
+        ".report": ("page", "write_page"),
+        ".interactive": ("View", "view"),
+    },
+)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from resvox.lazy import lazy_names
 from resvox.volumes.cases import InputCase, find_cases, read_case
 from resvox.volumes.grid import Grid
 from resvox.volumes.reading import read_label_map, read_volume
@@ -35,10 +36,4 @@ __all__ = [
     "write_volume",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in ("Series", "list_series"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from resvox.volumes import dicom
-
-    return getattr(dicom, name)
+__getattr__, __dir__ = lazy_names(__name__, {".dicom": ("Series", "list_series")})

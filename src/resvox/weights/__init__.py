@@ -5,8 +5,9 @@ Names are imported when they are first used: reading a header needs no importer.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from resvox.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resvox.weights.converting import convert_weights
@@ -35,25 +36,18 @@ __all__ = [
     "read_metadata",
     "save_model",
 ]
-_MODULES = {
-    "converting": ("convert_weights",),
-    "exporting": ("export_weights",),
-    "formats.safetensors": ("Header", "read_header", "read_metadata"),
-    "importers": ("PEERS",),
-    "loading": ("create_model_from", "load_weights"),
-    "matching": ("NetworkOf", "network_of"),
-    "models": ("load_model", "save_model"),
-    "provenance": ("origin_of",),
-    "report": ("LoadReport",),
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        ".converting": ("convert_weights",),
+        ".exporting": ("export_weights",),
+        ".formats.safetensors": ("Header", "read_header", "read_metadata"),
+        ".importers": ("PEERS",),
+        ".loading": ("create_model_from", "load_weights"),
+        ".matching": ("NetworkOf", "network_of"),
+        ".models": ("load_model", "save_model"),
+        ".provenance": ("origin_of",),
+        ".report": ("LoadReport",),
+    },
+)

@@ -61,8 +61,7 @@ class GuardedEngine:
         self._index = verdict.index if verdict else 0
         self.changed = verdict.changed if verdict else None
         self._made: Engine | None = self._next()
-        if verdict:
-            self._forget()
+        self._is_loaded = False  # a network that loads ahead can still turn out not to be usable
 
     @property
     def name(self) -> str:
@@ -84,7 +83,8 @@ class GuardedEngine:
         expected: np.ndarray | None = None
         while True:
             if self._made is None:  # rejected here, or in a call in which the next engine ran out of memory
-                self._made = self._next()
+                self._made, self._is_loaded = self._next(), False
+            self.finish_loading()
             output = self._made(windows)
             if self.changed is not None:
                 return output
@@ -108,12 +108,24 @@ class GuardedEngine:
             self._made = None
 
     def finish_loading(self) -> None:
-        """Wait until the network of the engine in use is there, see `LoadsAhead`."""
-        if isinstance(self._made, LoadsAhead):
-            self._made.finish_loading()
+        """Wait until the network of the engine in use is there, see `LoadsAhead`; the next engine if it cannot be."""
+        while not self._is_loaded and self._made is not None:
+            try:
+                if isinstance(self._made, LoadsAhead):
+                    self._made.finish_loading()
+            except (InferenceError, ImportError) as error:
+                if self._index == len(self._candidates) - 1:
+                    raise
+                self._skip(error)
+                self._made, self.changed = self._next(), None  # an earlier verdict was on the engine that failed
+            else:
+                self._is_loaded = True
+        if self.changed is not None:
+            self._forget()
 
     def on_device(self, windows: torch.Tensor, /) -> torch.Tensor:
         """Compute the outputs of a batch on the device, see `OnDevice`; through NumPy until there is a verdict."""
+        self.finish_loading()
         if self.changed is not None and isinstance(self._made, OnDevice):
             return self._made.on_device(windows)
         from resvox.inference.engines.torch_engine import through_numpy
@@ -129,16 +141,19 @@ class GuardedEngine:
     def _forget(self) -> None:
         """Release what is not needed after the decision, and memory that was freed."""
         made = self._made
-        assert made is not None
-        self._candidates, self._reference = [], lambda: made
-        return_freed_memory()
+        if self._candidates and made is not None:
+            self._candidates, self._reference = [], lambda: made
+            return_freed_memory()
 
     def _next(self) -> Engine:
         while self._index < len(self._candidates) - 1:
-            words, make = self._candidates[self._index]
             try:
-                return make()
+                return self._candidates[self._index][1]()
             except (InferenceError, ImportError) as error:
-                self._notify(f"no {words}: {error}")
-                self._index += 1
+                self._skip(error)
         return self._candidates[-1][1]()
+
+    def _skip(self, error: Exception) -> None:
+        """Go on to the next candidate, with a remark."""
+        self._notify(f"no {self._candidates[self._index][0]}: {error}")
+        self._index += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from resvox.prediction.predictor import Predictor
 
 Array = np.ndarray[Any, Any]
-UNUSED = Path("no-such-folder")  # of results: nothing is written
+UNUSED = Path(os.sep, "resvox", "writes", "nothing", "here")  # the folder of results
 
 
 class Scans(Protocol):
@@ -47,7 +48,7 @@ class ScanFiles:
         notify: called with a line of text about a scan that cannot be used; another one is taken instead.
 
     Raises:
-        InferenceError: no scan that can be used; when iterated over.
+        InferenceError: files or folders that cannot be read; when iterated over, no scan that can be used.
     """
 
     file: ModelFile
@@ -61,7 +62,14 @@ class ScanFiles:
         )
         self._options = options
         self._class = row_of(self.file.card.task).predictor_class(self.file.format)
-        found = self._class.find(options, self.file.card, RunLog(options.out)).cases
+        try:
+            found = self._class.find(options, self.file.card, RunLog(options.out)).cases
+        except OSError as error:
+            raise InferenceError(
+                f"scans to calibrate on that cannot be read ({error.strerror or error})",
+                expected="files or folders of scans",
+                path=error.filename,
+            ) from error
         order = np.random.default_rng(SEED).permutation(len(found))
         self._cases: list[Case] = [found[place] for place in order]
         self.total = min(len(self._cases), scans_wanted(self.file.card))

@@ -5,9 +5,9 @@ tifffile is imported with the first name that needs it, which the file with the 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from resvox.lazy import lazy_names
 from resvox.volumes.tiff.spacing_file import (
     files_beside,
     spacing_beside,
@@ -30,10 +30,5 @@ __all__ = [
     "write_spacing_file",
     "write_tiff",
 ]
-_MODULE_OF = {"is_stack": "reading", "read_tiff": "reading", "write_tiff": "writing"}
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, {".reading": ("is_stack", "read_tiff"), ".writing": ("write_tiff",)})
