@@ -26,7 +26,7 @@ _LEFTOVER = re.compile(
 )
 _ENDING = re.compile(r"(?<=.)(?:(?:\.\w{1,20})?\.(?:gz|bz2|xz|zst)|\.\w{1,20})\Z", re.IGNORECASE | re.DOTALL)
 LONGEST_NAME = 255  # bytes, on every common file system
-_State = tuple[str, int, int, int]
+_State = tuple[str, int, int, int, int, int]
 _BEGUN: dict[_State, Future[str]] = {}  # digests that threads compute, by the state of the file
 _KNOWN: OrderedDict[_State, str] = OrderedDict()  # of files that were asked for before, the last used at the end
 MOST_KNOWN = 64
@@ -164,7 +164,7 @@ def sha256_of(source: str | os.PathLike[str] | bytes) -> str:
     """
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
-    state, now = _state_of(source), time.time_ns()
+    state, now = file_state(source), time.time_ns()
     if state in _KNOWN:
         with suppress(KeyError):  # another thread has removed it
             _KNOWN.move_to_end(state)
@@ -194,17 +194,21 @@ def begin_sha256(path: str | os.PathLike[str]) -> None:
             begun.set_exception(error)
 
     with suppress(OSError, RuntimeError):  # a missing file, or a limit on threads: it is computed when it is needed
-        state = _state_of(path)
+        state = file_state(path)
         if state in _KNOWN:
             return
         threading.Thread(target=work, name="resvox-digest", daemon=True).start()
         _BEGUN[state] = begun
 
 
-def _state_of(path: str | os.PathLike[str]) -> _State:
-    """What changes with a file: path, inode, size and time."""
+def file_state(path: str | os.PathLike[str]) -> _State:
+    """What changes with a file: path, device, inode, size, the time of the last writing, and that of the last change.
+
+    Raises:
+        OSError: there is no such file.
+    """
     found = os.stat(path)
-    return os.path.abspath(path), found.st_ino, found.st_size, found.st_mtime_ns
+    return os.path.abspath(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _sha256_of_file(path: str | os.PathLike[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resvox.files import begin_sha256, sha256_of
+from resvox.digests import begin_digest, digest_of
 from resvox.prediction.model_files import BUNDLE_FORMAT, NNUNET_FORMAT, OWN_FORMAT, ModelFile
 from resvox.prediction.quantized.files import quantized_of
 
@@ -27,7 +27,7 @@ def begin_fingerprints(files: Sequence[ModelFile], options: PredictOptions) -> N
     """Begin the digests of model files in threads, beside the imports that come before `engine_of`."""
     for file in files:
         if file.format in NETWORKS_OF_TORCH and not options.exact:
-            begin_sha256(file.path)
+            begin_digest(file.path)
 
 
 def engine_of(
@@ -79,7 +79,7 @@ def _engine_of_one(
             engine=options.engine,
             device=options.device,
             precision=options.precision,
-            fingerprint=sha256_of(file.path),
+            fingerprint=digest_of(file.path),
             quantized=quantized_of(file, options, notify),
             head=head,
             agreement=agreement,

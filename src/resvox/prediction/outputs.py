@@ -131,10 +131,10 @@ def label_set_of(card: SegmentationCard) -> LabelSet:
 def algorithm_of(path: Path) -> Algorithm:
     """What DICOM objects say of the model: the name of its file or run, and a digest of its contents."""
     from resvox.delivery.naming import Algorithm
-    from resvox.files import sha256_of
+    from resvox.digests import digest_of
 
     name = path.parent.resolve().name if path.name == "model.safetensors" else path.stem
-    return Algorithm(name=name or "resvox", identifier=sha256_of(path)[:32])
+    return Algorithm(name=name or "resvox", identifier=digest_of(path)[:32])
 
 
 def write_case(

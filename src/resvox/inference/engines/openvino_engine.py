@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resvox.digests import digest_of
 from resvox.errors import InferenceError
-from resvox.files import sha256_of
 from resvox.inference.engines.cache import is_cached, key_of
 from resvox.inference.engines.openvino_cache import import_if_cached, keep
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
@@ -253,7 +253,7 @@ def _precision_of(request: FileRequest) -> str:
 def fingerprint_of_model(path: str | os.PathLike[str]) -> str:
     """A digest of a network in one file, or in two: OpenVINO's ``.xml`` describes it, its weights are in ``.bin``."""
     weights = Path(path).with_suffix(".bin")
-    return sha256_of(path) + (sha256_of(weights) if weights.exists() else "")
+    return digest_of(path) + (digest_of(weights) if weights.exists() else "")
 
 
 def write_openvino(module: torch.nn.Module, path: Path, example: torch.Tensor, sizes: object) -> None:

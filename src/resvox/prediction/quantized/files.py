@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resvox.digests import digest_of
 from resvox.errors import InferenceError
-from resvox.files import sha256_of
 from resvox.inference.engines.table import AUTO
 from resvox.prediction.model_files import OWN_FORMAT, ModelFile, description_path
 
@@ -60,7 +60,7 @@ def _checked(file: ModelFile, path: Path) -> Path:
         raise _missing(file, path)
     described = _description(path)
     again = f"{_command(file.path)} --overwrite"
-    if described.get("source", {}).get("sha256") != sha256_of(file.path):
+    if described.get("source", {}).get("sha256") != digest_of(file.path):
         raise InferenceError(
             f"a quantized network of another model than {file.path.name}",
             expected="one that was exported from this model",
@@ -68,7 +68,7 @@ def _checked(file: ModelFile, path: Path) -> Path:
             path=path,
         )
     weights = path.with_suffix(".bin")
-    found = {"sha256": sha256_of(path), "weights_sha256": sha256_of(weights) if weights.exists() else None}
+    found = {"sha256": digest_of(path), "weights_sha256": digest_of(weights) if weights.exists() else None}
     if any(described.get(name) != digest for name, digest in found.items()):
         raise InferenceError(
             "a quantized network whose files have changed since it was exported",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from resvox.cards import SegmentationCard
-from resvox.files import sha256_of
+from resvox.digests import digest_of
 from resvox.inference import TopTwo, labels_from_logits, labels_from_regions, top_two_classes, top_two_of_regions
 from resvox.prediction.bundle.outputs import decision_of
 from resvox.prediction.options import DEFAULTS
@@ -54,5 +54,5 @@ def speed_control(
 
     is_full = options.speed == "full"  # then there is no verdict, and the files need not be read
     plain = replace(options, **{name: getattr(DEFAULTS, name) for name in APART})
-    name = "" if is_full else verdict_name([sha256_of(each.path) for each in files], plain.changed())
+    name = "" if is_full else verdict_name([digest_of(each.path) for each in files], plain.changed())
     return SpeedControl(options.speed, labels_of=labels_of, top_two=top_two, name=name, notify=notify)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from resvox.digests import digest_of
 from resvox.errors import InferenceError
-from resvox.files import sha256_of
 from resvox.inference.engines.devices import place_of, type_of
 from resvox.inference.engines.guard import Making
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
@@ -64,7 +64,7 @@ def digests_of(quantized: Quantized | None) -> tuple[str, ...]:
     if quantized is None:
         return ()
     path = Path(quantized)
-    return tuple(sha256_of(each) for each in (path, path.with_suffix(".bin")) if each.exists())
+    return tuple(digest_of(each) for each in (path, path.with_suffix(".bin")) if each.exists())
 
 
 def _made(quantized: Quantized, request: NetworkRequest, *, features: bool) -> Engine:
