@@ -135,7 +135,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--ways", nargs="+", type=int, default=range(len(WAYS)), help="by number, from 0")
+    able = [number for number, way in enumerate(WAYS) if not way.bfloat16 or "bf16" in processor()]
+    parser.add_argument("--ways", nargs="+", type=int, default=able, help="by number, from 0; those of this processor")
     parser.add_argument("--thin", action="store_true", help="few features; the page is printed only")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
