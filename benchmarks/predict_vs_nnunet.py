@@ -5,7 +5,7 @@
     python benchmarks/predict_vs_nnunet.py                          # all rows: an hour on two cores
     python benchmarks/predict_vs_nnunet.py --rows 'ct-25/*'         # some of them, CASE/PATH as in a shell
     python benchmarks/predict_vs_nnunet.py --rows 'ct-3/resvox' --again
-    python benchmarks/predict_vs_nnunet.py --with speed=balanced precision=int8    # further rows with options of ours
+    python benchmarks/predict_vs_nnunet.py --with speed=balanced precision=int8    # rows with further options
     python benchmarks/predict_vs_nnunet.py --rows '*-trained/*' --device cuda      # these train a network first
 
 A row is one path on one case, in a process of its own; it is appended to WORK/rows.jsonl, and rows that are there are
@@ -366,6 +366,8 @@ by nnU-Net's own trainer) and the same scan, mirroring off. nnU-Net: `nnUNetPred
 process. Ours: `resvox predict FOLDER`; reading the folder and choosing the engine are included. Written by
 `python benchmarks/predict_vs_nnunet.py`. CPU s are the seconds of the process over all cores. The logits of random
 weights are closer to each other than those of a trained network, so more labels differ than with a trained one.
+The cases named "trained" have weights that were trained for some hundred steps on the scan itself, with labels of lungs
+and bones, or of the drawn brain and ventricles.
 """
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ TASKS = ("segmentation", "classification", "regression")
 LONG_FUNCTION, MANY_PARAMETERS = 60, 10
 # From the bottom to the top; a package may import those of the rows above its own, and those of its own row.
 LAYERS = (
-    ("errors", "_version", "machine", "files", "locks", "regions"),
+    ("errors", "_version", "machine", "files", "digests", "lazy", "locks", "regions"),
     ("blueprint", "cards", "storage"),
     ("hub",),
     ("catalog",),

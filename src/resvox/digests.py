@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from resvox.files import SETTLED, begin_sha256, file_state, sha256_of, write_atomically
+from resvox.errors import ResvoxError
+from resvox.files import begin_sha256, file_state, is_settled, remove_leftovers, sha256_of, write_atomically
 from resvox.machine import engine_cache_folder
 
 NAME = "resvox-digests.json"  # in the folder of the engine cache
 KEPT = 64  # files
+LEFTOVER_AGE_S = 3600.0  # temporary files of killed processes are removed after an hour
 DIGITS = 64  # of a digest in hexadecimal
 
 
@@ -21,17 +23,17 @@ def digest_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 digest of a file, in hexadecimal; read from the disk where the file has not changed since.
 
     The state of a file is its place on the disk, its size and its times, of which no program can set that of the last
-    change.
+    change. The digest of a file that was changed a moment before is not kept, and on Windows none is.
 
     Raises:
         OSError: a file that cannot be read.
     """
-    state = file_state(path)
+    now, state = time.time_ns(), file_state(path)
     known = _known(state)
     if known is not None:
         return known
     digest = sha256_of(path)
-    if time.time_ns() - state[-1] > SETTLED:
+    if is_settled(state, now):
         _keep([*state, digest])
     return digest
 
@@ -71,8 +73,12 @@ def _keep(entry: list[str | int]) -> None:
     latest = dict([*others.items(), (str(entry[0]), entry)][-KEPT:])
     with contextlib.suppress(OSError):
         write_atomically(path, json.dumps(latest))
+        remove_leftovers(path.parent, of=[path], older_than_s=LEFTOVER_AGE_S)
 
 
 def _path() -> Path | None:
-    folder = engine_cache_folder()
+    try:
+        folder = engine_cache_folder()
+    except ResvoxError:  # a setting of the cache that cannot be used is reported by the engines that need it
+        return None
     return None if folder is None else folder / NAME

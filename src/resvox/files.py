@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -27,7 +28,8 @@ _LEFTOVER = re.compile(
 _ENDING = re.compile(r"(?<=.)(?:(?:\.\w{1,20})?\.(?:gz|bz2|xz|zst)|\.\w{1,20})\Z", re.IGNORECASE | re.DOTALL)
 LONGEST_NAME = 255  # bytes, on every common file system
 _State = tuple[str, int, int, int, int, int]
-_BEGUN: dict[_State, Future[str]] = {}  # digests that threads compute, by the state of the file
+# Digests that threads compute, by the state of the file, with the time at which the state was read.
+_BEGUN: dict[_State, tuple[Future[str], int]] = {}
 _KNOWN: OrderedDict[_State, str] = OrderedDict()  # of files that were asked for before, the last used at the end
 MOST_KNOWN = 64
 SETTLED = 2e9  # nanoseconds after which a change of a file is sure to have another time than the one before
@@ -164,14 +166,14 @@ def sha256_of(source: str | os.PathLike[str] | bytes) -> str:
     """
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
-    state, now = file_state(source), time.time_ns()
+    now, state = time.time_ns(), file_state(source)
     if state in _KNOWN:
         with suppress(KeyError):  # another thread has removed it
             _KNOWN.move_to_end(state)
             return _KNOWN[state]
-    begun = _BEGUN.pop(state, None)
+    begun, now = _BEGUN.pop(state, (None, now))
     digest = _sha256_of_file(source) if begun is None else begun.result()
-    if now - state[-1] > SETTLED:
+    if is_settled(state, now):
         _KNOWN[state] = digest
         while len(_KNOWN) > MOST_KNOWN:
             _KNOWN.popitem(last=False)
@@ -194,11 +196,11 @@ def begin_sha256(path: str | os.PathLike[str]) -> None:
             begun.set_exception(error)
 
     with suppress(OSError, RuntimeError):  # a missing file, or a limit on threads: it is computed when it is needed
-        state = file_state(path)
+        now, state = time.time_ns(), file_state(path)
         if state in _KNOWN:
             return
         threading.Thread(target=work, name="resvox-digest", daemon=True).start()
-        _BEGUN[state] = begun
+        _BEGUN[state] = begun, now
 
 
 def file_state(path: str | os.PathLike[str]) -> _State:
@@ -209,6 +211,20 @@ def file_state(path: str | os.PathLike[str]) -> _State:
     """
     found = os.stat(path)
     return os.path.abspath(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def is_settled(state: _State, now: int) -> bool:
+    """Whether each later change of a file gives it another state.
+
+    Args:
+        state: of the file.
+        now: the time in nanoseconds, taken before the state was read: a file that was changed a moment before can be
+            changed again within the resolution of its times.
+
+    Returns:
+        False on Windows, where the last time is that of the creation of the file.
+    """
+    return sys.platform != "win32" and now - max(state[-2:]) > SETTLED
 
 
 def _sha256_of_file(path: str | os.PathLike[str]) -> str:

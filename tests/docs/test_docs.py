@@ -85,7 +85,9 @@ def test_commands_and_their_options_exist() -> None:
     for page in PAGES:
         for words in commands(page):
             verb = words[0] if words and not words[0].startswith("-") else ""
-            text = helps.setdefault(verb, help_of(verb))
+            if verb not in helps:  # each takes a process
+                helps[verb] = help_of(verb)
+            text = helps[verb]
             for word in words[1:] if verb else words:
                 option = word.split("=")[0]
                 if re.fullmatch(r"--?[a-z][\w-]*", option) and option not in text and option != "--help":

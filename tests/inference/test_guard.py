@@ -168,6 +168,41 @@ def test_an_engine_whose_network_cannot_be_loaded_is_passed_over_too(verdict):
     assert verdicts == [Verdict(1, 0.0)]  # an earlier one was on the engine that failed: compared anew
 
 
+def test_a_verdict_on_an_engine_that_can_no_longer_be_made_is_not_applied_to_the_next():
+    def broken():
+        raise InferenceError("no such processor")
+
+    verdicts = []
+    made = GuardedEngine(
+        [("gone", broken), ("wrong", lambda: Says(0.9, "wrong"))],
+        lambda: Says(0.5, "plain"),
+        verdict=Verdict(0, 0.0),
+        on_verdict=verdicts.append,
+        notify=lambda words: None,
+    )
+    assert (made(ramp())[:, 1] > 0).mean() == 0.5
+    assert (made.name, verdicts) == ("plain", [Verdict(2, 0.0)])
+
+
+def test_a_next_engine_that_fails_once_after_one_that_cannot_be_loaded_is_made_again():
+    failures = [MemoryError("out of memory")]
+
+    def sometimes():
+        if failures:
+            raise failures.pop()
+        return Says(0.5, "right")
+
+    made = GuardedEngine(
+        [("late", lambda: LoadsLate(0.5, "late")), ("right", sometimes)],
+        lambda: Says(0.5, "plain"),
+        notify=lambda words: None,
+    )
+    with pytest.raises(MemoryError):
+        made(ramp())
+    assert (made(ramp())[:, 1] > 0).mean() == 0.5
+    assert made.name == "right"
+
+
 def test_a_reference_whose_network_cannot_be_loaded_is_an_error():
     made, _, _ = guarded(reference=LoadsLate(0.5, "plain"))
     with pytest.raises(InferenceError, match="damaged network"):

@@ -61,6 +61,8 @@ class GuardedEngine:
         self._index = verdict.index if verdict else 0
         self.changed = verdict.changed if verdict else None
         self._made: Engine | None = self._next()
+        if verdict and self._index != verdict.index:
+            self.changed = None  # the verdict was on an engine that can no longer be made
         self._is_loaded = False  # a network that loads ahead can still turn out not to be usable
 
     @property
@@ -117,7 +119,8 @@ class GuardedEngine:
                 if self._index == len(self._candidates) - 1:
                     raise
                 self._skip(error)
-                self._made, self.changed = self._next(), None  # an earlier verdict was on the engine that failed
+                self._made = self.changed = None  # an earlier verdict was on the engine that failed
+                self._made = self._next()
             else:
                 self._is_loaded = True
         if self.changed is not None:
