@@ -33,6 +33,7 @@ from prediction.measure import processor
 
 PATHS = ("monai", "monai-amp", "resvox-plain", "resvox-float32", "resvox-bfloat16", "resvox")
 # A batch of one scan takes the verdict of the run before: the first of two --repeats measures, the second is counted.
+BFLOAT16_PATHS = ("monai-amp", "resvox-bfloat16")  # minutes without units for it; there only by name
 SPEED_PATHS = ("resvox-balanced-float32", "resvox-fast-float32", "resvox-balanced", "resvox-fast")  # with --speed
 LOW_PATHS = ("resvox-int8", "resvox-balanced-int8", "resvox-balanced-bfloat16")  # only by name: without the guard
 OLD_PATHS = ("resvox-old-plain", "resvox-old-float32", "resvox-old")  # only with --old
@@ -96,8 +97,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=pathlib.Path, help="write the Markdown here")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    able = [path for path in PATHS if path not in BFLOAT16_PATHS or options.device != "cpu" or "bf16" in processor()]
     options.paths = options.paths or [
-        *PATHS,
+        *able,
         *(SPEED_PATHS if options.speed else []),
         *(["resvox-old"] if options.old else []),
     ]
