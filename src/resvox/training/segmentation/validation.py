@@ -79,22 +79,12 @@ def validate(
     sums = torch.zeros(3, len(names), dtype=torch.float64, device=fabric.device)
     losses = torch.zeros(len(TEMPERATURES) + 1, dtype=torch.float64, device=fabric.device)
     table = torch.zeros(len(cases), len(names), dtype=torch.float64, device=fabric.device)  # Dice + 1, 0 for none
-    worst = _Worst(plan, members, is_softmax=dataset.regions is None)
+    is_softmax = dataset.regions is None
+    worst = _Worst(plan, members, is_softmax=is_softmax)
     for place in range(fabric.global_rank, len(cases), fabric.world_size):
         case = cases[place]
         between()
-        logits = sliding_window_inference(
-            np.asarray(case.image),
-            engine,
-            roi_size=plan.patch_size,
-            overlap=min(plan.overlap, LARGEST_OVERLAP),
-            sw_batch_size=plan.batch_size,
-        )
-        is_softmax = dataset.regions is None
-        outside, reference = case.outside, np.asarray(case.label)
-        if outside is not None:
-            clear_outside(logits, outside, is_softmax=is_softmax)
-            reference = np.where(outside, len(members), reference)  # not for the temperature: certain at any
+        logits, reference = _predicted(case, engine, plan, ignored=len(members), is_softmax=is_softmax)
         scores = dice_of_case(logits, case, members, is_softmax=is_softmax)
         for index, score in enumerate(scores):
             if not math.isnan(score):
@@ -118,6 +108,27 @@ def validate(
         worst=tuple(worst.snapshots),
         temperature=best_temperature(_gathered(losses, fabric).cpu().numpy()),
     )
+
+
+def _predicted(
+    case: PreparedCase, engine: TorchEngine, plan: Plan, *, ignored: int, is_softmax: bool
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The logits (outputs, *spatial) of a case, and its label for the temperature.
+
+    In the label, voxels outside of what a prediction keeps are ``ignored``: they are background at any temperature.
+    """
+    logits = sliding_window_inference(
+        np.asarray(case.image),
+        engine,
+        roi_size=plan.patch_size,
+        overlap=min(plan.overlap, LARGEST_OVERLAP),
+        sw_batch_size=plan.batch_size,
+    )
+    outside, label = case.outside, np.asarray(case.label)
+    if outside is None:
+        return logits, label
+    clear_outside(logits, outside, is_softmax=is_softmax)
+    return logits, np.where(outside, ignored, label)
 
 
 def clear_outside(logits: np.ndarray[Any, Any], outside: np.ndarray[Any, Any], *, is_softmax: bool) -> None:
