@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from brats_data import read_nifti
-from contender import Description
+from contender import HALF, Description
 from scoring import page, plot, predictions, quick_dice, read_lines, score_runs
 
 HERE = Path(__file__).parent
@@ -91,7 +91,7 @@ def train(options: argparse.Namespace, framework: str) -> None:
 
 def print_dice(options: argparse.Namespace, framework: str) -> None:
     """Dice of what is predicted so far."""
-    for part in ("full", "mirrored"):
+    for part in ("full", HALF, "mirrored"):
         found = []
         for case, (path, fold) in predictions(options.work / "runs" / framework, part).items():
             regions = Description.read(options.work / "folds" / f"fold_{fold}").regions
@@ -111,6 +111,7 @@ def report(options: argparse.Namespace, study: Study) -> None:
     for framework in FRAMEWORKS:
         runs = options.work / "runs" / framework
         score_runs(runs, options.work / "folds", results, TITLES[framework])
+        score_runs(runs, options.work / "folds", results, TITLES[framework], HALF)
         if predictions(runs, "mirrored"):
             score_runs(runs, options.work / "folds", results, f"{TITLES[framework]}, --mirror", "mirrored")
     lines = read_lines(results)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 PREDICTIONS = "full"  # folder of the predictions
+HALF = "half"  # and of those with the weights at half the time, in a training that went on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,7 @@ class Budget:
     def __init__(self, seconds: float) -> None:
         self.limit = seconds
         self._began = time.monotonic()
+        self._half_is_due = True
 
     def start(self) -> None:
         """The first step begins now."""
@@ -99,6 +101,12 @@ class Budget:
     def share(self) -> float:
         """How much of it is spent, from 0 to 1."""
         return min(1.0, self.spent / self.limit)
+
+    def passes_half(self) -> bool:
+        """True once: at the first call after half of the time."""
+        passes = self._half_is_due and self.share >= 0.5
+        self._half_is_due = self._half_is_due and not passes
+        return passes
 
 
 def save_prediction(out: Path, part: str, case: str, labels: np.ndarray[Any, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from brats_data import read_nifti
-from contender import PREDICTIONS, Description
+from contender import HALF, PREDICTIONS, Description
 
 Array = np.ndarray[Any, Any]
 
@@ -36,9 +36,9 @@ def score_runs(runs: Path, folds: Path, results: Path, name: str, part: str = PR
     from resvox.evaluation.segmentation import score_case
     from resvox.volumes import Volume
 
-    known = {(line["framework"], line["case"]) for line in read_lines(results)}
+    known = {(line["framework"], line["case"], line.get("part", PREDICTIONS)) for line in read_lines(results)}
     for case, (path, fold) in predictions(runs, part).items():
-        if (name, case) in known:
+        if (name, case, part) in known:
             continue
         truth = read_nifti(folds / f"fold_{fold}" / "truth" / f"{case}.nii").astype(np.uint8)
         with np.load(path) as held:
@@ -48,7 +48,7 @@ def score_runs(runs: Path, folds: Path, results: Path, name: str, part: str = PR
         scores = score_case(Volume(predicted, spacing_mm=spacing_mm), Volume(truth, spacing_mm=spacing_mm), regions)
         facts = json.loads((runs / f"fold_{fold}" / "facts.json").read_text())
         line = {
-            "framework": name, "case": case, "fold": fold, "facts": facts,
+            "framework": name, "case": case, "fold": fold, "part": part, "facts": facts,
             "scores": {label: score.to_dict() for label, score in scores.items()},
         }  # fmt: skip
         with results.open("a") as file:
@@ -69,22 +69,33 @@ def case_scores(lines: Sequence[Mapping[str, Any]], metric: str) -> dict[str, di
     return found
 
 
+def without_half(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The lines of the ends of trainings."""
+    return [line for line in lines if line.get("part") != HALF]
+
+
 def page(lines: Sequence[Mapping[str, Any]], title: str, introduction: str, first: str) -> str:
     """Tables of means, of cases, and of the paired differences of every framework to ``first``."""
+    half = case_scores([line for line in lines if line.get("part") == HALF], "dice")
+    lines = without_half(lines)
     dice, distance = case_scores(lines, "dice"), case_scores(lines, "hd95_mm")
     names, regions = list(dice), list(lines[0]["scores"])
     rows = [f"# {title}", "", introduction, ""]
-    rows += [f"| framework | {' | '.join(regions)} | mean Dice | mean HD95 in mm | steps per fold | patch, batch |"]
-    rows += ["|" + " --- |" * (len(regions) + 5)]
+    rows += [
+        f"| framework | {' | '.join(regions)} | mean Dice | at half the time | mean HD95 in mm | steps per fold | "
+        "patch, batch |"
+    ]
+    rows += ["|" + " --- |" * (len(regions) + 6)]
     for name in names:
         facts = [line["facts"] for line in lines if line["framework"] == name]
         means = [_mean(dice[name], region) for region in regions]
         steps = sorted({int(each["steps"]) for each in facts})
         patch = "x".join(map(str, facts[0]["patch_size"])) + f", {facts[0]['batch_size']}"
         far = [_mean(distance[name], region) for region in regions]
+        early = _text(float(np.mean([_mean(half[name], region) for region in regions]))) if name in half else "-"
         rows += [
             f"| {name} | {' | '.join(f'{each:.3f}' for each in means)} | **{np.mean(means):.3f}** | "
-            f"{np.nanmean(far):.1f} | {steps[0]} to {steps[-1]} | {patch} |"
+            f"{early} | {np.nanmean(far):.1f} | {steps[0]} to {steps[-1]} | {patch} |"
         ]
     rows += ["", f"Dice of each case ({', '.join(regions)}):", ""]
     cases = sorted({case for name in names for case in dice[name]})
@@ -134,7 +145,7 @@ def plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     """A point for each patient and region, one column for each framework."""
     import matplotlib.pyplot as plt
 
-    dice, regions = case_scores(lines, "dice"), list(lines[0]["scores"])
+    dice, regions = case_scores(without_half(lines), "dice"), list(lines[0]["scores"])
     figure, axes = plt.subplots(1, len(regions), figsize=(9, 3), sharey=True)
     for axis, region in zip(axes, regions, strict=True):
         for case in sorted(next(iter(dice.values()))):

@@ -9,6 +9,7 @@ patients; `--rate` is another.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from contender import PREDICTIONS, Budget, Description, Settings, read_settings, save_facts, save_prediction
+from contender import HALF, PREDICTIONS, Budget, Description, Settings, read_settings, save_facts, save_prediction
 
 PATCH = {1.0: 128, 2.0: 64}  # voxels along an axis, by spacing in mm
 FACTOR = 8  # the sizes that the network takes are multiples of it
@@ -111,8 +112,8 @@ def batches(settings: Settings, prepared: list[dict[str, Any]], size: tuple[int,
     )
 
 
-def train(network: Any, settings: Settings, source: Any, rate: float) -> tuple[int, float]:
-    """Steps until the time is spent; how many, and the seconds."""
+def train(network: Any, settings: Settings, source: Any, rate: float) -> tuple[int, float, Any]:
+    """Steps until the time is spent; how many, the seconds, and the weights at half the time."""
     import torch
     from monai.losses import DiceLoss
 
@@ -120,7 +121,7 @@ def train(network: Any, settings: Settings, source: Any, rate: float) -> tuple[i
     optimizer = torch.optim.Adam(network.parameters(), rate, weight_decay=1e-5)
     is_cuda = settings.device == "cuda"
     scaler = torch.amp.GradScaler("cuda", enabled=is_cuda)
-    steps = 0
+    steps, half = 0, network.state_dict()
     network.train()
     batch = next(source)
     budget = Budget(settings.seconds)
@@ -137,10 +138,12 @@ def train(network: Any, settings: Settings, source: Any, rate: float) -> tuple[i
         loss.item()
         steps += 1
         batch = next(source)
-    return steps, budget.spent
+        if budget.passes_half():
+            half = copy.deepcopy(network.state_dict())
+    return steps, budget.spent, half
 
 
-def predict(network: Any, settings: Settings, size: tuple[int, ...]) -> None:
+def predict(network: Any, settings: Settings, size: tuple[int, ...], part: str) -> None:
     """Predict the held-out cases with sliding windows and bring the result back to the grid of the scan."""
     import nibabel
     import torch
@@ -165,7 +168,7 @@ def predict(network: Any, settings: Settings, size: tuple[int, ...]) -> None:
         for plane, value in zip(chances, Description.read(settings.data).order, strict=True):
             labels[plane > 0.5] = value
         assert labels.shape == nibabel.load(case["image"][0]).shape
-        save_prediction(settings.out, PREDICTIONS, case["case"], labels.transpose(2, 1, 0))
+        save_prediction(settings.out, part, case["case"], labels.transpose(2, 1, 0))
 
 
 def main() -> None:
@@ -189,9 +192,11 @@ def main() -> None:
     ).to(settings.device)  # fmt: skip
     prepared = prepare(settings)
     size = patch_size(settings, prepared)
-    steps, seconds = train(network, settings, batches(settings, prepared, size), own.rate)
+    steps, seconds, half = train(network, settings, batches(settings, prepared, size), own.rate)
     print(f"MONAI: {steps} steps in {seconds:.1f} s", flush=True)
-    predict(network, settings, size)
+    predict(network, settings, size, PREDICTIONS)
+    network.load_state_dict(half)
+    predict(network, settings, size, HALF)
     save_facts(
         settings.out, settings, framework="MONAI", steps=steps, training_seconds=seconds, learning_rate=own.rate,
         patch_size=list(size), batch_size=1,

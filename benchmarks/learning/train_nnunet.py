@@ -7,12 +7,13 @@ curves are left out, which cost time, and so is torch.compile, which takes longe
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from contender import PREDICTIONS, Budget, Settings, read_settings, save_facts, save_prediction
+from contender import HALF, PREDICTIONS, Budget, Settings, read_settings, save_facts, save_prediction
 
 PLANS = "nnUNetPlans"
 CONFIGURATION = "3d_fullres"
@@ -70,29 +71,31 @@ def make_trainer(settings: Settings, name: str) -> Any:
     return trainer
 
 
-def train(trainer: Any, settings: Settings) -> tuple[int, float]:
-    """Steps until the time is spent; how many, and the seconds."""
+def train(trainer: Any, settings: Settings) -> tuple[int, float, Any]:
+    """Steps until the time is spent; how many, the seconds, and the weights at half the time."""
     import torch
 
     trainer.on_train_start()
     trainer.network.train()
-    steps = 0
+    steps, half = 0, trainer.network.state_dict()
     budget = Budget(settings.seconds)
     while budget.share < 1:
         for group in trainer.optimizer.param_groups:
             group["lr"] = trainer.initial_lr * (1 - budget.share) ** 0.9
         trainer.train_step(next(trainer.dataloader_train))
         steps += 1
+        if budget.passes_half():
+            half = copy.deepcopy(trainer.network.state_dict())
     if settings.device == "cuda":
         torch.cuda.synchronize()
     seconds = budget.spent
     for loader in (trainer.dataloader_train, trainer.dataloader_val):
         if hasattr(loader, "_finish"):
             loader._finish()
-    return steps, seconds
+    return steps, seconds, half
 
 
-def predict(trainer: Any, settings: Settings) -> None:
+def predict(trainer: Any, settings: Settings, part: str) -> None:
     """Predict the held-out cases with nnU-Net's predictor, mirrored as it does by default."""
     import torch
     from brats_data import read_nifti
@@ -110,11 +113,11 @@ def predict(trainer: Any, settings: Settings) -> None:
         trainer.dataset_json, trainer.__class__.__name__, trainer.inference_allowed_mirroring_axes,
     )  # fmt: skip
     source = next(settings.data.glob("Dataset*")) / "imagesTs"
-    written = settings.out / "nnunet" / "predicted"
+    written = settings.out / "nnunet" / f"predicted_{part}"
     written.mkdir(parents=True, exist_ok=True)
     predictor.predict_from_files_sequential(str(source), str(written))
     for path in sorted(written.glob("*.nii*")):
-        save_prediction(settings.out, PREDICTIONS, path.name.split(".")[0], read_nifti(path))
+        save_prediction(settings.out, part, path.name.split(".")[0], read_nifti(path))
 
 
 def main() -> None:
@@ -128,9 +131,11 @@ def main() -> None:
     torch.manual_seed(settings.seed)
     torch.backends.cudnn.benchmark = True  # as its command does
     trainer = make_trainer(settings, plan_and_prepare(settings))
-    steps, seconds = train(trainer, settings)
+    steps, seconds, half = train(trainer, settings)
     print(f"nnU-Net: {steps} steps in {seconds:.1f} s", flush=True)
-    predict(trainer, settings)
+    predict(trainer, settings, PREDICTIONS)
+    trainer.network.load_state_dict(half)
+    predict(trainer, settings, HALF)
     configuration = trainer.configuration_manager
     save_facts(
         settings.out, settings, framework="nnU-Net", steps=steps, training_seconds=seconds,

@@ -4,23 +4,58 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
-from contender import PREDICTIONS, Description, Settings, read_settings, save_facts, save_prediction
+from contender import HALF, PREDICTIONS, Description, Settings, read_settings, save_facts, save_prediction
+
+HALF_MODEL = "half.safetensors"
 
 
 def train(settings: Settings, changes: dict[str, Any]) -> Any:
     """The command ``resvox train``."""
     from resvox import workflow
 
+    keeper = threading.Thread(target=keep_half, args=(settings,), daemon=True)
+    keeper.start()
     data = next(settings.data.glob("Dataset*"))
     spacing = None if settings.spacing_mm is None else (settings.spacing_mm,) * 3
     return workflow.train(
         data, settings.out / "run", minutes=settings.seconds / 60, device=settings.device, seed=settings.seed,
         spacing_mm=spacing, overwrite=True, profile=True, **changes,
     )  # fmt: skip
+
+
+def keep_half(settings: Settings) -> None:
+    """Copy the checkpoint of the best weights at half the time, counted from the first step."""
+    run = settings.out / "run"
+    began = time.time()
+    while not (run / "metrics.csv").is_file() or (run / "metrics.csv").stat().st_mtime < began:
+        time.sleep(0.5)
+    time.sleep(settings.seconds / 2)
+    if (run / "checkpoints" / "best.pt").is_file():
+        shutil.copy(run / "checkpoints" / "best.pt", settings.out / "half.pt")
+
+
+def half_model(settings: Settings, model: Path) -> Path | None:
+    """The file of the model with the weights of half the time; None where nothing was validated until then."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    source = settings.out / "half.pt"
+    if not source.is_file():
+        return None
+    weights = torch.load(source, map_location="cpu", weights_only=True)["model"]
+    with safe_open(model, "pt") as file:
+        metadata, names = file.metadata(), set(file.keys())
+    assert names == set(weights), names ^ set(weights)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, settings.out / HALF_MODEL, metadata)
+    return settings.out / HALF_MODEL
 
 
 def predict(settings: Settings, model: Path, part: str, *, mirror: bool | None = None) -> None:
@@ -52,6 +87,9 @@ def main() -> None:
     fit = result.fit
     print(f"resvox: {fit.history[-1]['step']} steps in {fit.seconds:.1f} s, best {fit.best_score}", flush=True)
     predict(settings, fit.model_path, PREDICTIONS)
+    half = half_model(settings, fit.model_path)
+    if half is not None:
+        predict(settings, half, HALF)
     save_facts(
         settings.out, settings, framework="resvox", steps=fit.history[-1]["step"], training_seconds=fit.seconds,
         patch_size=list(result.plan.patch_size), batch_size=result.plan.batch_size, profile=str(fit.profile),
