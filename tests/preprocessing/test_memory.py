@@ -15,6 +15,7 @@ SLACK_BYTES = 200_000  # small arrays and Python's own
 
 def peak_bytes_of(call: Callable[[], object]) -> int:
     """The most that numpy and Python held at once during a call, beyond what was there before."""
+    call()  # modules that are imported on the first call are not part of it
     tracemalloc.start()
     try:
         result = call()
