@@ -14,8 +14,9 @@ from resvox.fleet.claims import ObjectClaims
 from resvox.fleet.items import ASIDE, Item
 from resvox.fleet.layout import Maker, OutputFolder, refuse_other_source
 from resvox.fleet.manifest import Row
+from resvox.fleet.sources import refuse_files_outside, source_of_scan
 from resvox.storage.addresses import Location
-from resvox.storage.fetching import disk_bytes, fetch, source_of
+from resvox.storage.fetching import disk_bytes, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +118,7 @@ class Ahead:
             if record is None and self._is_aside(item):
                 return
             if record is None or self.place.overwrite:
-                item.sources = tuple(source_of(Location.parse(uri)) for uri in item.row.uris)
+                item.sources = tuple(source_of_scan(Location.parse(uri)) for uri in item.row.uris)
                 item.replaced = record is not None
             else:
                 self._compare(item, record)
@@ -137,7 +138,7 @@ class Ahead:
         if known and sources[0].get("uri") == item.shown and self.place.maker.made(record):
             item.settle("present")
             return
-        item.sources = tuple(source_of(Location.parse(uri)) for uri in item.row.uris)
+        item.sources = tuple(source_of_scan(Location.parse(uri)) for uri in item.row.uris)
         now = [source.to_dict() for source in item.sources]
         refuse_other_source(record, now, self.place.out.location)
         if now == sources and self.place.maker.made(record):
@@ -200,6 +201,8 @@ class Ahead:
                 folder = item.folder / f"channel_{number}"
                 folder.mkdir()
                 path, came = fetch(source, folder)
+                if folder in path.parents:
+                    refuse_files_outside(path)
                 item.bytes["in"] = item.bytes.get("in", 0) + came
                 paths.append(path)
             item.case = self.case_of(item, tuple(paths))

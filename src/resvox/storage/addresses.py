@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from resvox.errors import StorageError, suggest
 
@@ -116,7 +116,7 @@ class Location:
     def name(self) -> str:
         """The last part of the address, without a query."""
         plain = self._plain.rstrip("/").rpartition("/")[2]
-        return unquote(plain) if self.scheme in ("http", "https") else plain
+        return unquote(plain) if self._is_web else plain
 
     @property
     def is_folder(self) -> bool:
@@ -136,15 +136,28 @@ class Location:
     def __truediv__(self, name: str) -> Location:
         return Location(f"{self.as_folder.uri}{name}")
 
+    def beside(self, name: str) -> Location:
+        """A file in the folder of this one, or below it, by its name as it would be in a local folder."""
+        return self.folder / (quote(name) if self._is_web else name)
+
+    def below(self, folder: Location) -> str:
+        """The path from a folder to this file in it or below it, as a name of local files."""
+        path = self._plain.removeprefix(folder.as_folder.uri)
+        return unquote(path) if self._is_web else path
+
+    @property
+    def _is_web(self) -> bool:
+        return self.scheme in ("http", "https")
+
     @property
     def _plain(self) -> str:
-        return self.uri.partition("?")[0] if self.scheme in ("http", "https") else self.uri
+        return self.uri.partition("?")[0] if self._is_web else self.uri
 
     def __str__(self) -> str:
         local = self.local
         if local is not None:
             return str(local)
-        return SECRETS.sub("", self.uri) if self.scheme in ("http", "https") else self.uri
+        return SECRETS.sub("", self.uri) if self._is_web else self.uri
 
     def __repr__(self) -> str:
         return f"Location({str(self)!r})"

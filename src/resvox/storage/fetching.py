@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ class Source:
         location: its address.
         state: shows whether it has changed; of a series of its number of files, sizes and ETags.
         files: of a series, what it consists of; otherwise empty.
+        parts: an image and the further files that belong to it, in its folder or below it; empty if it is alone.
     """
 
     location: Location
     state: ObjectState
     files: tuple[tuple[Location, ObjectState], ...] = ()
+    parts: tuple[tuple[Location, ObjectState], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in the record of a result."""
@@ -58,13 +60,21 @@ def source_of(location: Location) -> Source:
     return Source(location=location.as_folder, state=_state_of_all(files), files=files)
 
 
+def with_files_beside(source: Source, beside: Sequence[tuple[Location, ObjectState]]) -> Source:
+    """An image with further files that belong to it: it has changed when one of them has."""
+    if not beside:
+        return source
+    parts = ((source.location, source.state), *beside)
+    return replace(source, state=_state_of_all(parts), parts=parts)
+
+
 def fetch(source: Source, folder: Path) -> tuple[Path, int]:
     """The local file, or the folder of a series, and the bytes that came over the network.
 
     What is local already is used where it lies, but for archives.
 
     Args:
-        source: what to fetch.
+        source: what to fetch, with the files beside it.
         folder: where the files go; the caller has reserved the space, see `disk_bytes`.
 
     Raises:
@@ -78,7 +88,7 @@ def fetch(source: Source, folder: Path) -> tuple[Path, int]:
     name = source.location.name
     if local is None:
         packed = folder / name
-        came = download(source.location, packed, size=source.state.bytes)
+        came = _fetch_parts(source.parts or ((source.location, source.state),), folder)
     else:
         packed, came = local, 0
     if not is_archive(name):
@@ -107,6 +117,20 @@ def _fetch_series(files: Sequence[tuple[Location, ObjectState]], folder: Path) -
 
     with ThreadPoolExecutor(SLICES_AT_ONCE, "resvox-slices") as pool:
         return sum(pool.map(one, range(len(files))))
+
+
+def _fetch_parts(parts: Sequence[tuple[Location, ObjectState]], folder: Path) -> int:
+    """Every file where it lies beside the first one."""
+    beside = parts[0][0].folder
+
+    def one(part: tuple[Location, ObjectState]) -> int:
+        location, state = part
+        path = folder / location.below(beside)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return download(location, path, size=state.bytes)
+
+    with ThreadPoolExecutor(SLICES_AT_ONCE, "resvox-parts") as pool:
+        return sum(pool.map(one, parts))
 
 
 def _state_of_all(files: Sequence[tuple[Location, ObjectState]]) -> ObjectState:

@@ -152,12 +152,28 @@ def paired_files(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
     return None if ending in row.written else (path, _sibling(path, row.data_endings, ending.endswith(".gz")))
 
 
-def _sibling(path: Path, endings: tuple[str, ...], compressed: bool) -> Path:
-    """The file beside `path` of its stem and one of `endings`; equal compression and equal stem first."""
+def partner_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The names that the other file of a pair (``x.hdr``, ``x.img``) may have; none for other files."""
+    path = Path(path)
+    row, ending = format_of(path), ending_of(path)
+    if row is None or not row.data_endings or ending in row.written:
+        return ()
+    headers = tuple(each for each in row.endings if each not in row.written)
+    wanted = _siblings(path, headers if ending in row.data_endings else row.data_endings, ending.endswith(".gz"))
+    return tuple(each.name for each in wanted)
+
+
+def _siblings(path: Path, endings: tuple[str, ...], compressed: bool) -> list[Path]:
+    """Files beside `path` of its stem and one of `endings`; equal compression first."""
     stem = stem_of(path)
     ordered = sorted(endings, key=lambda ending: ending.endswith(".gz") != compressed)
     is_upper = path.name[len(stem) :].isupper()
-    wanted = [path.with_name(stem + (ending.upper() if is_upper else ending)) for ending in ordered]
+    return [path.with_name(stem + (ending.upper() if is_upper else ending)) for ending in ordered]
+
+
+def _sibling(path: Path, endings: tuple[str, ...], compressed: bool) -> Path:
+    """The file beside `path` of its stem and one of `endings`; equal compression and equal stem first."""
+    wanted = _siblings(path, endings, compressed)
     found = next((each for each in wanted if each.exists()), None)
     if found is None and path.parent.is_dir():
         names = {each.name.lower(): each for each in path.parent.iterdir()}

@@ -21,6 +21,7 @@ from resvox.volumes.volume import Volume
 from resvox.volumes.voxels import Stored, not_finite_error, read_voxels
 
 MOST_HEADER_BYTES = 1 << 20
+MOST_FILES = 1 << 16  # of one image: a header of a few bytes can ask for any number
 TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
@@ -45,6 +46,16 @@ class _Header:
 
     def __init__(self, fields: dict[str, str], end: int, path: Path) -> None:
         self.fields, self.end, self.path = fields, end, path
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the voxels are in the header's own file."""
+        return self.text("ElementDataFile").upper() == "LOCAL"
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the names of the voxel files follow the header, one per line."""
+        return self.text("ElementDataFile").upper().split()[:1] == ["LIST"]
 
     def text(self, *names: str, default: str = "") -> str:
         return next((self.fields[name] for name in names if name in self.fields), default)
@@ -108,9 +119,26 @@ def read_metaimage(path: Path, channels: int | None) -> Volume:
     return Volume.on_grid(array, _grid(header, dims, spatial))
 
 
+def voxel_file_names(content: bytes, path: Path) -> list[str]:
+    """The names, as they are written in a header, of the files that hold the voxels; none if the header's file does.
+
+    Args:
+        content: of the header's file; for voxels in the same file its beginning is enough.
+        path: named in errors.
+
+    Raises:
+        VolumeError: not a MetaImage header, or no names of files in it.
+    """
+    header = _parsed(content[:MOST_HEADER_BYTES], path)
+    return [] if header.is_local else _names(header, content[header.end :], path)
+
+
 def _header(path: Path) -> _Header:
     with open(path, "rb") as stream:
-        head = stream.read(MOST_HEADER_BYTES)
+        return _parsed(stream.read(MOST_HEADER_BYTES), path)
+
+
+def _parsed(head: bytes, path: Path) -> _Header:
     fields: dict[str, str] = {}
     at = 0
     while at < len(head) and "ElementDataFile" not in fields:
@@ -168,25 +196,35 @@ def _voxels(header: _Header, count: int, path: Path) -> npt.NDArray[Any]:
 
 def _files(header: _Header, path: Path) -> list[tuple[Path, int]]:
     """The files of the voxels, slice after slice, and the offsets of the voxels in them."""
-    named = header.text("ElementDataFile")
-    if named.upper() == "LOCAL":
+    if header.is_local:
         return [(path, header.end)]
     skipped = header.whole("HeaderSize", 0)
+    rest = path.read_bytes()[header.end :] if header.is_list else b""
+    return [(path.parent / name, skipped) for name in _names(header, rest, path)]
+
+
+def _names(header: _Header, rest: bytes, path: Path) -> list[str]:
+    """The names of the voxel files; ``rest`` is what follows the fields, where they are listed."""
+    named = header.text("ElementDataFile")
     words = named.split()
-    if words and words[0].upper() == "LIST":
-        text = path.read_bytes()[header.end :].decode("utf-8", "replace")
-        names = [line.strip() for line in text.splitlines() if line.strip()]
+    if header.is_list:
+        names = [line.strip() for line in rest.decode("utf-8", "replace").splitlines() if line.strip()]
     elif "%" in named and len(words) == 4 and all(word.isdigit() for word in words[1:]):
-        first, last, step = (int(word) for word in words[1:])
-        try:
-            names = [words[0] % number for number in range(first, last + 1, max(step, 1))]
-        except (TypeError, ValueError):
-            names = []
+        names = numbered_names(words[0], *(int(word) for word in words[1:]))
     else:
         names = [named]
     if not names or any("\0" in name for name in names):
         raise VolumeError(f"ElementDataFile = {named[:60]}", expected="LOCAL, or names of files", path=path)
-    return [(path.parent / name, skipped) for name in names]
+    return names
+
+
+def numbered_names(pattern: str, first: int, last: int, step: int) -> list[str]:
+    """``slice%03d.raw`` with the numbers from first to last; none for another pattern, or for too many files."""
+    numbers = range(first, last + 1, max(step, 1))
+    try:
+        return [pattern % number for number in numbers] if len(numbers) <= MOST_FILES else []
+    except (TypeError, ValueError):
+        return []
 
 
 def _part(header: _Header, file: Path, offset: int, stored: Stored, path: Path) -> npt.NDArray[Any]:

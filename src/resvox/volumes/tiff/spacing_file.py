@@ -48,11 +48,16 @@ def files_beside(path: Path) -> tuple[Path, ...]:
     return () if beside is None else (beside,)
 
 
+def spacing_file_names(path: Path) -> tuple[str, ...]:
+    """The names that the JSON file of a TIFF may have, in the order in which they are looked for."""
+    stem = stem_of(path)
+    return tuple(f"{name}.json" for name in dict.fromkeys((stem, CHANNEL.sub("", stem))))
+
+
 def _found(path: Path) -> tuple[Path | None, object]:
     """The JSON file and the spacing in it; None and None without one."""
-    stem = stem_of(path)
-    for name in dict.fromkeys((stem, CHANNEL.sub("", stem))):
-        beside = path.with_name(f"{name}.json")
+    for name in spacing_file_names(path):
+        beside = path.with_name(name)
         if beside.is_file() and KEY in (content := _content(beside)):
             return beside, content[KEY]
     return None, None
