@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from resvox.errors import ResvoxError
+from resvox.prediction.options import PredictOptions
 from resvox.server.refusals import SettingsError
 from resvox.server.settings import ServeSettings, is_loopback, load_settings, name_of
 
@@ -20,6 +21,15 @@ def test_flags_go_before_the_environment_and_that_before_the_file(tmp_path):
     assert made.named_models == {"a": "a", "b": "c/d"}
     assert load_settings({}, environment={"RESVOX_SERVE_CONFIG": str(config)}).port == 1
     assert load_settings({}, environment={"RESVOX_SERVE_DEVICES": "cuda:0, cuda:1"}).devices == ("cuda:0", "cuda:1")
+
+
+def test_what_is_not_set_is_as_in_predict():
+    """A model of nnU-Net is mirrored by default in both."""
+    made, plain = ServeSettings().predict_options("model"), PredictOptions(model="model")
+    for name in ("engine", "precision", "mirror", "overlap"):
+        assert getattr(made, name) == getattr(plain, name), name
+    for text, wanted in (("0", False), ("1", True)):
+        assert load_settings({}, environment={"RESVOX_SERVE_MIRROR": text}).predict_options("model").mirror is wanted
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def serve(
         list[str] | None, typer.Argument(metavar="[NAME=]MODEL...", help="Model files, runs, or folders of folds.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A TOML file of settings; the flags' names with '_'.", rich_help_panel=RUN)
+        Path | None, typer.Option(help="A TOML file of settings (docs/serve.md).", rich_help_panel=RUN)
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Folder of queue and results (default: resvox-serve).", rich_help_panel=DATA)
@@ -62,8 +62,13 @@ def serve(
     ] = None,
     precision: Annotated[PredictPrecision | None, typer.Option(help="Arithmetic.", rich_help_panel=RUN)] = None,
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Average over mirrored copies.", rich_help_panel=RUN)
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--mirror/--no-mirroring",
+            help="Average over mirrored copies (default: nnU-Net's models alone).",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     max_upload_mb: Annotated[
         float | None, typer.Option(help="Of a request (default: 2048).", rich_help_panel=LIMITS)
     ] = None,
@@ -103,7 +108,7 @@ def serve(
         "devices": tuple(device or ()),
         "engine": engine,
         "precision": None if precision is None else precision.value,
-        "mirror": mirror or None,
+        "mirror": mirror,
         "max_upload_mb": max_upload_mb,
         "max_queue": max_queue,
         "job_minutes": job_minutes,

@@ -66,7 +66,7 @@ class ServeSettings:
     devices: tuple[str, ...] = ("auto",)
     engine: str = "auto"
     precision: str = "auto"
-    mirror: bool = False
+    mirror: bool | None = None
     overlap: float | None = None
     max_upload_mb: float = 2048.0
     max_unpacked_mb: float = 8192.0
@@ -252,7 +252,7 @@ def _typed(name: str, value: Any, where: str) -> Any:
         if kind.startswith("tuple"):
             parts = value.split(",") if isinstance(value, str) else value
             return tuple(str(part).strip() for part in parts if str(part).strip())
-        if kind == "bool":
+        if kind.startswith("bool"):
             return value if isinstance(value, bool) else {"1": True, "true": True, "0": False, "false": False}[value]
         if kind == "int":
             return int(value)
