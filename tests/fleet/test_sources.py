@@ -153,3 +153,69 @@ def test_a_single_file_costs_one_request(bucket, tmp_path, monkeypatch):
     MEMORY.pipe_file(f"{bucket}/c.nii.gz", (tmp_path / "c.nii.gz").read_bytes())
     assert source_of_scan(Location.parse(f"{bucket}/c.nii.gz")).parts == ()
     assert len(asked) == 1
+
+
+def read_fetched(path):
+    """As a run reads it."""
+    refuse_files_outside(path)
+    return read_volume(path)
+
+
+HIDDEN = {
+    "lone return.nhdr": "# q\rdata file: {named}\n",
+    "form feeds.nhdr": "# x\x0c\x0cy\ndata file: {named}\n",
+    "list.nhdr": "data file: LIST3\n{named}\n",
+    "pattern.nhdr": "data file: {named}%dcret%.0s 1 1 1 3\n",
+    "list.mhd": "ElementDataFile = LIST\nlist.mhd\n" + "\n" * (1 << 20) + "{named}\n",
+}
+
+
+@pytest.mark.parametrize("name", list(HIDDEN))
+def test_no_file_outside_is_read_however_it_is_written(name, tmp_path):
+    """Refused, or not a file that is read."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.full(210, 77, np.int16).tobytes())
+    (tmp_path / "in").mkdir()
+    head = (
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 6 5\nendian: little\nencoding: raw\n"
+        if name.endswith(".nhdr")
+        else "NDims = 3\nDimSize = 7 6 5\nElementType = MET_SHORT\n"
+    )
+    path = tmp_path / "in" / name
+    path.write_text(head + HIDDEN[name].format(named=secret), newline="")
+    try:
+        volume = read_fetched(path)
+    except VolumeError:
+        return
+    assert not (volume.array == 77).any()
+
+
+def test_a_local_header_may_name_files_of_other_folders(model, bucket, tmp_path):
+    """As in a prediction without addresses."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "in").mkdir()
+    mhd(tmp_path / "in")
+    (tmp_path / "in" / "c.raw").rename(tmp_path / "raw" / "c.raw")
+    text = (tmp_path / "in" / "c.mhd").read_text()
+    (tmp_path / "in" / "c.mhd").write_text(text.replace("c.raw", "../raw/c.raw"))
+    assert str(predict(model, tmp_path / "in" / "c.mhd", f"{bucket}/out")) == "1 written"
+    assert str(predict(model, tmp_path / "in" / "c.mhd", f"{bucket}/out")) == "1 already done"
+    (tmp_path / "raw" / "c.raw").write_bytes(some_voxels(1).tobytes() + b"1")
+    assert str(predict(model, tmp_path / "in" / "c.mhd", f"{bucket}/out")) == "1 written"
+
+
+def test_names_with_a_dot_and_descending_numbers(bucket, tmp_path):
+    text = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 6 3\nencoding: raw\ndata file: ./s%d.raw 3 1 -1\n"
+    MEMORY.pipe_file(f"{bucket}/what?.nhdr", text.encode())
+    for number in (1, 2, 3):
+        MEMORY.pipe_file(f"{bucket}/s{number}.raw", bytes(84))
+    source = source_of_scan(Location.parse(f"{bucket}/what?.nhdr"))
+    assert [location.name for location, _ in source.parts] == ["what?.nhdr", "s3.raw", "s2.raw", "s1.raw"]
+
+
+def test_an_error_of_a_fetched_header_names_its_address(model, bucket, tmp_path):
+    MEMORY.pipe_file(f"{bucket}/bad.mha", b"no header")
+    items = []
+    assert not predict(model, f"{bucket}/bad.mha", tmp_path / "out", on_row=items.append).ok
+    assert items[0].reason.startswith(f"{bucket}/bad.mha: ")
+    assert str(tmp_path) not in items[0].reason

@@ -85,3 +85,26 @@ def test_keys_in_a_message_of_a_library_are_not_shown(words):
     assert "hunter2" not in text
     assert "AKIAABCD" not in text
     assert text.startswith("s3://b/k: cannot be read")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://e.org/x/..%2f..%2fvictim.nii.gz", "https://e.org/x/%2Ftmp%2Fy", "https://e.org/x/%2e%2e", "s3://b/x/.."],
+)
+def test_a_name_that_is_a_path_is_refused(text):
+    with pytest.raises(StorageError, match="expected a name that a local file may have"):
+        Location.parse(text).name  # noqa: B018
+
+
+def test_files_beside_and_below():
+    web = Location.parse("https://e.org/a%20b/x.mhd?y")
+    assert web.has_query
+    assert web.beside("c d/x 1.raw").uri == "https://e.org/a%20b/c%20d/x%201.raw"
+    assert web.beside("c d/x 1.raw").below(web.folder) == "c d/x 1.raw"
+    key = Location.parse("s3://b/a%20b/x.mhd")
+    assert key.beside("c%20d.raw").below(key.folder) == "c%20d.raw"
+    assert not Location.parse("s3://b/what?.mhd").has_query
+    with pytest.raises(StorageError):
+        Location.parse("https://e.org/a/b%2f..%2fc.raw").below(Location.parse("https://e.org/a/"))
+    assert Location.parse("/data/a/x.mhd").beside("../b.raw").local == Path("/data/a/../b.raw")
+    assert Location.parse("/data/a/x.mhd").beside("/c/b.raw").local == Path("/c/b.raw")

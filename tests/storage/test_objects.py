@@ -10,7 +10,17 @@ import pytest
 
 from resvox.errors import StorageError, StoreBusyError
 from resvox.storage import Location
-from resvox.storage.objects import create, delete, download, listing, read_bytes, state_of_object, upload, write_bytes
+from resvox.storage.objects import (
+    create,
+    delete,
+    download,
+    listing,
+    read_beginning,
+    read_bytes,
+    state_of_object,
+    upload,
+    write_bytes,
+)
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -126,3 +136,11 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr("resvox.storage.objects.importlib.import_module", missing)
     with pytest.raises(StorageError, match=r"s3fs is not installed; .*pip install 'resvox\[s3\]'"):
         read_bytes(Location.parse("s3://bucket/a"))
+
+
+def test_the_beginning_of_a_file(folder):
+    write_bytes(folder / "a", b"0123456789")
+    assert read_beginning(folder / "a", 4) == b"0123"
+    assert read_beginning(folder / "a", 40) == b"0123456789"
+    with pytest.raises(StorageError, match="no such file"):
+        read_beginning(folder / "b", 4)

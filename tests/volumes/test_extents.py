@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from PIL import Image
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from volumes.dicom_slices import make_slice
 
 from resvox.errors import VolumeError
@@ -71,3 +72,60 @@ def test_what_is_no_header_is_one_line(tmp_path, name):
     else:
         with pytest.raises(VolumeError, match=name):
             count_voxels(tmp_path / name)
+
+
+HEAD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n"
+META = "NDims = 3\nDimSize = 2 2 2\nElementType = MET_SHORT\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("lone return.nrrd", HEAD + "# q\rdata file: secret\n\n"),
+        ("form feeds.nrrd", HEAD + "# x\x0c\x0cy\ndata file: secret\n\n"),
+        ("list of a dimension.nrrd", HEAD + "data file: LIST3\nsecret\n"),
+        ("pattern.nrrd", HEAD + "data file: s%dcret%.0s 1 1 1 3\n"),
+        ("key.nrrd", HEAD + "data file:=secret\n\n"),
+        ("capitals.mha", META + "elementdatafile = LOCAL\nElementDataFile = secret\n"),
+        ("beyond.nrrd", HEAD + "# x\n" * (1 << 18) + "data file: secret\n\n"),
+    ],
+)
+def test_a_hidden_name_of_another_file_is_refused(tmp_path, name, text):
+    (tmp_path / "secret").write_bytes(bytes(16))
+    (tmp_path / name).write_text(text, newline="")
+    with pytest.raises(VolumeError, match=r"voxels are in another file|data file: |header of more than"):
+        count_voxels(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.mha", "NDims = 3\nDimSize = 9000 9000 9000\ndimsize = 1 1 1\nElementDataFile = LOCAL\n"),
+        ("a.nrrd", "NRRD0004\ndimension: 3\nsizes: 9000 9000 9000\n# sizes: 1\nsizes:=1\n\n"),
+    ],
+)
+def test_the_sizes_are_those_that_the_reader_takes(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert count_voxels(tmp_path / name) == 9000**3
+
+
+def test_a_field_that_occurs_twice_is_refused(tmp_path):
+    (tmp_path / "a.nrrd").write_text(HEAD + "Sizes: 1 1 1\n\n")
+    with pytest.raises(VolumeError, match="'sizes' twice"):
+        count_voxels(tmp_path / "a.nrrd")
+
+
+def test_components_below_one_are_refused(tmp_path):
+    (tmp_path / "a.mha").write_text(META + "ElementNumberOfChannels = -5\nElementDataFile = LOCAL\n")
+    with pytest.raises(VolumeError, match="ElementNumberOfChannels = -5"):
+        count_voxels(tmp_path / "a.mha")
+
+
+def test_a_deflated_data_set_that_may_be_huge_is_refused_before_it_is_inflated(tmp_path, monkeypatch):
+    slice_ = make_slice(np.zeros((40, 50), np.int16), position=(0, 0, 0))
+    slice_.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    slice_.save_as(tmp_path / "a.dcm")
+    assert count_voxels(tmp_path / "a.dcm") == 2000
+    monkeypatch.setattr("resvox.volumes.extents.MOST_INFLATED", 1000)
+    with pytest.raises(VolumeError, match="deflated data set"):
+        count_voxels(tmp_path / "a.dcm")

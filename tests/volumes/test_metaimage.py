@@ -184,3 +184,24 @@ def test_units_and_a_missing_spacing_are_remarked_on(tmp_path: Path) -> None:
             volume = read_volume(tmp_path / "x.mha")
         assert volume.spacing_mm == pytest.approx((spacing,) * 3)
         assert [str(each.message) for each in caught] == [f"{tmp_path / 'x.mha'}: {text}"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_voxel_files_are_as_many_as_slices(count: int, tmp_path: Path) -> None:
+    """Files that are not slices would be cut at the wrong voxels."""
+    names = [f"s{number}.raw" for number in range(count)]
+    for name in names:
+        (tmp_path / name).write_bytes(bytes(4))
+    (tmp_path / "x.mhd").write_text(HEADER.replace("LOCAL", "LIST\n" + "\n".join(names)))
+    reason = "truncated|too short|bytes" if count == 1 else f"{count} voxel files for 2x2x2 voxels"
+    with pytest.raises(VolumeError, match=reason):
+        read_volume(tmp_path / "x.mhd")
+
+
+@pytest.mark.parametrize(
+    "named", ["x%d.raw 1 99999999999999999999 1", "x%d.raw 1 \u00b2 1", "x%d%s.raw 1 2 1", "x%d.raw 1 2 0", "LIST\n"]
+)
+def test_patterns_that_name_no_files_are_refused(named: str, tmp_path: Path) -> None:
+    (tmp_path / "x.mhd").write_text(HEADER.replace("LOCAL", named), encoding="utf-8")
+    with pytest.raises(VolumeError, match=r"x\.mhd: ElementDataFile"):
+        read_volume(tmp_path / "x.mhd")

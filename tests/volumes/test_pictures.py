@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+import xml.etree.ElementTree as ElementTree
 import zlib
 from pathlib import Path
 from typing import Any
@@ -466,3 +467,20 @@ def test_a_json_file_without_spacing_is_not_one_of_a_stack(beside: str | None, t
 def test_a_spacing_that_cannot_be_is_refused(beside: str, text: str, tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=text):
         read_volume(stack_of(tmp_path, beside))
+
+
+@pytest.mark.parametrize("named", ["{folder}/other/b.ome.tif", "../other/b.ome.tif", "..&#47;other&#47;b.ome.tif"])
+def test_no_page_of_another_folder_is_read(named: str, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "other" / "b.ome.tif", np.ones((3, 4, 5), np.uint8), metadata={"axes": "ZYX"})
+    inside = tifffile.tiffcomment(tmp_path / "other" / "b.ome.tif")
+    root = ElementTree.fromstring(inside)
+    for element in root.iter():
+        if element.tag.endswith("TiffData"):
+            uuid = ElementTree.SubElement(element, element.tag.replace("TiffData", "UUID"), FileName="NAME")
+            uuid.text = "urn:uuid:11111111-1111-1111-1111-111111111111"
+    text = ElementTree.tostring(root, encoding="unicode").replace("NAME", named.format(folder=tmp_path))
+    tifffile.imwrite(tmp_path / "in" / "a.ome.tif", np.zeros((4, 5), np.uint8), description=text, metadata=None)
+    with pytest.raises(VolumeError, match="expected OME-TIFF whose files lie in one folder"):
+        read_volume(tmp_path / "in" / "a.ome.tif")

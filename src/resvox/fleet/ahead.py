@@ -196,13 +196,14 @@ class Ahead:
     def _fetch(self, item: Item) -> None:
         assert item.folder is not None
         with item.timed("fetch"):
-            paths = []
+            paths, fetched = [], []
             for number, source in enumerate(item.sources):
                 folder = item.folder / f"channel_{number}"
                 folder.mkdir()
                 path, came = fetch(source, folder)
-                if folder in path.parents:
-                    refuse_files_outside(path)
                 item.bytes["in"] = item.bytes.get("in", 0) + came
                 paths.append(path)
-            item.case = self.case_of(item, tuple(paths))
+                fetched += [path] if folder in path.parents else []
+            item.case = self.case_of(item, tuple(paths))  # before any error of a file: it has the address in its place
+            for path in fetched:
+                refuse_files_outside(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,9 +13,9 @@ from resvox.storage.addresses import Location
 from resvox.storage.archives import is_archive
 from resvox.storage.fetching import SLICES_AT_ONCE, Source, source_of, with_files_beside
 from resvox.storage.objects import ObjectState, read_bytes, state_of_object
-from resvox.volumes.extents import LONGEST_TEXT_HEADER
 from resvox.volumes.formats import DETACHED_ENDINGS, ending_of, format_of, partner_names
-from resvox.volumes.metaimage import numbered_names, voxel_file_names
+from resvox.volumes.metaimage import voxel_file_names
+from resvox.volumes.nrrd.header import LONGEST_HEADER, read_header
 from resvox.volumes.tiff.spacing_file import spacing_file_names
 
 
@@ -30,7 +31,7 @@ def source_of_scan(location: Location) -> Source:
         VolumeError: a header that names files outside its folder, or cannot be read.
     """
     source = source_of(location)
-    if source.files or is_archive(location.name) or "?" in location.uri:
+    if source.files or is_archive(location.name) or location.has_query:
         return source
     names = _names_beside(source)
     if not names:
@@ -62,7 +63,7 @@ def refuse_files_outside(path: Path) -> None:
     if not path.is_file() or _reader(path.name) is None:
         return
     with open(path, "rb") as file:
-        _named_files(file.read(LONGEST_TEXT_HEADER), path)
+        _files_inside(file.read(LONGEST_HEADER), path)
 
 
 def _names_beside(source: Source) -> list[tuple[str, ...]]:
@@ -75,22 +76,29 @@ def _names_beside(source: Source) -> list[tuple[str, ...]]:
     if pair:
         return [pair]
     size = source.state.bytes
-    if ending_of(name) not in DETACHED_ENDINGS or (size is not None and size > LONGEST_TEXT_HEADER):
+    if ending_of(name) not in DETACHED_ENDINGS or (size is not None and size > LONGEST_HEADER):
         return []  # a larger file holds the voxels itself
-    return [(each,) for each in _named_files(read_bytes(source.location) or b"", Path(name))]
+    content, path = read_bytes(source.location) or b"", Path(name)
+    # A local header may name any file of this machine, as in a prediction without addresses.
+    names = _named_files(content, path) if source.location.local is not None else _files_inside(content, path)
+    return [(each,) for each in names]
 
 
-def _named_files(content: bytes, path: Path) -> list[str]:
+def _files_inside(content: bytes, path: Path) -> list[str]:
     """The voxel files that a header names, all of them below its folder."""
-    reader = _reader(path.name)
-    names = [] if reader is None else reader(content, path)
+    names = _named_files(content, path)
     for name in names:
         parts = PurePosixPath(name).parts
         if name.startswith("/") or "\\" in name or ".." in parts or not parts or ":" in parts[0]:
             raise VolumeError(
                 f"voxels in {name[:80]!r}", expected="a file in the folder of its header, or below it", path=path
             )
-    return names
+    return [posixpath.normpath(name) for name in names]
+
+
+def _named_files(content: bytes, path: Path) -> list[str]:
+    reader = _reader(path.name)
+    return [] if reader is None else reader(content[:LONGEST_HEADER], path)
 
 
 def _reader(name: str) -> Callable[[bytes, Path], list[str]] | None:
@@ -99,21 +107,7 @@ def _reader(name: str) -> Callable[[bytes, Path], list[str]] | None:
 
 
 def _nrrd_files(content: bytes, path: Path) -> list[str]:
-    """The names in the field "data file" of an NRRD header; none if the voxels follow the header."""
-    lines = content[:LONGEST_TEXT_HEADER].decode("utf-8", "replace").splitlines()
-    for number, line in enumerate(lines):
-        if not line.strip():
-            return []
-        key, mark, value = line.partition(":")
-        if not mark or key.strip().lower().replace(" ", "") != "datafile":
-            continue
-        words = value.split()
-        if words[:1] == ["LIST"]:
-            return [each.strip() for each in lines[number + 1 :] if each.strip()]
-        if len(words) in (4, 5) and "%" in words[0] and all(word.isdigit() for word in words[1:]):
-            return numbered_names(words[0], *(int(word) for word in words[1:4]))
-        return [value.strip()] if value.strip() else []
-    return []
+    return list(read_header(content, path).files or ())
 
 
 # by name of the format

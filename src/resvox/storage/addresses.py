@@ -114,9 +114,13 @@ class Location:
 
     @property
     def name(self) -> str:
-        """The last part of the address, without a query."""
+        """The last part of the address, without a query.
+
+        Raises:
+            StorageError: a part that would be a path as the name of a local file (``..%2Fx``).
+        """
         plain = self._plain.rstrip("/").rpartition("/")[2]
-        return unquote(plain) if self._is_web else plain
+        return plain if self.local is not None else self._as_file_name(unquote(plain) if self._is_web else plain)
 
     @property
     def is_folder(self) -> bool:
@@ -137,13 +141,32 @@ class Location:
         return Location(f"{self.as_folder.uri}{name}")
 
     def beside(self, name: str) -> Location:
-        """A file in the folder of this one, or below it, by its name as it would be in a local folder."""
+        """A file in the folder of this one, or below it, by its name as it would be in a local folder.
+
+        Of a local file, the name may also be an absolute path.
+        """
+        if self.local is not None:
+            return Location(f"file://{(self.local.parent / name).as_posix()}")
         return self.folder / (quote(name) if self._is_web else name)
 
     def below(self, folder: Location) -> str:
-        """The path from a folder to this file in it or below it, as a name of local files."""
-        path = self._plain.removeprefix(folder.as_folder.uri)
-        return unquote(path) if self._is_web else path
+        """The path from a folder to this file in it or below it, as a name of local files.
+
+        Raises:
+            StorageError: a path that would lead elsewhere.
+        """
+        parts = self._plain.removeprefix(folder.as_folder.uri).split("/")
+        return "/".join(self._as_file_name(unquote(part) if self._is_web else part) for part in parts)
+
+    def _as_file_name(self, part: str) -> str:
+        if part in ("", ".", "..") or "/" in part or "\0" in part:
+            raise StorageError(f"the name {part[:80]!r}", expected="a name that a local file may have", path=str(self))
+        return part
+
+    @property
+    def has_query(self) -> bool:
+        """Whether it is the address of a web page with a query, such as a signature."""
+        return self._is_web and "?" in self.uri
 
     @property
     def _is_web(self) -> bool:

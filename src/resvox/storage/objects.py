@@ -76,6 +76,28 @@ def read_bytes(location: Location) -> bytes | None:
     return content
 
 
+def read_beginning(location: Location, size: int) -> bytes:
+    """The first bytes of a file, or all of a smaller one.
+
+    Raises:
+        StorageError: no such file, or it cannot be read.
+    """
+    local = location.local
+    fs, path = filesystem(location)
+
+    def once() -> bytes:
+        if local is not None:
+            with open(local, "rb") as file:
+                return file.read(size)
+        content: bytes = fs.cat_file(path, start=0, end=size)
+        return content[:size]
+
+    try:
+        return retried(location, "read", once)
+    except FileNotFoundError:
+        raise missing(location) from None
+
+
 def download(location: Location, target: Path, *, size: int | None = None) -> int:
     """Copy a file of a store to a new local file; the number of its bytes.
 

@@ -12,8 +12,12 @@ from typing import Any
 
 from resvox.errors import VolumeError
 from resvox.volumes.formats import format_of, paired_files
+from resvox.volumes.metaimage import read_header
+from resvox.volumes.nrrd.header import LONGEST_HEADER
+from resvox.volumes.nrrd.header import read_header as read_nrrd_header
 
-LONGEST_TEXT_HEADER = 1 << 20  # bytes of an NRRD or MetaImage header
+DEFLATE_RATIO = 1032  # the most that zlib's format can compress
+MOST_INFLATED = 1 << 30  # bytes of one DICOM file
 DETACHED = "a header whose voxels are in another file"
 
 
@@ -45,45 +49,19 @@ def _nifti(path: Path) -> int:
     return parse_header(head, path, pair=pair is not None).voxels
 
 
-def _fields(path: Path, separator: str, last: str) -> dict[str, str]:
-    """The fields of a header of text lines, with their names in lower case and without blanks."""
-    found: dict[str, str] = {}
-    with open(path, "rb") as file:
-        for line in file.read(LONGEST_TEXT_HEADER).split(b"\n"):
-            text = line.decode("latin-1").strip()
-            if not text and not last:
-                break
-            key, mark, value = text.partition(separator)
-            name = key.strip().lower().replace(" ", "")
-            if mark:
-                found[name] = value.strip()
-            if last and name == last:
-                break
-    return found
-
-
-def _sizes(text: str, path: Path) -> int:
-    try:
-        sizes = [int(part) for part in text.split()]
-    except ValueError:
-        sizes = []
-    if not sizes or min(sizes) < 1:
-        raise VolumeError(f"sizes {text[:60]!r} in the header", expected="whole numbers above 0", path=path)
-    return math.prod(sizes)
-
-
 def _nrrd(path: Path) -> int:
-    fields = _fields(path, ":", "")
-    if "datafile" in fields:
+    with open(path, "rb") as file:
+        header = read_nrrd_header(file.read(LONGEST_HEADER), path)
+    if header.files is not None:
         raise VolumeError(DETACHED, expected="one file with header and voxels", fix="save it as .nrrd", path=path)
-    return _sizes(fields.get("sizes", ""), path)
+    return header.voxels
 
 
 def _metaimage(path: Path) -> int:
-    fields = _fields(path, "=", "elementdatafile")
-    if fields.get("elementdatafile", "LOCAL") != "LOCAL":
+    header = read_header(path)
+    if not header.is_local:
         raise VolumeError(DETACHED, expected="one file with header and voxels", fix="save it as .mha", path=path)
-    return _sizes(fields.get("dimsize", ""), path) * _sizes(fields.get("elementnumberofchannels", "1"), path)
+    return math.prod(header.sizes) * header.components
 
 
 def _picture(path: Path) -> int:
@@ -112,6 +90,7 @@ def _dicom(path: Path) -> int:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
+    _check_deflated(path)
     tags = ["Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"]
     try:
         with warnings.catch_warnings():
@@ -123,6 +102,25 @@ def _dicom(path: Path) -> int:
     except Exception as error:  # pydicom raises many kinds for damaged files
         raise VolumeError(f"a DICOM header that cannot be read ({error})", path=path) from None
     return math.prod(sizes)
+
+
+def _check_deflated(path: Path) -> None:
+    """Refuse a compressed data set that may not fit into memory: pydicom inflates all of it for any attribute."""
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    try:
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    except Exception:  # no DICOM, or damaged: what reads the header reports it
+        return
+    size = path.stat().st_size
+    if syntax == DeflatedExplicitVRLittleEndian and size * DEFLATE_RATIO > MOST_INFLATED:
+        raise VolumeError(
+            f"a deflated data set of {size / 1e6:.1f} MB, which may inflate to {size * DEFLATE_RATIO / 1e9:.1f} GB",
+            expected=f"at most {MOST_INFLATED / DEFLATE_RATIO / 1e6:.1f} MB",
+            fix="save it in Explicit VR Little Endian",
+            path=path,
+        )
 
 
 # by name of the format

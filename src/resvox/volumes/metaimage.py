@@ -17,11 +17,11 @@ import numpy.typing as npt
 from resvox.errors import VolumeError
 from resvox.volumes.grid import Grid
 from resvox.volumes.inflating import InflatedStream
+from resvox.volumes.nrrd.header import numbered_names
 from resvox.volumes.volume import Volume
 from resvox.volumes.voxels import Stored, not_finite_error, read_voxels
 
 MOST_HEADER_BYTES = 1 << 20
-MOST_FILES = 1 << 16  # of one image: a header of a few bytes can ask for any number
 TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
@@ -41,11 +41,41 @@ TRUE = ("true", "t", "1", "yes")
 FALSE = ("false", "f", "0", "no")
 
 
-class _Header:
+class Header:
     """The fields of a header, by name; of synonyms the first one that exists."""
 
     def __init__(self, fields: dict[str, str], end: int, path: Path) -> None:
         self.fields, self.end, self.path = fields, end, path
+
+    @property
+    def dims(self) -> int:
+        """The number of axes."""
+        return self.whole("NDims", 0)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Voxels along each axis, x first.
+
+        Raises:
+            VolumeError: not 2 to 7 axes, or not whole numbers above 0.
+        """
+        sizes = self.numbers(self.dims, "DimSize") if 2 <= self.dims <= 7 else None
+        if sizes is None or min(sizes) < 1 or any(size != int(size) for size in sizes):
+            shown = f"NDims = {self.text('NDims')}, DimSize = {self.text('DimSize')}"
+            raise VolumeError(shown[:120], expected="2 to 7 axes of at least 1 voxel", path=self.path)
+        return tuple(int(size) for size in sizes)
+
+    @property
+    def components(self) -> int:
+        """Numbers per voxel.
+
+        Raises:
+            VolumeError: none.
+        """
+        found = self.whole("ElementNumberOfChannels", 1)
+        if found < 1:
+            raise VolumeError(f"ElementNumberOfChannels = {found}", expected="at least 1", path=self.path)
+        return found
 
     @property
     def is_local(self) -> bool:
@@ -58,6 +88,7 @@ class _Header:
         return self.text("ElementDataFile").upper().split()[:1] == ["LIST"]
 
     def text(self, *names: str, default: str = "") -> str:
+        """The value of the first of these names that the header has."""
         return next((self.fields[name] for name in names if name in self.fields), default)
 
     def numbers(self, count: int, *names: str) -> list[float] | None:
@@ -74,6 +105,7 @@ class _Header:
         return found
 
     def whole(self, name: str, default: int) -> int:
+        """A whole number, or the default without such a field."""
         found = self.numbers(1, name)
         return default if found is None else int(found[0])
 
@@ -94,23 +126,17 @@ def read_metaimage(path: Path, channels: int | None) -> Volume:
         VolumeError: not a MetaImage header; sizes or types that are not valid; a voxel file that is missing or
             too short; more than three axes, unless they hold as many channels as expected.
     """
-    header = _header(path)
-    dims = header.whole("NDims", 0)
-    sizes = header.numbers(dims, "DimSize") if 2 <= dims <= 7 else None
-    if sizes is None or min(sizes) < 1 or any(size != int(size) for size in sizes):
-        shown = f"NDims = {header.text('NDims')}, DimSize = {header.text('DimSize')}"
-        raise VolumeError(shown[:120], expected="2 to 7 axes of at least 1 voxel", path=path)
-    shape = tuple(int(size) for size in sizes)
-    components = header.whole("ElementNumberOfChannels", 1)
+    header = read_header(path)
+    dims, shape, components = header.dims, header.sizes, header.components
     extra = math.prod(shape[3:])
-    if components < 1 or (extra > 1 and (components > 1 or extra != channels)):
+    if extra > 1 and (components > 1 or extra != channels):
         raise VolumeError(
             f"{dims}-D image of {'x'.join(map(str, shape))} voxels (time or channels)",
             expected="a 3-D or 2-D image" + (f", or {channels} channels" if channels else ""),
             fix="split it into one file per channel",
             path=path,
         )
-    array = _voxels(header, math.prod(shape) * components, path)
+    array = _voxels(header, path)
     spatial = shape[:3][::-1]
     if components > 1:
         array = np.moveaxis(array.reshape(*spatial, components), -1, 0)
@@ -129,16 +155,22 @@ def voxel_file_names(content: bytes, path: Path) -> list[str]:
     Raises:
         VolumeError: not a MetaImage header, or no names of files in it.
     """
-    header = _parsed(content[:MOST_HEADER_BYTES], path)
-    return [] if header.is_local else _names(header, content[header.end :], path)
+    head = content[:MOST_HEADER_BYTES]
+    header = _parsed(head, path)
+    return [] if header.is_local else _names(header, head[header.end :], path)
 
 
-def _header(path: Path) -> _Header:
+def read_header(path: Path) -> Header:
+    """The header of a file.
+
+    Raises:
+        VolumeError: not a MetaImage header.
+    """
     with open(path, "rb") as stream:
         return _parsed(stream.read(MOST_HEADER_BYTES), path)
 
 
-def _parsed(head: bytes, path: Path) -> _Header:
+def _parsed(head: bytes, path: Path) -> Header:
     fields: dict[str, str] = {}
     at = 0
     while at < len(head) and "ElementDataFile" not in fields:
@@ -153,10 +185,10 @@ def _parsed(head: bytes, path: Path) -> _Header:
         raise VolumeError(
             "cannot be read (no MetaImage header in it)", expected="NDims, DimSize, ..., ElementDataFile", path=path
         )
-    return _Header(fields, at, path)
+    return Header(fields, at, path)
 
 
-def _grid(header: _Header, dims: int, spatial: tuple[int, ...]) -> Grid:
+def _grid(header: Header, dims: int, spatial: tuple[int, ...]) -> Grid:
     count = len(spatial)
     unit = header.text("DistanceUnits").strip().lower()
     if unit not in UNITS_MM:
@@ -179,13 +211,20 @@ def _grid(header: _Header, dims: int, spatial: tuple[int, ...]) -> Grid:
     )
 
 
-def _voxels(header: _Header, count: int, path: Path) -> npt.NDArray[Any]:
+def _voxels(header: Header, path: Path) -> npt.NDArray[Any]:
     name = header.text("ElementType")
     if name.removesuffix("_ARRAY") not in TYPES:
         raise VolumeError(f"ElementType = {name[:40]}", expected=", ".join(TYPES), path=path)
     is_big = header.is_true("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
     kind = np.dtype(("<", ">")[is_big] + TYPES[name.removesuffix("_ARRAY")])
+    count = math.prod(header.sizes) * header.components
     files = _files(header, path)
+    if len(files) not in {math.prod(header.sizes[axis:]) for axis in range(2, header.dims + 1)}:
+        raise VolumeError(
+            f"{len(files)} voxel files for {'x'.join(map(str, header.sizes))} voxels",
+            expected=f"one file, or one per slice ({header.sizes[-1]})",
+            path=path,
+        )
     parts = []
     for file, offset in files:
         if not file.is_file():
@@ -194,40 +233,34 @@ def _voxels(header: _Header, count: int, path: Path) -> npt.NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _files(header: _Header, path: Path) -> list[tuple[Path, int]]:
+def _files(header: Header, path: Path) -> list[tuple[Path, int]]:
     """The files of the voxels, slice after slice, and the offsets of the voxels in them."""
     if header.is_local:
         return [(path, header.end)]
     skipped = header.whole("HeaderSize", 0)
-    rest = path.read_bytes()[header.end :] if header.is_list else b""
+    rest = b""
+    if header.is_list:
+        with open(path, "rb") as stream:
+            rest = stream.read(MOST_HEADER_BYTES)[header.end :]
     return [(path.parent / name, skipped) for name in _names(header, rest, path)]
 
 
-def _names(header: _Header, rest: bytes, path: Path) -> list[str]:
+def _names(header: Header, rest: bytes, path: Path) -> list[str]:
     """The names of the voxel files; ``rest`` is what follows the fields, where they are listed."""
     named = header.text("ElementDataFile")
     words = named.split()
     if header.is_list:
         names = [line.strip() for line in rest.decode("utf-8", "replace").splitlines() if line.strip()]
-    elif "%" in named and len(words) == 4 and all(word.isdigit() for word in words[1:]):
-        names = numbered_names(words[0], *(int(word) for word in words[1:]))
+    elif "%" in named and len(words) == 4:
+        names = numbered_names(words[0], words[1:])
     else:
         names = [named]
-    if not names or any("\0" in name for name in names):
+    if not names or not all(names) or any("\0" in name for name in names):
         raise VolumeError(f"ElementDataFile = {named[:60]}", expected="LOCAL, or names of files", path=path)
     return names
 
 
-def numbered_names(pattern: str, first: int, last: int, step: int) -> list[str]:
-    """``slice%03d.raw`` with the numbers from first to last; none for another pattern, or for too many files."""
-    numbers = range(first, last + 1, max(step, 1))
-    try:
-        return [pattern % number for number in numbers] if len(numbers) <= MOST_FILES else []
-    except (TypeError, ValueError):
-        return []
-
-
-def _part(header: _Header, file: Path, offset: int, stored: Stored, path: Path) -> npt.NDArray[Any]:
+def _part(header: Header, file: Path, offset: int, stored: Stored, path: Path) -> npt.NDArray[Any]:
     size = file.stat().st_size
     if not header.is_true("BinaryData", default="true"):
         return _numbers_in_text(file, offset, stored, path)

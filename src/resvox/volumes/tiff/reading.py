@@ -11,7 +11,7 @@ import struct
 import warnings
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -146,6 +146,7 @@ def _check_chain(file: Any, path: Path) -> None:
 
 def _main_series(file: Any, path: Path) -> Any:
     """The image of the file: without thumbnails, smaller levels of a pyramid and transparency masks."""
+    _check_files(file, path)
     wanted = [each for each in file.series if not each.keyframe.subfiletype & 0b101] or list(file.series)
     if not wanted:
         raise VolumeError("no image in it", expected="a TIFF with one image or stack", path=path)
@@ -158,6 +159,20 @@ def _main_series(file: Any, path: Path) -> Any:
             path=path,
         )
     return wanted[0]
+
+
+def _check_files(file: Any, path: Path) -> None:
+    """Reject OME-XML with the names of files in other folders: tifffile would read them as pages of this one."""
+    if not file.is_ome:
+        return
+    try:
+        described = ElementTree.fromstring(file.ome_metadata)
+    except ElementTree.ParseError:
+        return  # tifffile reads the pages without it
+    for element in described.iter():
+        name = element.attrib.get("FileName", "")
+        if PurePosixPath(name).name != name or "\\" in name or ":" in name:
+            raise VolumeError(f"pages in {name[:80]!r}", expected="OME-TIFF whose files lie in one folder", path=path)
 
 
 def _check_page(page: Any, path: Path) -> None:
