@@ -129,3 +129,24 @@ def test_a_claim_beside_its_result_is_swept_and_a_living_one_stays(out):
     assert read_status(out.location).working == 0
     leave(out, "d")
     assert read_status(out.location).working == 1
+
+
+def test_a_claim_is_renewed_after_a_write_that_failed(out, monkeypatch):
+    """A network file system may fail once (ESTALE, EIO) without the claim being lost."""
+    failed = []
+
+    def failing_once(location, content):
+        if not failed:
+            failed.append(location)
+            raise OSError(116, "Stale file handle")
+        write_bytes(location, content)
+
+    with ObjectClaims(out, lease_s=0.3) as claims:
+        claims.take("a")
+        first = out.record("claims", "a")["expires"]
+        monkeypatch.setattr("resvox.fleet.claims.write_bytes", failing_once)
+        deadline = time.monotonic() + 10
+        while out.record("claims", "a")["expires"] == first and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert failed
+        assert out.record("claims", "a")["expires"] > first

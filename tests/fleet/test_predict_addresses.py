@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import threading
 import time
 import tracemalloc
 import zipfile
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 from storage.webserver import serving
 from typer.testing import CliRunner
+from volumes.dicom_slices import make_slice
 
 from resvox.cli import app
 from resvox.errors import InferenceError, StorageError
+from resvox.fleet.inputs import Rows
 from resvox.fleet.options import FleetOptions
 from resvox.workflow import predict, status
 
@@ -340,3 +343,57 @@ def peak_of(model, bucket, folder, count):
         tracemalloc.stop()
     assert str(result) == f"{count} already done"
     return peak
+
+
+def test_scans_that_do_not_fit_into_scratch_together_are_done_one_after_the_other(model, bucket, tmp_path):
+    uploaded(scans(tmp_path / "in"), bucket)
+    size = max(path.stat().st_size for path in (tmp_path / "in").iterdir())
+    MEMORY.pipe_file(f"{bucket}/scans/c1.nii.gz", b"x" * size)  # one of them cannot be read
+    found = []
+    options = FleetOptions(scratch_gb=1.5 * size / 1e9)
+    run = threading.Thread(
+        target=lambda: found.append(predict(model, f"{bucket}/scans/", f"{bucket}/out", fleet=options)), daemon=True
+    )
+    run.start()
+    run.join(120)
+    assert not run.is_alive(), "it waits for space for ever"
+    assert str(found[0]) == "3 written, 1 failed"
+
+
+def test_an_upload_that_is_refused_leaves_a_record(model, bucket, tmp_path, monkeypatch):
+    uploaded(scans(tmp_path / "in", 1), bucket)
+
+    def refused(source, location):
+        raise StorageError("no permission", path=str(location))
+
+    monkeypatch.setattr("resvox.fleet.runner.upload", refused)
+    assert not predict(model, f"{bucket}/scans/", f"{bucket}/out").ok
+    kept = json.loads(MEMORY.cat_file(f"{bucket}/out/.resvox/failed/c0.json"))
+    assert "no permission" in kept["reason"]
+
+
+def test_a_web_address_writes_nothing_outside_scratch(model, bucket, tmp_path):
+    victim = tmp_path / "victim.nii.gz"
+    with serving() as web:
+        for up in range(12):
+            web.files[f"/x/{'..%2f' * up}{str(victim).strip('/').replace('/', '%2f')}"] = b"taken"
+        rows = [{"id": f"r{number}", "uri": f"{web.url}{path}"} for number, path in enumerate(web.files)]
+        result = predict(model, manifest(bucket, rows), f"{bucket}/out")
+    assert not result.ok
+    assert not victim.exists()
+
+
+def test_text_files_beside_scans_are_no_series(model, bucket, tmp_path):
+    uploaded(scans(tmp_path / "in", 2), bucket)
+    for name in ("README", "CHANGES", "Makefile", "sub/notes"):
+        MEMORY.pipe_file(f"{bucket}/scans/{name}", b"text of a data set " * 20)
+    assert str(predict(model, f"{bucket}/scans/", f"{bucket}/out")) == "2 written"
+
+
+def test_a_series_without_endings_is_found_once(model, bucket, tmp_path):
+    for number in range(4):
+        make_slice(np.zeros((6, 7), np.int16), position=(0, 0, number)).save_as(tmp_path / "one")
+        name = f"IM{number}" if number != 2 else "b/IM2"
+        MEMORY.pipe_file(f"{bucket}/scans/{name}", (tmp_path / "one").read_bytes())
+    rows = list(Rows([f"{bucket}/scans/"], tmp_path, channel_names=("CT",)))
+    assert sorted(row.uris for row in rows) == [(f"{bucket}/scans/",), (f"{bucket}/scans/b/",)]

@@ -155,7 +155,7 @@ class ObjectClaims:
                     if case not in self._held:
                         continue
                     # Written within the lock: a release in between would leave a claim without a holder.
-                    with contextlib.suppress(StorageError):  # the next beat tries again
+                    with contextlib.suppress(StorageError, OSError):  # the next beat tries again
                         write_bytes(self.out.place("claims", case), json.dumps(renewed).encode())
                         self._held[case] = renewed
 

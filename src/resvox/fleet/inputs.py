@@ -12,9 +12,11 @@ from resvox.errors import InferenceError
 from resvox.fleet.manifest import Manifest, Row, has_addresses, is_manifest_name, name_of
 from resvox.storage.addresses import Location, is_uri
 from resvox.storage.archives import is_archive
-from resvox.storage.objects import download, listing, state_of_object
+from resvox.storage.objects import download, listing, read_beginning, state_of_object
 
 Input = str | os.PathLike[str]
+DICOM_BYTES = 132  # preamble and mark
+NOT_DICOM = ("README", "CHANGES", "LICENSE", "LICENCE", "COPYING", "AUTHORS", "CITATION", "DICOMDIR")
 
 
 def is_for_fleet(inputs: Sequence[Input], out: Input) -> bool:
@@ -79,18 +81,30 @@ def _scans_below(folder: Location, channels: int) -> Iterator[tuple[str, ...]]:
     """The addresses of each scan: images and archives are one each, a folder of other files is a DICOM series."""
     from resvox.volumes.formats import is_image
 
-    for below, group in itertools.groupby(listing(folder), key=lambda each: each[0].folder):
-        files = [location for location, _ in group]
+    folders: dict[str, list[Location]] = {}
+    for location, _ in listing(folder):  # files and folders of one level come in one alphabet
+        folders.setdefault(location.folder.uri, []).append(location)
+    for below, files in folders.items():
         single = [each for each in files if is_archive(each.name) or is_image(each.name)]
         yield from _grouped(single, channels)
-        if len(single) < len(files) and any(_may_be_dicom(each.name) for each in files if each not in single):
-            yield (below.uri,)
+        if _has_dicom([each for each in files if each not in single]):
+            yield (below,)
 
 
-def _may_be_dicom(name: str) -> bool:
+def _has_dicom(files: Sequence[Location]) -> bool:
+    """Whether a folder holds a DICOM series: by an ending of DICOM, or by the first file without any ending."""
     from resvox.volumes.formats import is_dicom_name
 
-    return is_dicom_name(name) or "." not in name or name.replace(".", "").isdigit()
+    if any(is_dicom_name(each.name) for each in files):
+        return True
+    unnamed = [each for each in files if "." not in each.name or each.name.replace(".", "").isdigit()]
+    candidates = [each for each in unnamed if each.name.upper() not in NOT_DICOM]
+    return bool(candidates) and _begins_as_dicom(read_beginning(candidates[0], DICOM_BYTES))
+
+
+def _begins_as_dicom(head: bytes) -> bool:
+    """The mark after the preamble, or a first element of group 0002 or 0008 as in files without one."""
+    return head[128:132] == b"DICM" or head[:2] in (b"\x02\x00", b"\x08\x00")
 
 
 def _grouped(files: Iterable[Location], channels: int) -> Iterator[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -81,6 +82,7 @@ class FleetRunner:
         self.ahead, self.patience_s = ahead, patience_s
         self._writer = copy.copy(predictor)  # the same model; each case is written into a folder of its own
         self._uploads = ThreadPoolExecutor(UPLOADS, "resvox-upload")
+        self._freeing = threading.Lock()
 
     def close(self) -> None:
         """Wait for uploads."""
@@ -163,6 +165,7 @@ class FleetRunner:
                 job.todo.append(item)
             else:
                 ahead.used(item)
+                self._free(item)
         return None if job.todo else job
 
     def _read(self, ahead: Ahead, job: _Job) -> list[tuple[Item, Any]]:
@@ -176,6 +179,7 @@ class FleetRunner:
                     ready.append((item, self.predictor.prepare(volume)))
             except Exception as error:  # the batch goes on; the error is the outcome
                 item.fail(error)
+                self._free(item)
             finally:
                 ahead.used(item)
         return ready
@@ -204,6 +208,7 @@ class FleetRunner:
                     item.fields = dict(self._writer.write(item.case, made).fields)
             except Exception as error:  # the batch goes on; the error is the outcome
                 item.fail(error)
+                self._free(item)
                 continue
             item.upload = self._uploads.submit(self._upload, item, results)
         return job
@@ -212,19 +217,31 @@ class FleetRunner:
         for item in job.todo:
             if not item.status:
                 item.fail(error)
+            self._free(item)
         return job
+
+    def _free(self, item: Item) -> None:
+        """Remove what an item has in the scratch folder; the next scan may be waiting for the space."""
+        with self._freeing:
+            folder, item.folder = item.folder, None
+        if folder is not None:
+            self.place.scratch.remove(folder)
+            self.place.scratch.free(item.disk)
 
     # ------------------------------------------------------------------------------------------ after the network
 
     def _upload(self, item: Item, results: Path) -> None:
         out = self.place.out
-        with item.timed("upload"):
-            if item.replaced:
-                out.forget(item.row.id)
-            for path in sorted(each for each in results.rglob("*") if each.is_file()):
-                name = path.relative_to(results).as_posix()
-                item.files[name] = upload(path, out.location / name)
-            item.bytes["out"] = sum(item.files.values())
+        try:
+            with item.timed("upload"):
+                if item.replaced:
+                    out.forget(item.row.id)
+                for path in sorted(each for each in results.rglob("*") if each.is_file()):
+                    name = path.relative_to(results).as_posix()
+                    item.files[name] = upload(path, out.location / name)
+                item.bytes["out"] = sum(item.files.values())
+        finally:
+            self._free(item)
         item.settle("written")
         out.finish(item.row.id, {**item.to_dict(), **self._record(item.sources)})
 
@@ -244,9 +261,12 @@ class FleetRunner:
             yield item
 
     def _end(self, item: Item) -> None:
-        steps: list[Callable[[], object]] = []
         if item.upload is not None:
-            steps.append(item.upload.result)
+            try:
+                item.upload.result()
+            except Exception as error:  # the run goes on; the error is the outcome
+                item.fail(error)
+        steps: list[Callable[[], object]] = []
         if item.status == "failed":
             steps.append(lambda: self.place.out.fail(item.row.id, item.to_dict()))
         if item.is_claimed:
@@ -255,11 +275,9 @@ class FleetRunner:
             try:
                 step()
             except Exception as error:  # the run goes on; a claim that stays expires
-                if item.status != "written" or step is steps[0]:
+                if item.status != "written":
                     item.fail(error)
-        if item.folder is not None:
-            self.place.scratch.remove(item.folder)
-            self.place.scratch.free(item.disk)
+        self._free(item)
 
     def _case_of(self, item: Item, paths: tuple[Path, ...]) -> Case:
         from resvox.volumes import InputCase
