@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from viewer.scenes import ball, page_data
 
 from resvox import workflow
 from resvox.errors import ResvoxError
+from resvox.viewer import view
 from resvox.volumes import Volume, write_label_map, write_volume
 
 
@@ -75,3 +77,17 @@ def test_broken_names_and_missing_files_are_one_line(folder):
     with pytest.raises(ResvoxError, match=r"nothing\.nii\.gz"):
         workflow.view(folder / "nothing.nii.gz", out=folder / "p.html")
     assert not (folder / "p.html").exists()
+
+
+def test_pictures_of_labels_are_read_as_labels(tmp_path):
+    write_volume(Volume(np.zeros((8, 9), np.uint8), spacing_mm=(1.0, 1.0)), tmp_path / "scan.png")
+    labels = np.zeros((8, 9), np.uint8)
+    labels[2:4] = 1
+    Image.fromarray(labels * 255).convert("1").save(tmp_path / "one_bit.png")
+    coloured = Image.fromarray(labels, mode="P")
+    coloured.putpalette([0, 0, 0, 255, 0, 0])
+    coloured.save(tmp_path / "palette.png")
+    for name in ("one_bit.png", "palette.png"):
+        assert names(workflow.view(tmp_path / "scan.png", tmp_path / name, tmp_path / "p.html").path) == ["label 1"]
+        view(tmp_path / "scan.png", tmp_path / name).save(tmp_path / "q.html")
+        assert names(tmp_path / "q.html") == ["label 1"]

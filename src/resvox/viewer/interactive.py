@@ -94,8 +94,8 @@ def view(
     """
     scene = build_scene(
         _volume(scan),
-        None if labels is None else _volume(labels),
-        None if reference is None else _volume(reference),
+        None if labels is None else _label_map(labels),
+        None if reference is None else _label_map(reference),
         title=title or (Path(scan).name if isinstance(scan, (str, os.PathLike)) else "scan"),
         labels=names,
         colours=colours,
@@ -115,6 +115,14 @@ def _volume(source: Volume | str | os.PathLike[str]) -> Volume:
         from resvox.volumes import read_volume
 
         return read_volume(source)
+    return source
+
+
+def _label_map(source: Volume | str | os.PathLike[str]) -> Volume:
+    if isinstance(source, (str, os.PathLike)):
+        from resvox.volumes import read_label_map
+
+        return read_label_map(source)
     return source
 
 

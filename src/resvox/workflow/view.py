@@ -57,13 +57,13 @@ def view(
     from resvox.prediction.showing.label_names import find_names
     from resvox.viewer.interactive import View
     from resvox.viewer.scene import MAX_VOXELS, build_scene
-    from resvox.volumes import read_volume
+    from resvox.volumes import read_label_map, read_volume
     from resvox.volumes.formats import stem_of
 
     scan = Path(scan)
     files = [Path(labels)] if isinstance(labels, (str, os.PathLike)) else [Path(each) for each in labels]
     volume = read_volume(scan, series=series)
-    maps = [read_volume(path) for path in files]
+    maps = [read_label_map(path) for path in files]
     known = find_names(names, [*files, *([Path(reference)] if reference is not None else [])])
     shown = maps[0] if len(maps) == 1 else None
     if len(maps) > 1:
@@ -71,7 +71,7 @@ def view(
     scene = build_scene(
         volume,
         shown,
-        None if reference is None else read_volume(reference),
+        None if reference is None else read_label_map(reference),
         title=scan.name,
         labels=known.labels,
         colours=known.colours,
