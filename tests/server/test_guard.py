@@ -121,6 +121,14 @@ def test_a_body_without_a_token_is_small(guarded, path, chunked):
     assert "at most 16 kB" in answer.json()["detail"]
 
 
+def test_an_invented_method_makes_no_series_of_its_own(guarded):
+    """Each value of a label is kept as long as the server runs, and refused requests are counted, too."""
+    requests.request("PROPFIND", f"{guarded.url}/models", timeout=60)
+    shown = requests.get(f"{guarded.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60).text
+    assert 'method="other"' in shown
+    assert "PROPFIND" not in shown
+
+
 def test_a_request_of_garbage_does_no_harm(guarded):
     host, port = guarded.url.removeprefix("http://").split(":")
     for garbage in (b"\0\1\2\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST /jobs HTTP/1.1\r\nContent-Length: -5\r\n\r\n"):

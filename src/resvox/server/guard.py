@@ -30,6 +30,8 @@ READING = ("GET", "HEAD", "OPTIONS")
 PUBLIC = ("/", "/assets/app.js", "/assets/app.css", "/healthz", "/auth/", "/auth/token", "/login")
 MULTIPART_BYTES = 1_000_000  # beside the files of a form
 PUBLIC_BYTES = 16_000  # of a request that needs no token; a log-in is held in memory as a whole before it is checked
+# Methods that metrics and logs name; a client can invent others without end, and each would be kept.
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -185,6 +187,7 @@ class Measured:
             spent = time.perf_counter() - start
             route: Any = scope.get("route")
             path = getattr(route, "path", "other")
-            self.metrics.requests.labels(scope["method"], path, str(status)).inc()
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self.metrics.requests.labels(method, path, str(status)).inc()
             self.metrics.request_seconds.labels(path).observe(spent)
-            event("request", method=scope["method"], route=path, status=status, ms=round(1000 * spent, 1))
+            event("request", method=method, route=path, status=status, ms=round(1000 * spent, 1))
