@@ -188,6 +188,22 @@ def test_a_job_that_takes_too_long_is_ended_and_counts_against_no_other(begin):
     assert [scheduler.store.job(job).attempts for job in jobs] == [0, 0, 0]
 
 
+def test_jobs_behind_one_that_takes_too_long_are_run_again(begin):
+    """They have been in the worker for as long, so that the limit has passed for all of them at once."""
+    seen = []
+
+    def deaf(order):
+        seen.append(order.id)
+        return None if order.id == jobs[0] or seen.count(order.id) == 1 else ("done", order.id, MADE)
+
+    scheduler, submit = begin(deaf, job_minutes=1 / 60)
+    jobs = [submit() for _ in range(3)]
+    scheduler.start()
+    until(lambda: all(scheduler.store.job(job).is_over for job in jobs), 30)
+    assert states(scheduler, jobs) == ["failed", "done", "done"]
+    assert [scheduler.store.job(job).attempts for job in jobs] == [0, 0, 0]
+
+
 def test_a_stop_returns_what_is_running_to_the_queue(begin):
     def act(order):
         return None

@@ -229,10 +229,10 @@ class Device(threading.Thread):
                 flight.cancelled = now
                 with contextlib.suppress(OSError):
                     self.pipe.send(("cancel", flight.job.id))
-            if flight.cancelled is not None and now - flight.cancelled > GRACE_S:
-                self._end_for(flight, is_late=False)
-            elif now - flight.started > limit:
-                self._end_for(flight, is_late=True)
+            is_deaf = flight.cancelled is not None and now - flight.cancelled > GRACE_S
+            if is_deaf or now - flight.started > limit:
+                self._end_for(flight, is_late=not is_deaf)
+                return  # the worker is gone; jobs behind this one, which waited as long, begin anew
 
     def _end_for(self, flight: _Flight, *, is_late: bool) -> None:
         """End the worker because of one job; the others wait again, and it counts against none of them."""
