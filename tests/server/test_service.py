@@ -1,14 +1,16 @@
-"""A service under clients that wait."""
+"""A service under clients that wait, and under errors of its queue."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 
 import anyio.to_thread
 import pytest
-from server.toy import write_scan
+from server.toy import until, write_scan
 
+from resvox.server import service as service_module
 from resvox.server.app import build_app
 from resvox.server.jobs import JobOptions
 from resvox.server.service import Service
@@ -68,3 +70,16 @@ def test_the_health_is_answered_without_a_thread(service):
             return await asyncio.wait_for(answered(build_app(service), "GET", "/healthz"), 20)
 
     assert asyncio.run(ask())[0] == 503
+
+
+def test_the_sweep_goes_on_after_an_error_of_the_queue(service, monkeypatch):
+    sweeps = []
+
+    def failing():
+        sweeps.append(1)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(service_module, "SWEEP_S", 0.01)
+    monkeypatch.setattr(service, "sweep", failing)
+    service._sweeper.start()
+    until(lambda: len(sweeps) > 2, 20)
