@@ -108,6 +108,27 @@ def test_a_body_beyond_the_limit_is_refused_whatever_its_headers_state(guarded, 
     assert requests.get(f"{guarded.url}/healthz", timeout=60).status_code == 200
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("path", ["/login", "/auth/token"])
+def test_a_body_without_a_token_is_small(guarded, path, chunked):
+    """The upload limit would let any client fill the memory: a log-in is read as a whole before it is checked."""
+    body = b'{"token": "' + 40_000 * b"x" + b'"}' if path == "/login" else b"password=" + 40_000 * b"x"
+    media = "application/json" if path == "/login" else "application/x-www-form-urlencoded"
+    answer = requests.post(
+        guarded.url + path, data=iter([body]) if chunked else body, headers={"Content-Type": media}, timeout=60
+    )
+    assert answer.status_code == 413
+    assert "at most 16 kB" in answer.json()["detail"]
+
+
+def test_an_invented_method_makes_no_series_of_its_own(guarded):
+    """Each value of a label is kept as long as the server runs, and refused requests are counted, too."""
+    requests.request("PROPFIND", f"{guarded.url}/models", timeout=60)
+    shown = requests.get(f"{guarded.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60).text
+    assert 'method="other"' in shown
+    assert "PROPFIND" not in shown
+
+
 def test_a_request_of_garbage_does_no_harm(guarded):
     host, port = guarded.url.removeprefix("http://").split(":")
     for garbage in (b"\0\1\2\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"POST /jobs HTTP/1.1\r\nContent-Length: -5\r\n\r\n"):

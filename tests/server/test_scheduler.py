@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
@@ -10,7 +11,8 @@ from multiprocessing.connection import Connection, Pipe
 import pytest
 from server.toy import until
 
-from resvox.server.folders import RESULT, Folders
+from resvox.server import scheduler as scheduler_module
+from resvox.server.folders import RESULT, WORK, Folders
 from resvox.server.jobs import JobOptions, Outcome, new_id
 from resvox.server.metrics import Metrics
 from resvox.server.running import OUTCOME
@@ -79,6 +81,23 @@ class ScriptedProcess:
 
     def is_alive(self) -> bool:
         return self.exitcode is None
+
+
+class FailingDatabase:
+    """A queue on a full disk: statements of the threads of devices that begin with ``failing`` raise."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database, self.failing, self.failures = database, "", 0
+
+    def __getattr__(self, name):
+        return getattr(self.database, name)
+
+    def execute(self, statement, *values):
+        is_device = threading.current_thread().name.startswith("device")
+        if is_device and self.failing and statement.startswith(self.failing):
+            self.failures += 1
+            raise sqlite3.OperationalError("database or disk is full")
+        return self.database.execute(statement, *values)
 
 
 @pytest.fixture
@@ -186,6 +205,105 @@ def test_a_job_that_takes_too_long_is_ended_and_counts_against_no_other(begin):
     assert states(scheduler, jobs) == ["failed", "done", "done"]
     assert scheduler.store.job(jobs[0]).kind == "timeout"
     assert [scheduler.store.job(job).attempts for job in jobs] == [0, 0, 0]
+
+
+def test_jobs_behind_one_that_takes_too_long_are_run_again(begin):
+    """They have been in the worker for as long, so that the limit has passed for all of them at once."""
+    seen = []
+
+    def deaf(order):
+        seen.append(order.id)
+        return None if order.id == jobs[0] or seen.count(order.id) == 1 else ("done", order.id, MADE)
+
+    scheduler, submit = begin(deaf, job_minutes=1 / 60)
+    jobs = [submit() for _ in range(3)]
+    scheduler.start()
+    until(lambda: all(scheduler.store.job(job).is_over for job in jobs), 30)
+    assert states(scheduler, jobs) == ["failed", "done", "done"]
+    assert [scheduler.store.job(job).attempts for job in jobs] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "UPDATE", "COMMIT", "SELECT"])
+def test_a_queue_that_fails_for_a_while_loses_no_job_and_repeats_none(begin, monkeypatch, statement):
+    monkeypatch.setattr(scheduler_module, "RETRY_S", 0.01)
+    runs = []
+
+    def act(order):
+        runs.append(order.id)
+        if len(runs) == 1:
+            database.failing = statement
+        return ("done", order.id, MADE)
+
+    scheduler, submit = begin(act)
+    database = scheduler.store._db = FailingDatabase(scheduler.store._db)
+    jobs = [submit() for _ in range(4)]
+    scheduler.start()
+    until(lambda: database.failures > 3, 30)
+    assert scheduler.is_ready
+    database.failing = ""
+    until(lambda: all(scheduler.store.job(job).is_over for job in jobs), 30)
+    assert states(scheduler, jobs) == ["done"] * 4
+    assert runs == jobs
+    assert [scheduler.store.job(job).attempts for job in jobs] == [0] * 4
+
+
+def test_a_job_whose_worker_ends_while_the_queue_fails_runs_again(begin, monkeypatch):
+    monkeypatch.setattr(scheduler_module, "RETRY_S", 0.01)
+    runs = []
+
+    def act(order):
+        runs.append(order.id)
+        if len(runs) == 1:
+            database.failing = "BEGIN"
+            return "end"
+        return ("done", order.id, MADE)
+
+    scheduler, submit = begin(act)
+    database = scheduler.store._db = FailingDatabase(scheduler.store._db)
+    job = submit()
+    scheduler.start()
+    until(lambda: database.failures > 3, 30)
+    database.failing = ""
+    until(lambda: scheduler.store.job(job).is_over, 30)
+    assert states(scheduler, [job]) == ["done"]
+    assert runs == [job, job]
+    assert scheduler.store.job(job).attempts == 1
+
+
+def test_what_a_worker_left_is_removed_before_the_job_waits_again(begin, monkeypatch):
+    """Once it waits, the worker of another device may take it and write there."""
+    scheduler, submit = begin(lambda order: None)
+    job, left, requeue = submit(), [], scheduler.store.requeue
+    work = scheduler.folders.job(job) / WORK
+    work.mkdir()
+
+    def watched(job_id, *, counts):
+        left.append(work.exists())
+        requeue(job_id, counts=counts)
+
+    monkeypatch.setattr(scheduler.store, "requeue", watched)
+    scheduler.again(scheduler.store.claim("cpu", is_alone=True), counts=False)
+    assert left == [False]
+    assert states(scheduler, [job]) == ["queued"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_device_whose_thread_has_ended_is_not_ready(begin, monkeypatch):
+    def act(order):
+        return None
+
+    def broken():
+        raise RuntimeError("a fault of this library")
+
+    scheduler, _ = begin(act)
+    scheduler.start()
+    until(lambda: scheduler.is_ready)
+    device = scheduler.devices[0]
+    monkeypatch.setattr(device, "_watch", broken)
+    until(lambda: not device.is_alive())
+    device.process.kill()
+    assert device.is_ready
+    assert not scheduler.is_ready
 
 
 def test_a_stop_returns_what_is_running_to_the_queue(begin):

@@ -77,6 +77,30 @@ def test_a_token_can_come_from_a_file(tmp_path):
         load_settings({"token_file": str(tmp_path / "none")}, environment={})
 
 
+def test_of_a_token_and_a_token_file_that_of_the_stronger_source_is_used(tmp_path):
+    (tmp_path / "token").write_text("of-the-file-" + TOKEN)
+    config = tmp_path / "serve.toml"
+    flag = {"token_file": str(tmp_path / "token")}
+    config.write_text("token = 'of-the-toml-0123456789'")
+    assert load_settings(flag, config=config, environment={}).token == "of-the-file-" + TOKEN
+    assert load_settings(flag, environment={"RESVOX_SERVE_TOKEN": TOKEN}).token == "of-the-file-" + TOKEN
+    environment = {"RESVOX_SERVE_TOKEN_FILE": flag["token_file"]}
+    assert load_settings({}, config=config, environment=environment).token == "of-the-file-" + TOKEN
+    config.write_text(f"token_file = '{tmp_path / 'none'}'")
+    made = load_settings({}, config=config, environment={"RESVOX_SERVE_TOKEN": TOKEN})
+    assert (made.token, made.token_file) == (TOKEN, "")
+
+
+def test_a_token_and_a_token_file_of_one_source_are_refused(tmp_path):
+    config = tmp_path / "serve.toml"
+    config.write_text(f"token = '{TOKEN}'\ntoken_file = 'token'")
+    with pytest.raises(SettingsError, match=r"serve\.toml: token and token_file; expected one of them"):
+        load_settings({}, config=config, environment={})
+    environment = {"RESVOX_SERVE_TOKEN": TOKEN, "RESVOX_SERVE_TOKEN_FILE": "token"}
+    with pytest.raises(SettingsError, match="the environment: token and token_file"):
+        load_settings({}, environment=environment)
+
+
 def test_models_are_named_by_run_or_file(tmp_path):
     (tmp_path / "liver").mkdir()
     assert name_of(tmp_path / "liver") == "liver"

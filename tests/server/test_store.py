@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 
 import pytest
@@ -53,6 +54,43 @@ def test_a_job_is_over_once(store):
     assert store.cancel(job.id).state == "done"
     store.requeue(job.id, counts=True)
     assert store.job(job.id).state == "done"
+
+
+class FailingDatabase:
+    """The connection of a queue, of which the next statement that begins with ``failing`` raises."""
+
+    def __init__(self, database: sqlite3.Connection, failing: str) -> None:
+        self.database, self.failing = database, failing
+
+    def __getattr__(self, name):
+        return getattr(self.database, name)
+
+    def execute(self, statement, *values):
+        if self.failing and statement.startswith(self.failing):
+            self.failing = ""
+            raise sqlite3.OperationalError("database or disk is full")
+        return self.database.execute(statement, *values)
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(store):
+    store._db = FailingDatabase(store._db, "COMMIT")
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        store.add(new_id(), "a", JobOptions(), 1)
+    job = store.add(new_id(), "a", JobOptions(), 1)
+    assert [each.id for each in store.jobs(limit=5)] == [job.id]
+
+
+def test_a_job_that_cannot_be_read_back_is_not_claimed(store):
+    """It would run in no worker, and be waited for until the next start."""
+    job = store.add(new_id(), "a", JobOptions(), 1)
+    store._db = FailingDatabase(store._db, "SELECT * FROM jobs WHERE id")
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        store.claim("cpu", is_alone=True)
+    assert store.job(job.id).state == "queued"
+    store._db = FailingDatabase(store._db, "SELECT * FROM jobs WHERE id")
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        store.add(new_id(), "a", JobOptions(), 1)
+    assert [each.id for each in store.jobs(limit=5)] == [job.id]
 
 
 def test_claims_of_many_threads_never_share_a_job(tmp_path):

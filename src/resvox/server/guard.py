@@ -29,6 +29,9 @@ READING = ("GET", "HEAD", "OPTIONS")
 # without a token: the page and its files, the state of the server, and how a token is got
 PUBLIC = ("/", "/assets/app.js", "/assets/app.css", "/healthz", "/auth/", "/auth/token", "/login")
 MULTIPART_BYTES = 1_000_000  # beside the files of a form
+PUBLIC_BYTES = 16_000  # of a request that needs no token; a log-in is held in memory as a whole before it is checked
+# Methods that metrics and logs name; a client can invent others without end, and each would be kept.
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -47,7 +50,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, settings: ServeSettings) -> None:
         self.app, self.settings = app, settings
-        self.limit = int(settings.max_upload_mb * 1e6) + MULTIPART_BYTES
+        self.upload_limit = int(settings.max_upload_mb * 1e6) + MULTIPART_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
@@ -60,13 +63,14 @@ class Guard:
             await _answer(send, *refused)
             return
         counted, started = 0, False
+        limit, too_large = self._limit(scope)
 
         async def counting() -> Message:
             nonlocal counted
             message = await receive()
             counted += len(message.get("body", b""))
-            if counted > self.limit:
-                raise TooLargeError(413, self._too_large())
+            if counted > limit:
+                raise TooLargeError(413, too_large)
             return message
 
         async def watched(message: Message) -> None:
@@ -81,7 +85,7 @@ class Guard:
             await self.app(scope, counting, watched)
         except TooLargeError:
             if not started:
-                await _answer(send, 413, self._too_large())
+                await _answer(send, 413, too_large)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         if not self._is_own_host(headers.get("host", "")):
@@ -94,10 +98,16 @@ class Guard:
             length = int(headers.get("content-length", "0"))
         except ValueError:
             return 400, "a Content-Length that is not a number"
-        return (413, self._too_large()) if length > self.limit else None
+        limit, too_large = self._limit(scope)
+        return (413, too_large) if length > limit else None
 
-    def _too_large(self) -> str:
-        return f"more bytes than the limit; expected at most {self.settings.max_upload_mb:g} MB"
+    def _limit(self, scope: Scope) -> tuple[int, str]:
+        """The bytes that the body of a request may have, and the answer to a larger one."""
+        if scope["path"] in PUBLIC:
+            limit, words = PUBLIC_BYTES, f"{PUBLIC_BYTES / 1000:g} kB"
+        else:
+            limit, words = self.upload_limit, f"{self.settings.max_upload_mb:g} MB"
+        return limit, f"more bytes than the limit; expected at most {words}"
 
     def _is_own_host(self, host: str) -> bool:
         """Whether a browser meant this server: without a token, a name that was made to lead here is refused."""
@@ -177,6 +187,7 @@ class Measured:
             spent = time.perf_counter() - start
             route: Any = scope.get("route")
             path = getattr(route, "path", "other")
-            self.metrics.requests.labels(scope["method"], path, str(status)).inc()
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self.metrics.requests.labels(method, path, str(status)).inc()
             self.metrics.request_seconds.labels(path).observe(spent)
-            event("request", method=scope["method"], route=path, status=status, ms=round(1000 * spent, 1))
+            event("request", method=method, route=path, status=status, ms=round(1000 * spent, 1))

@@ -27,6 +27,12 @@ def set_up(level: str) -> None:
     LOGGER.propagate = False
 
 
+def failure(name: str, error: Exception, **values: Any) -> None:
+    """Log an error of the disk or the queue that is waited out: its class and number, not its text, which has paths."""
+    code = getattr(error, "errno", None) or getattr(error, "sqlite_errorcode", None)
+    event(name, level=logging.WARNING, kind=type(error).__name__, code=code, **values)
+
+
 def event(name: str, *, level: int = logging.INFO, **values: Any) -> None:
     """Log an event.
 

@@ -14,23 +14,25 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
 from resvox.server.folders import FETCHED, RESULT, UPLOAD, WORK, Folders, remove, size_of
 from resvox.server.jobs import Job, Order, Outcome
-from resvox.server.logs import event
+from resvox.server.logs import event, failure
 from resvox.server.metrics import Metrics
 from resvox.server.running import read_outcome
 from resvox.server.settings import ServeSettings
-from resvox.server.store import Store
+from resvox.server.store import STORAGE_ERRORS, Store
 from resvox.server.worker import work
 
 AHEAD = 3  # jobs in a worker: one is read, one computed, one written
 TICK_S = 0.5
 GRACE_S = 15.0  # until a worker that does not obey a cancellation is ended
 LONGEST_PAUSE_S = 30.0  # between two starts of a worker that ends at once
+RETRY_S = 1.0  # after an error of the disk or the queue
 
 
 class Process(Protocol):
@@ -69,11 +71,17 @@ def spawn(pipe: Connection, settings: ServeSettings, device: str, lock: str) -> 
 
 @dataclass
 class _Flight:
-    """A job in a worker."""
+    """A job in a worker.
+
+    Args:
+        settle: enters into the queue what has become of the job. It may be called again after an error: the job keeps
+            running in the queue, and this flight stays, until it has succeeded.
+    """
 
     job: Job
     started: float
     cancelled: float | None = None
+    settle: Callable[[], object] | None = None
 
 
 class Device(threading.Thread):
@@ -103,15 +111,23 @@ class Device(threading.Thread):
         self.wake()
 
     def run(self) -> None:
-        """Feed and watch until `stop`."""
-        while True:
-            if self._deadline is not None and (not self.flights or time.monotonic() > self._deadline):
-                break
-            self._start_process()
-            self._feed()
-            self._listen()
-            self._watch()
+        """Feed and watch until `stop`; errors of the disk and the queue are waited out."""
+        while self._deadline is None or (self.flights and time.monotonic() < self._deadline):
+            # each on its own: a queue that cannot be read does not keep the worker from being listened to
+            steps = (self._start_process, self._feed, self._listen, self._watch)
+            tried = [self._attempt(step) for step in steps]
+            if not self._settle() or not all(tried):
+                time.sleep(RETRY_S)
         self._end()
+
+    def _attempt(self, step: Callable[[], object]) -> bool:
+        """Whether a step succeeded; one that the disk or the queue prevented is tried again by the caller."""
+        try:
+            step()
+        except STORAGE_ERRORS as error:
+            failure("device waits for the disk", error, device=self.device)
+            return False
+        return True
 
     # ------------------------------------------------------------------------------------------ the process
 
@@ -128,7 +144,7 @@ class Device(threading.Thread):
         event("worker started", device=self.device)
 
     def _lost(self) -> None:
-        """The worker has ended: its finished jobs are done, the others wait again or have failed."""
+        """The worker has ended: its finished jobs will be done, the others wait again or have failed."""
         assert self.process is not None
         assert self.pipe is not None
         self._drain()
@@ -141,9 +157,8 @@ class Device(threading.Thread):
         self.scheduler.metrics.worker_ends.labels(self.device).inc()
         self.scheduler.metrics.workers_up.labels(self.device).set(0)
         event("worker ended", level=logging.WARNING, device=self.device, code=code)
-        for flight in list(self.flights.values()):
-            self._settle_lost(flight.job, code)
-        self.flights.clear()
+        for flight in self._unsettled():
+            flight.settle = partial(self._settle_lost, flight.job, code)
 
     def _settle_lost(self, job: Job, code: int | None) -> None:
         scheduler = self.scheduler
@@ -168,6 +183,22 @@ class Device(threading.Thread):
         self.process.join()
 
     # ------------------------------------------------------------------------------------------ the jobs
+
+    def _unsettled(self) -> list[_Flight]:
+        """The jobs of which it is not known what has become."""
+        return [flight for flight in self.flights.values() if flight.settle is None]
+
+    def _settle(self) -> bool:
+        """Enter into the queue what has become of jobs; False where that has to be tried again."""
+        is_well = True
+        for flight in list(self.flights.values()):
+            if flight.settle is None:
+                continue
+            if self._attempt(flight.settle):
+                del self.flights[flight.job.id]
+            else:
+                is_well = False
+        return is_well
 
     def _feed(self) -> None:
         while self.is_ready and self.pipe is not None and self._deadline is None and len(self.flights) < AHEAD:
@@ -211,68 +242,71 @@ class Device(threading.Thread):
         elif kind == "progress":
             scheduler.progress[values[0]] = (values[1], values[2], values[3])
         elif kind in ("done", "failed", "cancelled"):
-            flight = self.flights.pop(values[0], None)
-            if flight is None:
+            flight = self.flights.get(values[0])
+            if flight is None or flight.settle is not None:
                 return
             if kind == "done":
-                scheduler.done(flight.job, values[1])
+                flight.settle = partial(scheduler.done, flight.job, values[1])
             elif kind == "failed":
-                scheduler.failed(flight.job, values[1], values[2])
+                flight.settle = partial(scheduler.failed, flight.job, values[1], values[2])
             else:
-                scheduler.was_cancelled(flight.job)
+                flight.settle = partial(scheduler.was_cancelled, flight.job)
 
     def _watch(self) -> None:
         """Pass on cancellations; end the worker for a job that takes too long or does not obey."""
         now, limit = time.monotonic(), self.scheduler.settings.job_minutes * 60
-        for flight in list(self.flights.values()):
+        for flight in self._unsettled():
             if self.pipe is not None and flight.cancelled is None and self.scheduler.store.job(flight.job.id).cancel:
                 flight.cancelled = now
                 with contextlib.suppress(OSError):
                     self.pipe.send(("cancel", flight.job.id))
-            if flight.cancelled is not None and now - flight.cancelled > GRACE_S:
-                self._end_for(flight, is_late=False)
-            elif now - flight.started > limit:
-                self._end_for(flight, is_late=True)
+            is_deaf = flight.cancelled is not None and now - flight.cancelled > GRACE_S
+            if is_deaf or now - flight.started > limit:
+                self._end_for(flight, is_late=not is_deaf)
+                return  # the worker is gone; jobs behind this one, which waited as long, begin anew
 
     def _end_for(self, flight: _Flight, *, is_late: bool) -> None:
         """End the worker because of one job; the others wait again, and it counts against none of them."""
         self._kill()
         self._drain()
-        if self.flights.pop(flight.job.id, None) is not None:
+        if flight.settle is None:
             if is_late:
-                minutes = f"{self.scheduler.settings.job_minutes:g} minutes"
-                self.scheduler.failed(
-                    flight.job, f"it took more than {minutes}; fix: a smaller scan, or raise job_minutes", "timeout"
+                reason = (
+                    f"it took more than {self.scheduler.settings.job_minutes:g} minutes; "
+                    "fix: a smaller scan, or raise job_minutes"
                 )
+                flight.settle = partial(self.scheduler.failed, flight.job, reason, "timeout")
             else:
-                self.scheduler.was_cancelled(flight.job)
+                flight.settle = partial(self.scheduler.was_cancelled, flight.job)
         self._return_flights()
         if self.process is not None:
             self._lost()
 
     def _return_flights(self) -> None:
-        for each in list(self.flights.values()):
-            made = read_outcome(self.scheduler.folders.job(each.job.id))
-            if made is not None:
-                self.scheduler.done(each.job, made)
-            else:
-                self.scheduler.again(each.job, counts=False)
-        self.flights.clear()
+        for flight in self._unsettled():
+            flight.settle = partial(self._settle_returned, flight.job)
+
+    def _settle_returned(self, job: Job) -> None:
+        made = read_outcome(self.scheduler.folders.job(job.id))
+        if made is not None:
+            self.scheduler.done(job, made)
+        else:
+            self.scheduler.again(job, counts=False)
 
     def _end(self) -> None:
         """Stop the worker; jobs that it has not finished wait for the next server."""
-        if self.process is None or self.pipe is None:
-            return
-        if not self.flights:
-            with contextlib.suppress(OSError):
-                self.pipe.send(("stop",))
-            self.process.join(5.0)
-        if self.process.is_alive():
-            self._kill()
-        self._drain()
+        if self.process is not None and self.pipe is not None:
+            if not self.flights:
+                with contextlib.suppress(OSError):
+                    self.pipe.send(("stop",))
+                self.process.join(5.0)
+            if self.process.is_alive():
+                self._kill()
+            self._drain()
+            self.pipe.close()
+            self.is_ready, self.process, self.pipe = False, None, None
         self._return_flights()
-        self.pipe.close()
-        self.is_ready, self.process, self.pipe = False, None, None
+        self._settle()  # what cannot be entered now is settled by the next server
 
 
 class Scheduler:
@@ -329,7 +363,7 @@ class Scheduler:
     @property
     def is_ready(self) -> bool:
         """Whether a worker takes jobs."""
-        return any(device.is_ready for device in self.devices) and not self.is_stopping
+        return any(device.is_ready and device.is_alive() for device in self.devices) and not self.is_stopping
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """A job's result folder is complete."""
@@ -353,8 +387,8 @@ class Scheduler:
     def again(self, job: Job, *, counts: bool) -> None:
         """A job waits again."""
         self.progress.pop(job.id, None)
+        remove(self.folders.job(job.id) / WORK)  # first: once the job waits, the worker of another device may take it
         self.store.requeue(job.id, counts=counts)
-        remove(self.folders.job(job.id) / WORK)
         event("job queued again", job=job.id, attempts=job.attempts + int(counts))
 
     def _over(self, job: Job, state: str, kind: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import threading
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from resvox.server.folders import RESULT, UPLOAD, FolderLock, Folders, remove, size_of
 from resvox.server.intake import store_upload
 from resvox.server.jobs import Job, JobOptions, new_id
-from resvox.server.logs import event
+from resvox.server.logs import event, failure
 from resvox.server.metrics import Metrics
 from resvox.server.refusals import RefusedError, SettingsError, not_found
 from resvox.server.scheduler import Scheduler
 from resvox.server.settings import ServeSettings
-from resvox.server.store import Session, Store
+from resvox.server.store import STORAGE_ERRORS, Session, Store
 
 if TYPE_CHECKING:
     from resvox.cards.segmentation import SegmentationCard
@@ -298,8 +297,8 @@ class Service:
         while not self._end.wait(SWEEP_S):
             try:
                 self.sweep()
-            except OSError as error:  # tried again
-                event("sweep failed", level=logging.WARNING, code=error.errno)
+            except STORAGE_ERRORS as error:  # tried again
+                failure("sweep failed", error)
 
     def measure(self) -> None:
         """Bring the gauges up to date."""

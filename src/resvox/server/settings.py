@@ -17,6 +17,7 @@ from resvox.server.refusals import SettingsError
 PREFIX = "RESVOX_SERVE_"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SHORTEST_TOKEN = 16
+TOKENS = ("token", "token_file")  # two ways to give one token
 GENERIC = ("model.safetensors",)  # file names that say nothing; the folder names the model
 
 
@@ -30,7 +31,7 @@ class ServeSettings:
         host: the address to bind; anything but the loopback needs a token.
         port: 0 chooses a free one.
         token: what clients send as ``Authorization: Bearer``; "" for no authentication.
-        token_file: a file that holds the token, instead of ``token``.
+        token_file: a file that holds the token, instead of ``token``. Of the two, that of the stronger source is used.
         data: the folder for jobs, results and the queue; one server at a time.
         devices: one worker process for each: "auto", "cpu", "cuda:0", ...
         engine, precision, mirror, overlap: see `resvox.prediction.options.PredictOptions`.
@@ -204,16 +205,33 @@ def load_settings(
         environment: variables ``RESVOX_SERVE_<NAME>``; several values are separated by commas.
 
     Raises:
-        SettingsError: an unknown name, or a value that cannot be.
+        SettingsError: an unknown name, a value that cannot be, or one source with both ``token`` and ``token_file``.
     """
     named = environment.get(f"{PREFIX}CONFIG", "")
     file = config if config is not None else Path(named) if named else None
+    flags = {name: value for name, value in given.items() if value is not None and value != ()}
     values: dict[str, Any] = {} if file is None else _from_file(file)
-    values.update(_from_environment(environment))
-    values.update({name: value for name, value in given.items() if value is not None and value != ()})
+    _check_one_token(values, str(file))
+    for where, stronger in (("the environment", _from_environment(environment)), ("the flags", flags)):
+        if _check_one_token(stronger, where):
+            for name in TOKENS:
+                values.pop(name, None)  # otherwise the weaker source's other way would still count
+        values.update(stronger)
     if values.get("token_file") and not values.get("token"):
         values["token"] = _token_of(Path(values["token_file"]))
     return ServeSettings(**values)
+
+
+def _check_one_token(values: Mapping[str, Any], where: str) -> bool:
+    """Whether a source of settings gives a token, in one of the two ways.
+
+    Raises:
+        SettingsError: it gives both, of which one would be ignored.
+    """
+    found = [name for name in TOKENS if values.get(name)]
+    if len(found) > 1:
+        raise SettingsError(f"{where}: {' and '.join(found)}", expected="one of them", fix="leave one out")
+    return bool(found)
 
 
 def _from_file(path: Path) -> dict[str, Any]:

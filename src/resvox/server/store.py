@@ -19,6 +19,8 @@ from typing import Any
 from resvox.server.jobs import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNING, STATES, Job, JobOptions, Outcome
 from resvox.server.refusals import RefusedError
 
+# The disk, or the queue on it (full, locked): such an error may pass, so threads that serve all jobs try again.
+STORAGE_ERRORS = (sqlite3.Error, OSError)
 TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, model TEXT NOT NULL, state TEXT NOT NULL,
@@ -70,10 +72,11 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite has rolled back itself after some errors
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         with self._lock:
@@ -108,7 +111,7 @@ class Store:
                 "INSERT INTO jobs (id, model, state, options, created, bytes) VALUES (?, ?, ?, ?, ?, ?)",
                 (job_id, model, QUEUED, options.to_json(), time.time(), size),
             )
-        return self.job(job_id)
+            return self.job(job_id)  # within the transaction: a job that cannot be read back was not added
 
     def find(self, job_id: str) -> Job | None:
         """A job, or None."""
@@ -155,7 +158,7 @@ class Store:
                 "UPDATE jobs SET state = ?, device = ?, started = ? WHERE id = ?",
                 (RUNNING, device, time.time(), row["id"]),
             )
-        return self.job(row["id"])
+            return self.job(row["id"])  # within the transaction: a job that cannot be read back still waits
 
     def finish(self, job_id: str, outcome: Outcome, size: int) -> bool:
         """A running job is done; False where it is not running (any more)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from resvox._version import __version__
 from resvox.server.jobs import JobOptions
@@ -31,6 +33,7 @@ Dicom = Literal["auto", "seg", "none"]
 Kind = Literal["labels", "seg", "sidecar", "view", "report"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 LONGEST_WAIT_S = 30.0
+SHORTEST_POLL_S, LONGEST_POLL_S = 0.01, 0.25
 MEDIA = {
     "seg": "application/dicom", "sidecar": "application/json", "view": "text/html; charset=utf-8",
     "report": "application/zip",
@@ -118,19 +121,20 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id}", responses=refusals(404, 422))
-def read_job(
+async def read_job(
     request: Request,
     job_id: JobId,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="Seconds to wait for its end.")] = 0,
 ) -> JobState:
     """The state of a job."""
-    service, end, pause = service_of(request), time.monotonic() + wait, 0.01
-    job = service.job(job_id)
+    service, end, pause = service_of(request), time.monotonic() + wait, SHORTEST_POLL_S
+    job = await run_in_threadpool(service.job, job_id)
     while not job.is_over and time.monotonic() < end and not service.scheduler.is_stopping:
-        time.sleep(min(pause, max(end - time.monotonic(), 0)))
-        pause = min(1.3 * pause, 0.2)
-        job = service.job(job_id)
-    return job_state(service, job)
+        # Waiting in a thread of the pool, 40 clients would hold all of them, and no other request would be answered.
+        await asyncio.sleep(min(pause, max(end - time.monotonic(), 0)))
+        pause = min(1.3 * pause, LONGEST_POLL_S)
+        job = await run_in_threadpool(service.job, job_id)
+    return await run_in_threadpool(job_state, service, job)
 
 
 @router.post("/jobs/{job_id}/cancel", responses=refusals(404, 422))

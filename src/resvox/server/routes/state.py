@@ -18,8 +18,9 @@ class Health(BaseModel):
 
 
 @router.get("/healthz", responses={503: {"model": Problem, "description": "No worker is ready."}, **refusals()})
-def health(request: Request) -> Health:
+async def health(request: Request) -> Health:
     """200 where a worker process is ready, 503 while models are loaded or the server stops."""
+    # Answered without a thread of the pool, which other requests may hold while the disk is slow.
     if service_of(request).scheduler.is_ready:
         return Health(status="ok")
     return JSONResponse({"detail": "no worker process is ready"}, status_code=503)  # type: ignore[return-value]
