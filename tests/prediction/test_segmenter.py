@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -245,3 +247,42 @@ def test_few_classes_a_wide_head_and_folds_are_blended_as_logits(make_model, tmp
     wide = resvox.save_model(network, tmp_path / "wide.safetensors", metadata=metadata)
     assert Segmenter(wide, engine="torch")._head is None
     assert Segmenter([make_model(), make_model()], engine="torch")._head is None
+
+
+@pytest.fixture
+def make_own_way(make_model, tmp_path):
+    """The model with more in its metadata, as a bundle of MONAI becomes one."""
+
+    def make(**metadata):
+        from resvox.weights import read_header
+
+        found = {**read_header(make_model()).metadata, **metadata}
+        if "regions" in found:
+            del found["labels"], found["colours"]
+        return resvox.save_model(resvox.load_model(make_model()), tmp_path / "own.safetensors", metadata=found)
+
+    return make
+
+
+# A crop after the change of spacing cannot be undone slice by slice.
+WHOLE = {"kind": "monai", "transforms": [{"transform": "Spacing", "pixdim": [2.5]}, {"transform": "CropForeground"}]}
+REGIONS = {"regions": {"all": [1, 2, 3], "some": [2, 3], "few": [3]}, "regions_class_order": [1, 2, 3]}
+SIGMOID = {"activation": "sigmoid", "restored": "probabilities", "threshold": 0.5}
+SOFTMAX = {"activation": "softmax", "restored": "probabilities"}
+
+
+@pytest.mark.parametrize("metadata", [{"outputs": SOFTMAX}, {"outputs": SIGMOID, **REGIONS}])
+def test_of_steps_that_need_the_whole_scan_only_what_is_asked_for_is_written(
+    make_own_way, threshold_engine, write_scan, tmp_path, metadata
+):
+    from resvox.workflow import predict
+
+    model = make_own_way(preprocessing=WHOLE, **metadata)
+    source = write_scan(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=(9, 10, 11)).astype(np.float32))
+    options = {"probabilities": True, "region_masks": True} if "regions" in metadata else {"probabilities": True}
+    for name, chosen in (("label_map", {}), ("all", options)):
+        result = predict(model, source, tmp_path / name, **chosen)
+        assert [(case.status, case.reason) for case in result.cases] == [("written", "")]
+        made = sorted(path.name for path in (tmp_path / name).glob("a*"))
+        beside = ["a_probabilities.nii.gz", *(f"a_region_{each}.nii.gz" for each in ("all", "few", "some"))]
+        assert made == ["a.nii.gz", *(beside[: 1 + 3 * ("regions" in metadata)] if chosen else [])]

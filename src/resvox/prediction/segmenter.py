@@ -262,7 +262,8 @@ class Segmenter(LabelMaps):
             if by_nnunet:
                 made = finish(prepared, logits, self.card, probabilities=probabilities, masks=masks)
             else:
-                made = finish_whole(prepared, logits, self.card, list(self._values().values()))
+                values = list(self._values().values())
+                made = finish_whole(prepared, logits, self.card, values, probabilities=probabilities, masks=masks)
             return *made, time.perf_counter() - start
         threads, decision = usable_threads(), decision_of(self.card)
         if self.card.class_order is not None:
