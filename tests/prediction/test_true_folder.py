@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -17,7 +18,8 @@ from prediction.test_predict_processes import start_python
 
 from resvox.errors import InferenceError, WeightsError
 from resvox.locks import Claims
-from resvox.prediction.cases import is_same, state_of
+from resvox.prediction.cases import Case, is_same, state_of
+from resvox.prediction.results import FileResults, differences
 from resvox.volumes import Volume, read_volume, write_volume
 from resvox.workflow import predict
 
@@ -337,3 +339,46 @@ def test_a_scan_left_to_a_dead_container_is_done_once_its_claim_is_old(make_mode
     result = predict(make_model(), scans, tmp_path / "out", **FAST)
     assert statuses(result) == ["written", "written"]
     assert result.ok
+
+
+def line_with(**settings):
+    return {"options": {"overlap": 0.5, **settings}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "usual"),
+    [
+        ({"postprocess": True}, False),
+        ({"exact": True}, False),
+        ({"orientation": "SPL"}, None),
+        ({"calibrated": True}, False),
+    ],
+)
+def test_an_option_that_is_switched_on_or_off_is_noticed_in_lines_that_have_it_or_not(settings, usual):
+    ((name, value),) = settings.items()
+    assert (
+        differences(line_with(), line_with(**settings))
+        == f"made with other options ({name} {usual} instead of {value})"
+    )
+    assert (
+        differences(line_with(**settings), line_with())
+        == f"made with other options ({name} {value} instead of {usual})"
+    )
+    assert differences(line_with(**settings), line_with(**settings)) == ""
+    assert differences(line_with(**{name: usual}), line_with()) == ""
+    assert differences({}, line_with(**settings)) == ""
+
+
+def test_a_calibration_counts_only_for_probabilities_that_are_there(write_scan, tmp_path):
+    scan, out = write_scan(tmp_path / "a.nii.gz"), tmp_path / "out"
+    out.mkdir()
+    (out / "a.nii.gz").write_bytes(b"")
+    case = Case(id="a", inputs=(str(scan),), files=(scan,), item=None)
+    line = {"inputs": [str(scan)], "file": "a.nii.gz", **line_with()}
+    log = SimpleNamespace(folder=out, by_file={"a.nii.gz": line}, about=line_with(calibrated=True))
+    names = ("a_probabilities.nii.gz", "a.nii.gz")
+    with Claims(out) as locks:
+        results = FileResults(log, locks, [case], lambda case: names, since=0.0, what="label map")
+        assert results.outcome(case) is None  # predicted again, with both files
+        (out / names[0]).write_bytes(b"")
+        assert "calibrated False instead of True" in results.outcome(case).reason

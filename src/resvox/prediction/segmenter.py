@@ -334,7 +334,8 @@ class Segmenter(LabelMaps):
     # ------------------------------------------------------------------------------------------ in a batch
 
     def settings(self) -> dict[str, Any]:
-        """What changes a label map."""
+        """What changes a label map or its probabilities; without those of `USUAL_SETTINGS` that are at their values."""
+        is_calibrated = self.options.calibrated and self.options.probabilities
         return {
             "mirror_axes": list(self.mirror_axes),
             "overlap": overlap_of(self.card.inference, self.options),
@@ -344,6 +345,7 @@ class Segmenter(LabelMaps):
             **({"exact": True} if self.options.exact else {}),
             **({"postprocess": True} if is_postprocessed(self.card, self.options) else {}),
             **({} if self.options.orientation is None else {"orientation": self.options.orientation}),
+            **({"calibrated": True} if is_calibrated else {}),
         }
 
     def begin(self, cases: int) -> None:
