@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -382,3 +383,29 @@ def test_a_calibration_counts_only_for_probabilities_that_are_there(write_scan, 
         assert results.outcome(case) is None  # predicted again, with both files
         (out / names[0]).write_bytes(b"")
         assert "calibrated False instead of True" in results.outcome(case).reason
+
+
+def test_a_zip_is_the_same_model_each_time_it_is_unpacked(tmp_path):
+    from resvox.prediction.log import describe_model
+    from resvox.prediction.nnunet import files
+    from resvox.weights.bundle import folder
+
+    members = {
+        files._unpacked: ("M/T__P__3d/fold_0/checkpoint_final.pth", "M/T__P__3d/plans.json"),
+        folder._unpacked: ("b/models/model.pt", "b/configs/metadata.json"),
+    }
+    for unpacked, names in members.items():
+        path = tmp_path / f"{names[0][0]}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, "{}")
+        state, found = path.stat(), []
+        further = ("checkpoint_final.pth",) if unpacked is files._unpacked else ()
+        for _ in range(2):
+            inside = unpacked(path.resolve(), state.st_size, state.st_mtime_ns, *further)
+            (file,) = inside.rglob(Path(names[0]).name)
+            found.append(describe_model(file))
+            os.utime(file, (5, 5))
+            unpacked.cache_clear()
+        assert found[0] == found[1]
+        assert found[0] == {**describe_model(path), "member": names[0]}
