@@ -286,3 +286,13 @@ def test_of_steps_that_need_the_whole_scan_only_what_is_asked_for_is_written(
         made = sorted(path.name for path in (tmp_path / name).glob("a*"))
         beside = ["a_probabilities.nii.gz", *(f"a_region_{each}.nii.gz" for each in ("all", "few", "some"))]
         assert made == ["a.nii.gz", *(beside[: 1 + 3 * ("regions" in metadata)] if chosen else [])]
+
+
+def test_empty_windows_are_not_skipped_where_they_need_probabilities(make_model, make_own_way, threshold_engine):
+    with pytest.raises(InferenceError, match=r"skip_empty=True beside probabilities=True; expected one of them"):
+        Segmenter(make_model(), skip_empty=True, probabilities=True)
+    with pytest.raises(InferenceError, match=r"skip_empty=True beside probabilities=True.*leave --skip-empty or"):
+        Segmenter(make_model(), skip_empty=True).segment(scan(), probabilities=True)
+    for metadata in ({"outputs": SOFTMAX}, {"outputs": {**SIGMOID, "threshold": 0.2}, **REGIONS}):
+        with pytest.raises(InferenceError, match=r"skip_empty=True with a model that decides on probabilities or by"):
+            Segmenter(make_own_way(**metadata), skip_empty=True)

@@ -12,7 +12,7 @@ from resvox.cards import SegmentationCard
 from resvox.errors import InferenceError
 from resvox.prediction.bundle.outputs import check_options, cleaned, decision_of, finish_whole, labels_first, labels_of
 from resvox.prediction.device.of_model import model_on_device
-from resvox.prediction.label_maps import LabelMaps, Segmentation
+from resvox.prediction.label_maps import LabelMaps, Segmentation, check_label_options
 from resvox.prediction.model_engine import describe, engine_of, late_head
 from resvox.prediction.model_files import ModelFile, check_task, chosen_files, model_file
 from resvox.prediction.nnunet.choices import chosen_preprocessing, engine_options
@@ -85,6 +85,7 @@ class Segmenter(LabelMaps):
         self._head = late_head(files[0]) if has_late_head else None
         self._check_regions()
         check_options(self.card, self.options, self.path)
+        check_label_options(self.card, self.options, self.path)
         options = engine_options(self.options)
         self.certainty = certainty_of(files, self.card, self.options, notify)
         self.engine = engine_of(
@@ -146,7 +147,8 @@ class Segmenter(LabelMaps):
             progress: called as ``progress(windows done, windows)``.
 
         Raises:
-            InferenceError: another number of dimensions or channels than the model's.
+            InferenceError: another number of dimensions or channels than the model's; probabilities with options that
+                they cannot be combined with.
         """
         seconds: dict[str, float] = {}
         prepared = timed_call(seconds, "preprocess", self.prepare, volume)
@@ -172,6 +174,8 @@ class Segmenter(LabelMaps):
         """The rest of `segment`: network and the way back, slice by slice; never all logits at once."""
         from resvox.inference import WindowCount
 
+        if probabilities and not self.options.probabilities:  # of this call alone
+            check_label_options(self.card, replace(self.options, probabilities=True), self.path)
         count, start = WindowCount(), time.perf_counter()
         if self.options.exact:
             logits = exact_logits(prepared, self.engine, self.card, self.options, count=count, progress=progress)
