@@ -296,3 +296,13 @@ def test_empty_windows_are_not_skipped_where_they_need_probabilities(make_model,
     for metadata in ({"outputs": SOFTMAX}, {"outputs": {**SIGMOID, "threshold": 0.2}, **REGIONS}):
         with pytest.raises(InferenceError, match=r"skip_empty=True with a model that decides on probabilities or by"):
             Segmenter(make_own_way(**metadata), skip_empty=True)
+
+
+def test_labels_first_are_refused_with_what_is_made_of_outputs(make_model, make_own_way, threshold_engine):
+    for name in ("probabilities", "uncertainty"):
+        with pytest.raises(InferenceError, match=rf"resample='labels' beside {name}=True.*or --{name} out"):
+            Segmenter(make_model(), resample="labels", **{name: True})
+    with pytest.raises(InferenceError, match=r"resample='labels' beside probabilities=True"):
+        Segmenter(make_model(), resample="labels").segment(scan(), probabilities=True)
+    with pytest.raises(InferenceError, match=r"resample='labels' beside region_masks=True.*or --region-masks out"):
+        Segmenter(make_own_way(**REGIONS), resample="labels", region_masks=True)

@@ -67,6 +67,14 @@ def check_label_options(card: SegmentationCard, options: PredictOptions, path: P
     Raises:
         InferenceError: naming both.
     """
+    wanted = [name for name in ("probabilities", "region_masks", "uncertainty") if getattr(options, name)]
+    if options.resample == "labels" and wanted:
+        raise InferenceError(
+            f"resample='labels' beside {wanted[0]}=True",
+            expected="one of them: with labels, nothing but the label map is brought to the scan's grid",
+            fix=f"leave --resample or --{wanted[0].replace('_', '-')} out",
+            path=path,
+        )
     if not options.skip_empty:
         return
     # Windows that are skipped have no outputs. What stands for them there is background where the largest output or
