@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import traceback
 from dataclasses import replace
@@ -25,20 +24,28 @@ RANK = {"written": 0, "failed": 1, "present": 2, "elsewhere": 3}  # of a case's 
 def predict_in_processes(options: PredictOptions, callbacks: Callbacks, work: Work) -> PredictResult:
     """Predict with ``options.processes`` processes, this one included.
 
-    The cores are divided among them; with several GPUs each process uses the next one.
+    The cores that this process may use are divided among them, unless OMP_NUM_THREADS is set, which each process then
+    uses; with several GPUs each process uses the next one.
 
     Raises:
         InferenceError: a process that ended without a result (killed, usually for memory).
     """
-    processes = options.processes
+    with divided_threads(options.processes):
+        results = _results(options, callbacks, work)
+    merged = _merged(results)
+    for outcome, own in zip(merged, results[0].cases, strict=True):
+        if outcome is not own:
+            callbacks.case(outcome)
+    return PredictResult(cases=merged, out=options.out, engine=results[0].engine)
+
+
+def _results(options: PredictOptions, callbacks: Callbacks, work: Work) -> list[PredictResult]:
+    """The result of each process, that of this one first."""
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    cores = max((os.cpu_count() or 1) // processes, 1)
     started: list[tuple[BaseProcess, Connection]] = []
-    for rank in range(1, processes):
+    for rank in range(1, options.processes):
         here, there = context.Pipe(duplex=False)
-        child: BaseProcess = context.Process(
-            target=_work, args=(_placed(options, rank), work, cores, there), daemon=True
-        )
+        child: BaseProcess = context.Process(target=_work, args=(_placed(options, rank), work, there), daemon=True)
         child.start()
         there.close()
         started.append((child, here))
@@ -50,11 +57,7 @@ def predict_in_processes(options: PredictOptions, callbacks: Callbacks, work: Wo
             if child.is_alive():
                 child.terminate()
             child.join()
-    merged = _merged(results)
-    for outcome, own in zip(merged, results[0].cases, strict=True):
-        if outcome is not own:
-            callbacks.case(outcome)
-    return PredictResult(cases=merged, out=options.out, engine=results[0].engine)
+    return results
 
 
 def _placed(options: PredictOptions, rank: int) -> PredictOptions:
