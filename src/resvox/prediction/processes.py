@@ -10,8 +10,11 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError
+from resvox.inference.engines.table import export_formats, runners_of
+from resvox.machine import divided_threads
 from resvox.prediction.batch import predict_cases
 from resvox.prediction.cases import Work
+from resvox.prediction.model_files import chosen_files
 from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
 
@@ -67,13 +70,18 @@ def _placed(options: PredictOptions, rank: int) -> PredictOptions:
     import resvox.inference.engines.devices as devices
 
     count = devices.gpu_count()
-    if count < 2:
+    if count < 2 or not _computes_on_gpu(options):
         return options
     return replace(options, device=f"cuda:{rank % count}")
 
 
-def _work(options: PredictOptions, work: Work, cores: int, pipe: Connection) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(cores)  # before torch is imported, in a fresh interpreter
+def _computes_on_gpu(options: PredictOptions) -> bool:
+    """Whether an engine that runs the model supports GPUs; for exported networks not each one does."""
+    exported = {file.format for file in chosen_files(options) if file.format in export_formats()}
+    return all(any(row.computes_on("cuda") for row in runners_of(each)) for each in exported)
+
+
+def _work(options: PredictOptions, work: Work, pipe: Connection) -> None:
     try:
         result = predict_cases(options, Callbacks(on_note=lambda text: None), work)
         # An outcome's exception stays here: not every one survives being sent.

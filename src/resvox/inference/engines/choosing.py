@@ -165,8 +165,19 @@ def engine_of_file(
         raise InferenceError(
             f"engine={engine!r} for an exported network ({kind})", expected=" or ".join(map(repr, (AUTO, *able)))
         )
-    there = [row for row in able.values() if is_installed(row.package)] or list(able.values())
-    row = there[0] if engine == AUTO else able[engine]
+    place = device.split(":")[0]
+    if engine == AUTO:
+        fitting = [row for row in able.values() if row.computes_on(place)] or list(able.values())
+        row = next((row for row in fitting if is_installed(row.package)), fitting[0])
+    else:
+        row = able[engine]
+    if not row.computes_on(place):
+        raise InferenceError(
+            f"device={device!r} for an exported network ({kind}), which {row.name} computes",
+            expected=" or ".join(map(repr, (AUTO, *row.devices))),
+            fix=f"device={row.devices[0]!r}, or predict with the model that it was exported from",
+            path=path,
+        )
     if not is_installed(row.package):
         raise InferenceError(
             f"{row.package} is not installed", expected=f"it, to run {path}", fix=f"pip install {row.package}"
@@ -208,13 +219,9 @@ def _wanted(engine: str, precision: str, place: str, agreement: Agreement) -> li
 def _rows_for(engine: str, place: str) -> list[EngineRow]:
     """The engine that was named, or all automatic ones that this machine and device have."""
     if engine == AUTO:
-        return [
-            row
-            for row in ENGINES
-            if row.is_automatic and (not row.devices or place in row.devices) and is_installed(row.package)
-        ]
+        return [row for row in ENGINES if row.is_automatic and row.computes_on(place) and is_installed(row.package)]
     row = network_engines()[engine]
-    if row.devices and place not in row.devices:
+    if not row.computes_on(place):
         raise InferenceError(
             f"engine={engine!r} on {place}",
             expected=f"a device that it computes on: {' or '.join(row.devices)}",
