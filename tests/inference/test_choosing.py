@@ -20,7 +20,7 @@ from resvox.inference import make_engine
 from resvox.inference.engines import choosing, engine_of_file, openvino_engine
 from resvox.inference.engines.cache import KEPT, read_cached, write_cached
 from resvox.inference.engines.onnx_engine import OnnxEngine
-from resvox.inference.engines.protocol import ReleasesMemory
+from resvox.inference.engines.protocol import NetworkRequest, ReleasesMemory
 from resvox.machine import engine_cache_folder
 
 ROI = (16, 16, 16)
@@ -320,3 +320,29 @@ def test_onnx_runtime_gets_the_number_of_the_gpu_and_the_device_is_the_one_in_us
     else:
         assert OnnxEngine("a.onnx", device=device).device == used
     assert asked == [*([] if made is None else [(gpu, made)]), "CPUExecutionProvider"]
+
+
+def test_a_verdict_is_for_these_versions_and_this_gpu(monkeypatch):
+    keys = []
+    monkeypatch.setattr(choosing, "_read_verdict", keys.append)
+    versions = {"torch": "1", "openvino": "1"}
+    monkeypatch.setattr(choosing.importlib.metadata, "version", lambda package: versions[package])
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda place: gpus[place.index])
+    gpus = ["A", "B"]
+
+    def key(place="cpu"):
+        request = NetworkRequest(
+            module=lambda: None, roi_size=ROI, in_channels=2, device=place, precision="float32", fingerprint="f",
+            notify=print,
+        )  # fmt: skip
+        made = SimpleNamespace(name="a", device="cpu", precision="float32")
+        choosing._guarded([("a", lambda: made)], lambda: made, request, choosing.LabelAgreement(), quantized=None)
+        return keys[-1]
+
+    assert key() == key()
+    found = {key(), key(torch.device("cuda", 0)), key(torch.device("cuda", 1))}
+    versions["openvino"] = "2"
+    found.add(key())
+    monkeypatch.setattr(choosing, "__version__", "0.0.0", raising=False)
+    found.add(key())
+    assert len(found) == 5
