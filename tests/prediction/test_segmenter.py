@@ -306,3 +306,32 @@ def test_labels_first_are_refused_with_what_is_made_of_outputs(make_model, make_
         Segmenter(make_model(), resample="labels").segment(scan(), probabilities=True)
     with pytest.raises(InferenceError, match=r"resample='labels' beside region_masks=True.*or --region-masks out"):
         Segmenter(make_own_way(**REGIONS), resample="labels", region_masks=True)
+
+
+@pytest.mark.parametrize(("name", "most"), [("model.safetensors", 4), ("exported.onnx", 1)])
+def test_on_a_gpu_an_exported_network_gets_one_window_at_a_time(make_model, tmp_path, monkeypatch, name, most):
+    from resvox.weights import read_header
+
+    sizes = []
+
+    class OnGpu:
+        name, device, precision = "onnxruntime", "cuda:0", "float32"
+
+        def __init__(self, *request, **options):
+            pass
+
+        def __call__(self, windows):
+            sizes.append(len(windows))
+            return np.concatenate([windows, -windows, 0 * windows], axis=1)
+
+    monkeypatch.setattr("resvox.inference.engines.make_engine", OnGpu)
+    monkeypatch.setattr("resvox.inference.engines.engine_of_file", OnGpu)
+    model = make_model()
+    if name != "model.safetensors":
+        model = tmp_path / name
+        model.write_bytes(b"")
+        metadata = read_header(make_model()).metadata
+        model.with_suffix(".json").write_text(json.dumps({"file": name, "metadata": metadata}))
+    Segmenter(model).segment(scan((20, 18, 22)))
+    assert max(sizes) == most
+    assert sizes[0] == most

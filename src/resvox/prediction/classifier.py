@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import ClassificationCard
 from resvox.errors import InferenceError
-from resvox.prediction.model_engine import describe, engine_of
-from resvox.prediction.model_files import OWN_FORMAT, check_task, chosen_files, own_preprocessing
+from resvox.prediction.model_engine import describe, engine_of, takes_batches
+from resvox.prediction.model_files import check_task, chosen_files, own_preprocessing
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
 from resvox.prediction.predictor import Progress, Written, check_scan
 from resvox.prediction.tasks import refuse_unused
@@ -82,8 +82,7 @@ class Classifier:
         self.paths = tuple(each.path for each in files)
         self.path, self.metadata = files[0].path, files[0].metadata
         self.preprocessing = own_preprocessing(files[0])
-        # An exported network may hold a batch of one alone.
-        self.batch_size = self.card.inference.batch_size if all(each.format == OWN_FORMAT for each in files) else 1
+        self.batch_size = self.card.inference.batch_size if takes_batches(files) else 1
         self.engine = engine_of(files, self.options, agreement=ClassAgreement(), notify=notify)
 
     @property

@@ -13,7 +13,7 @@ from resvox.errors import InferenceError
 from resvox.prediction.bundle.outputs import check_options, cleaned, decision_of, finish_whole, labels_first, labels_of
 from resvox.prediction.device.of_model import model_on_device
 from resvox.prediction.label_maps import LabelMaps, Segmentation, check_label_options
-from resvox.prediction.model_engine import describe, engine_of, late_head
+from resvox.prediction.model_engine import describe, engine_of, late_head, takes_batches
 from resvox.prediction.model_files import ModelFile, check_task, chosen_files, model_file
 from resvox.prediction.nnunet.choices import chosen_preprocessing, engine_options
 from resvox.prediction.nnunet.files import first_stage_of
@@ -97,8 +97,10 @@ class Segmenter(LabelMaps):
             together=self.certainty.engine,
         )
         self._first = self._first_stage(files[0], notify)
-        values = list(self._values().values())
-        self._device = model_on_device(self.engine, self.card, self.options, values, self._head, notify=notify)
+        values, self._batches = list(self._values().values()), takes_batches(files)
+        self._device = model_on_device(
+            self.engine, self.card, self.options, values, self._head, batches=self._batches, notify=notify
+        )
         self._speed = speed_control(self.options, files, self._head, notify=notify)
 
     def _check_regions(self) -> None:
@@ -196,6 +198,7 @@ class Segmenter(LabelMaps):
             self.card.inference,
             self.options,
             progress=progress,
+            batches=self._batches,
             independent=self.card.regions is not None,
         )
         compute = partial(self._from_slices, prepared, start=start, probabilities=probabilities, doubt=doubt)
