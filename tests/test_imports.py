@@ -41,7 +41,7 @@ MAY_CALL = {
     "volumes": {"errors", "lazy", "files", "machine"},
     "datasets": {"errors", "lazy", "regions", "volumes"},
     "preprocessing": {"errors", "machine", "volumes"},
-    "inference": {"errors", "lazy", "digests", "files", "machine", "torch", "volumes", "preprocessing"},
+    "inference": {"errors", "lazy", "_version", "digests", "files", "machine", "torch", "volumes", "preprocessing"},
     "evaluation": {"errors", "lazy", "files", "machine", "volumes", "datasets"},
     "training": {"errors", "lazy", "files", "locks", "machine", "hub", "blueprint", "cards", "catalog", "factory",
                  "weights", "volumes", "datasets", "preprocessing", "inference", "evaluation"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -129,3 +130,36 @@ def test_a_claim_that_is_no_claim_is_not_a_crash(tmp_path, text):
     (tmp_path / ".claims" / "a.lock").write_text(text)
     with Claims(tmp_path) as claims:
         assert not claims.take("a")
+
+
+def test_an_error_of_the_file_system_does_not_end_the_renewal_of_claims(tmp_path, monkeypatch):
+    real, failures = os.utime, []
+    path = tmp_path / ".claims" / "a.lock"
+
+    def fails_at_first(*given, **named):
+        if len(failures) < 3:
+            failures.append(given)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        real(*given, **named)
+
+    with Claims(tmp_path, beat_seconds=0.01) as claims:
+        assert claims.take("a")
+        real(path, (1, 1))
+        monkeypatch.setattr(os, "utime", fails_at_first)
+        for _ in range(500):
+            if path.stat().st_mtime > 1:
+                break
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 1
+    assert len(failures) == 3
+
+
+def test_a_claim_that_cannot_be_read_is_left_behind_without_an_error(tmp_path, monkeypatch):
+    def broken(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Claims(tmp_path) as claims:
+        assert claims.take("a")
+        monkeypatch.setattr(claims_module, "_read", broken)
+        claims.release("a")
+        assert not claims._held

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,3 +73,70 @@ def test_the_engine_cache_removes_only_its_own_files(monkeypatch, tmp_path):
         write_cached(f"{number:032x}.ov", b"compiled")
     assert [path for path in others if not path.is_file()] == []
     assert len(list(Path(tmp_path).rglob("*"))) == len(others) + 8 + KEPT
+
+
+class Started:
+    """Instead of processes: what each one would see of its threads."""
+
+    def __init__(self) -> None:
+        self.threads: list[str | None] = []
+
+    def Pipe(self, duplex):
+        from resvox.prediction.outcomes import PredictResult
+
+        result = PredictResult(cases=(), out=Path())
+        return SimpleNamespace(recv=lambda: result), SimpleNamespace(close=lambda: None)
+
+    def Process(self, target, args, daemon=False):
+        def start():
+            numbers = [str(each) for each in args if isinstance(each, int)]
+            self.threads.append(numbers[-1] if numbers else os.environ.get("OMP_NUM_THREADS"))
+
+        return SimpleNamespace(
+            start=start, is_alive=lambda: False, join=lambda: None, pid=1, exitcode=0, terminate=lambda: None
+        )
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """No process is started; this one may use 8 of 64 processors."""
+    found = Started()
+    monkeypatch.setattr("multiprocessing.get_context", lambda method: found)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    return found
+
+
+@pytest.mark.parametrize(("named", "threads"), [(None, "4"), ("3", "3")])
+def test_processes_share_the_processors_unless_the_user_names_a_number(monkeypatch, started, named, threads):
+    from resvox.prediction import processes
+    from resvox.prediction.cases import Work
+    from resvox.prediction.options import Callbacks, PredictOptions
+    from resvox.prediction.outcomes import PredictResult
+
+    if named is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", named)
+    torch = SimpleNamespace(count=8, get_num_threads=lambda: torch.count, set_num_threads=lambda n: seen.append(n))
+    seen: list[int] = []
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(processes, "_placed", lambda options, rank: options)
+
+    def first(options, callbacks, work):
+        started.threads.append(str(usable_threads()))
+        return PredictResult(cases=(), out=Path())
+
+    monkeypatch.setattr(processes, "predict_cases", first)
+    processes.predict_in_processes(PredictOptions(model="m", processes=2), Callbacks(), Work(cases=()))
+    assert started.threads == [threads, threads]
+    assert os.environ.get("OMP_NUM_THREADS") == named
+    assert seen == ([] if named else [4, 8])  # torch was imported before, with all of them
+
+
+def test_folds_at_once_share_the_processors_that_may_be_used(started):
+    from resvox.workflow.folds.training import _train_at_once
+
+    folder = SimpleNamespace(log=lambda fold: "log", path=Path())
+    job = SimpleNamespace(options=SimpleNamespace(folds_at_once=2), folder=folder)
+    _train_at_once(job, [0, 1], lambda line: None)
+    assert started.threads == ["4", "4"]

@@ -89,8 +89,10 @@ class Claims:
         """Give a claim back; one that was taken over in the meantime is left to its new holder."""
         token = self._held.pop(case, None)
         path = self._path(case)
-        if token is not None and _read(path).get("token") == token:
-            path.unlink(missing_ok=True)
+        # A claim that a failing file system keeps is not renewed any more, so others take it over.
+        with contextlib.suppress(OSError):
+            if token is not None and _read(path).get("token") == token:
+                path.unlink(missing_ok=True)
 
     def left_note(self, case: str) -> dict[str, Any] | None:
         """The note of a claim whose process is gone; None where there is no such claim or it has no note."""
@@ -164,7 +166,8 @@ class Claims:
     def _beating(self) -> None:
         while not self._end.wait(self.beat_seconds):
             for case in list(self._held):
-                with contextlib.suppress(FileNotFoundError):  # released or taken over meanwhile
+                # Released or taken over meanwhile; or a network file system failed, which the next beat may not meet.
+                with contextlib.suppress(OSError):
                     os.utime(self._path(case))
 
 

@@ -2,24 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from resvox.errors import ResvoxError
 
+THREADS = "OMP_NUM_THREADS"
 ENGINE_CACHE = "RESVOX_CACHE"
 PREPARED_CASES = "RESVOX_PREPARED"
 
 
 def usable_threads() -> int:
     """The value of OMP_NUM_THREADS, otherwise the number of processors that this process may use."""
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
+    named = _named_threads()
+    if named is not None:
+        return named
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def divided_threads(processes: int) -> Iterator[None]:
+    """Give this process and each one that it starts meanwhile an equal part of its processors, by OMP_NUM_THREADS.
+
+    A number that the user has set there is kept, and passed on as it is.
+
+    Args:
+        processes: how many they are, this one included.
+    """
+    if _named_threads() is not None:
+        yield
+        return
+    before, whole = os.environ.get(THREADS), usable_threads()
+    torch = sys.modules.get("torch")
+    torch_threads = whole if torch is None else torch.get_num_threads()
+    share = max(whole // processes, 1)
+    os.environ[THREADS] = str(share)
+    _limit_torch(share)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
+        _limit_torch(torch_threads)
+
+
+def _named_threads() -> int | None:
+    named = os.environ.get(THREADS, "")
+    return int(named) if named.isdigit() and int(named) > 0 else None
+
+
+def _limit_torch(threads: int) -> None:
+    """The threads of torch where it is imported already; it reads the variable only while it is imported."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
 
 
 def is_first_process() -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import sys
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from resvox.files import sha256_of
 from resvox.inference import make_engine
 from resvox.inference.engines import choosing, engine_of_file, openvino_engine
 from resvox.inference.engines.cache import KEPT, read_cached, write_cached
-from resvox.inference.engines.protocol import ReleasesMemory
+from resvox.inference.engines.onnx_engine import OnnxEngine
+from resvox.inference.engines.protocol import NetworkRequest, ReleasesMemory
 from resvox.machine import engine_cache_folder
 
 ROI = (16, 16, 16)
@@ -266,3 +269,80 @@ def test_exported_networks_that_do_not_load_are_refused(tmp_path):
         engine_of_file(tmp_path / "a.onnx", "onnx", roi_size=ROI, in_channels=2, engine="torch")
     with pytest.raises(InferenceError, match=r"a network of kind 'keras'"):
         engine_of_file(tmp_path / "a.onnx", "keras", roi_size=ROI, in_channels=2)
+
+
+@pytest.mark.parametrize(("kind", "engine"), [("openvino", "auto"), ("openvino", "openvino"), ("onnx", "openvino")])
+def test_an_exported_network_on_a_device_that_its_engine_does_not_have_is_refused(tmp_path, kind, engine):
+    with pytest.raises(InferenceError, match=r"device='cuda' for an exported network .*expected 'auto' or 'cpu'"):
+        engine_of_file(tmp_path / "a", kind, roi_size=ROI, in_channels=2, engine=engine, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "works", "used", "made"),
+    [
+        ("cuda:1", True, "cuda:1", {"device_id": 1}),
+        ("cuda", True, "cuda", {}),
+        ("auto", True, "cuda", {}),
+        ("auto", False, "cpu", {}),
+        ("cuda:1", False, None, {"device_id": 1}),
+        ("cpu", True, "cpu", None),
+    ],
+)
+def test_onnx_runtime_gets_the_number_of_the_gpu_and_the_device_is_the_one_in_use(
+    monkeypatch, device, works, used, made
+):
+    gpu, asked = "CUDAExecutionProvider", []
+
+    class Session:
+        """Where the GPU cannot be used, ONNX Runtime goes on with the processor."""
+
+        def __init__(self, path, options, providers):
+            asked.extend(providers)
+
+        def get_providers(self):
+            names = [each if isinstance(each, str) else each[0] for each in asked]
+            return [name for name in names if works or name != gpu]
+
+        def get_inputs(self):
+            return [SimpleNamespace(name="image")]
+
+        get_outputs = get_inputs
+
+    runtime = SimpleNamespace(
+        get_available_providers=lambda: [gpu, "CPUExecutionProvider"],
+        SessionOptions=SimpleNamespace,
+        InferenceSession=Session,
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    if used is None:
+        with pytest.raises(InferenceError, match=r"device='cuda:1', which ONNX Runtime cannot use; .*device='cpu'"):
+            OnnxEngine("a.onnx", device=device)
+    else:
+        assert OnnxEngine("a.onnx", device=device).device == used
+    assert asked == [*([] if made is None else [(gpu, made)]), "CPUExecutionProvider"]
+
+
+def test_a_verdict_is_for_these_versions_and_this_gpu(monkeypatch):
+    keys = []
+    monkeypatch.setattr(choosing, "_read_verdict", keys.append)
+    versions = {"torch": "1", "openvino": "1"}
+    monkeypatch.setattr(choosing.importlib.metadata, "version", lambda package: versions[package])
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda place: gpus[place.index])
+    gpus = ["A", "B"]
+
+    def key(place="cpu"):
+        request = NetworkRequest(
+            module=lambda: None, roi_size=ROI, in_channels=2, device=place, precision="float32", fingerprint="f",
+            notify=print,
+        )  # fmt: skip
+        made = SimpleNamespace(name="a", device="cpu", precision="float32")
+        choosing._guarded([("a", lambda: made)], lambda: made, request, choosing.LabelAgreement(), quantized=None)
+        return keys[-1]
+
+    assert key() == key()
+    found = {key(), key(torch.device("cuda", 0)), key(torch.device("cuda", 1))}
+    versions["openvino"] = "2"
+    found.add(key())
+    monkeypatch.setattr(choosing, "__version__", "0.0.0", raising=False)
+    found.add(key())
+    assert len(found) == 5

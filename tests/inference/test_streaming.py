@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resvox.errors import InferenceError
-from resvox.inference import sliding_window_inference
+from resvox.inference import TwoPasses, sliding_window_inference
+from resvox.inference.passes.two_pass import top_two_classes
 from resvox.inference.streaming import WindowCount, stream_sliding_window
 
 
@@ -161,3 +162,21 @@ def test_what_does_not_fit_is_refused():
 
     with pytest.raises(InferenceError, match=r"a window with 3 classes after windows with 2"):
         list(stream_sliding_window(np.zeros((1, 8, 4, 4), np.float32), fickle, roi_size=4, overlap=0))
+
+
+@pytest.mark.parametrize("memory_gb", [None, 1e-6])
+@pytest.mark.parametrize("passes", [False, True])
+def test_the_first_batch_has_the_usual_size_and_no_window_is_computed_twice_for_it(passes, memory_gb):
+    array, sizes, count = np.random.default_rng(0).normal(size=(1, 14, 15, 13)).astype(np.float32), [], WindowCount()
+
+    def predict(windows):
+        sizes.append(len(windows))
+        return classifier(3)(windows)
+
+    options = {"roi_size": 6, "overlap": 0.5, "sw_batch_size": 4}
+    two = TwoPasses(top_two=top_two_classes, limit=-1) if passes else None  # below 0 all windows are computed
+    streamed = assembled(array, predict, 3, passes=two, memory_gb=memory_gb, count=count, **options)
+    assert sizes[0] == 4
+    if memory_gb is None:
+        assert sum(sizes) == count.computed == count.windows
+    np.testing.assert_array_equal(streamed, sliding_window_inference(array, classifier(3), **options))

@@ -221,6 +221,13 @@ class FakeCuda:
 
     def __init__(self, error=None):
         self.error = error
+        self.inside, self.entered, self.modes = [], [], []
+
+    @contextlib.contextmanager
+    def device(self, place):
+        self.inside.append(place)
+        yield
+        self.inside.pop()
 
     def current_stream(self):
         return self.Stream()
@@ -229,7 +236,9 @@ class FakeCuda:
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
-    def graph(self, graph):
+    def graph(self, graph, capture_error_mode="global"):
+        self.modes.append(capture_error_mode)
+        self.entered.append(list(self.inside))
         if self.error:
             raise self.error
         yield
@@ -243,8 +252,8 @@ def cuda_graph(monkeypatch):
     """A `CudaGraph` on the fake card; its replay is what the card would do: compute from the input's place."""
     from resvox.inference.engines import torch_engine
 
-    def make(module, error=None):
-        fake = FakeCuda(error)
+    def make(module, error=None, fake=None):
+        fake = fake or FakeCuda(error)
         monkeypatch.setattr(torch_engine.torch, "cuda", fake)
         notes = []
         graph = torch_engine.CudaGraph(notify=notes.append)
@@ -290,3 +299,15 @@ def test_memory_that_runs_out_while_recording_makes_batches_smaller(cuda_graph):
     with torch.inference_mode(), pytest.raises(torch.OutOfMemoryError):
         graph(module, torch.randn(2, 2, 4, 5, 6))
     assert notes == []
+
+
+def test_a_graph_is_recorded_and_replayed_on_the_device_of_the_windows(cuda_graph):
+    module, fake = Recorder().eval(), FakeCuda()
+    graph, _ = cuda_graph(module, fake=fake)
+    windows = torch.randn(2, 2, 4, 5, 6)
+    with torch.inference_mode():
+        graph(module, windows)
+        graph._recorded.work = lambda: fake.entered.append(list(fake.inside))
+        graph(module, windows)
+    assert fake.entered == [[windows.device], [windows.device]]
+    assert fake.modes == ["thread_local"]  # what other threads do meanwhile does not end it

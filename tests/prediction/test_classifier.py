@@ -14,7 +14,7 @@ from resvox import workflow
 from resvox.errors import EvaluationError, InferenceError, PlanError, WeightsError
 from resvox.locks import Claims
 from resvox.prediction.classifier import Classifier
-from resvox.volumes import Volume
+from resvox.volumes import Volume, read_volume
 
 
 @pytest.fixture(scope="session")
@@ -263,3 +263,34 @@ def test_an_engine_that_gives_another_class_is_not_used(classifier_file, picture
     monkeypatch.setattr(torch_engine, "engine_of_network", real)
     workflow.predict(classifier_file, pictures, tmp_path / "plain", engine="torch-plain", device="cpu")
     assert table_of(tmp_path / "out") == table_of(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_no_class(classifier_file, pictures, tmp_path, monkeypatch, bad):
+    class Sick:
+        """Finite logits for all but the brightest of the pictures."""
+
+        name, device, precision = "sick", "cpu", "float32"
+
+        def __call__(self, windows):
+            logits = np.tile(np.float32([1, 2]), (len(windows), 1))
+            logits[windows.max(axis=(1, 2, 3)) == self.brightest, 0] = bad
+            return logits
+
+    engine = Sick()
+    monkeypatch.setattr("resvox.prediction.classifier.engine_of", lambda *given, **options: engine)
+    classifier = Classifier(classifier_file)
+    images = [read_volume(path) for path in sorted(pictures.rglob("*.png"))]
+    ready = [classifier.prepare(image) for image in images]
+    peaks = [float(each.max()) for each in ready]
+    engine.brightest = max(peaks)
+    words = r"1 logits that are NaN or infinite; expected finite logits"
+    with pytest.raises(InferenceError, match=words):
+        classifier.classify(images[int(np.argmax(peaks))])
+    with pytest.raises(InferenceError, match=words.replace("1", "[0-9]+", 1)):
+        classifier.probabilities(ready)
+    result = workflow.predict(classifier_file, pictures, tmp_path / "out")
+    failed = [case for case in result.cases if case.status == "failed"]
+    assert len(failed) == peaks.count(max(peaks)) < len(peaks)
+    assert all("NaN or infinite" in case.reason for case in failed)
+    assert len(result.with_status("written")) == len(peaks) - len(failed)

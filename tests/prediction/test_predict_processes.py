@@ -197,3 +197,17 @@ def test_a_process_that_is_killed_is_told(make_model, write_scan, tmp_path, monk
 
 def _die(*arguments):
     os._exit(9)
+
+
+@pytest.mark.parametrize(("ending", "device"), [(".xml", "auto"), (".pt", "cuda:1")])
+def test_a_network_for_processors_alone_is_not_placed_on_a_gpu(make_model, tmp_path, monkeypatch, ending, device):
+    import resvox.prediction.processes as processes
+    from resvox.prediction.options import PredictOptions
+    from resvox.weights import read_header
+
+    monkeypatch.setattr("resvox.inference.engines.devices.gpu_count", lambda: 2)
+    model = tmp_path / f"m{ending}"
+    model.write_bytes(b"")
+    described = {"file": model.name, "metadata": read_header(make_model()).metadata}
+    model.with_suffix(".json").write_text(json.dumps(described))
+    assert processes._placed(PredictOptions(model=model), 1).device == device

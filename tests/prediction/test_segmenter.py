@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -245,3 +247,91 @@ def test_few_classes_a_wide_head_and_folds_are_blended_as_logits(make_model, tmp
     wide = resvox.save_model(network, tmp_path / "wide.safetensors", metadata=metadata)
     assert Segmenter(wide, engine="torch")._head is None
     assert Segmenter([make_model(), make_model()], engine="torch")._head is None
+
+
+@pytest.fixture
+def make_own_way(make_model, tmp_path):
+    """The model with more in its metadata, as a bundle of MONAI becomes one."""
+
+    def make(**metadata):
+        from resvox.weights import read_header
+
+        found = {**read_header(make_model()).metadata, **metadata}
+        if "regions" in found:
+            del found["labels"], found["colours"]
+        return resvox.save_model(resvox.load_model(make_model()), tmp_path / "own.safetensors", metadata=found)
+
+    return make
+
+
+# A crop after the change of spacing cannot be undone slice by slice.
+WHOLE = {"kind": "monai", "transforms": [{"transform": "Spacing", "pixdim": [2.5]}, {"transform": "CropForeground"}]}
+REGIONS = {"regions": {"all": [1, 2, 3], "some": [2, 3], "few": [3]}, "regions_class_order": [1, 2, 3]}
+SIGMOID = {"activation": "sigmoid", "restored": "probabilities", "threshold": 0.5}
+SOFTMAX = {"activation": "softmax", "restored": "probabilities"}
+
+
+@pytest.mark.parametrize("metadata", [{"outputs": SOFTMAX}, {"outputs": SIGMOID, **REGIONS}])
+def test_of_steps_that_need_the_whole_scan_only_what_is_asked_for_is_written(
+    make_own_way, threshold_engine, write_scan, tmp_path, metadata
+):
+    from resvox.workflow import predict
+
+    model = make_own_way(preprocessing=WHOLE, **metadata)
+    source = write_scan(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(size=(9, 10, 11)).astype(np.float32))
+    options = {"probabilities": True, "region_masks": True} if "regions" in metadata else {"probabilities": True}
+    for name, chosen in (("label_map", {}), ("all", options)):
+        result = predict(model, source, tmp_path / name, **chosen)
+        assert [(case.status, case.reason) for case in result.cases] == [("written", "")]
+        made = sorted(path.name for path in (tmp_path / name).glob("a*"))
+        beside = ["a_probabilities.nii.gz", *(f"a_region_{each}.nii.gz" for each in ("all", "few", "some"))]
+        assert made == ["a.nii.gz", *(beside[: 1 + 3 * ("regions" in metadata)] if chosen else [])]
+
+
+def test_empty_windows_are_not_skipped_where_they_need_probabilities(make_model, make_own_way, threshold_engine):
+    with pytest.raises(InferenceError, match=r"skip_empty=True beside probabilities=True; expected one of them"):
+        Segmenter(make_model(), skip_empty=True, probabilities=True)
+    with pytest.raises(InferenceError, match=r"skip_empty=True beside probabilities=True.*leave --skip-empty or"):
+        Segmenter(make_model(), skip_empty=True).segment(scan(), probabilities=True)
+    for metadata in ({"outputs": SOFTMAX}, {"outputs": {**SIGMOID, "threshold": 0.2}, **REGIONS}):
+        with pytest.raises(InferenceError, match=r"skip_empty=True with a model that decides on probabilities or by"):
+            Segmenter(make_own_way(**metadata), skip_empty=True)
+
+
+def test_labels_first_are_refused_with_what_is_made_of_outputs(make_model, make_own_way, threshold_engine):
+    for name in ("probabilities", "uncertainty"):
+        with pytest.raises(InferenceError, match=rf"resample='labels' beside {name}=True.*or --{name} out"):
+            Segmenter(make_model(), resample="labels", **{name: True})
+    with pytest.raises(InferenceError, match=r"resample='labels' beside probabilities=True"):
+        Segmenter(make_model(), resample="labels").segment(scan(), probabilities=True)
+    with pytest.raises(InferenceError, match=r"resample='labels' beside region_masks=True.*or --region-masks out"):
+        Segmenter(make_own_way(**REGIONS), resample="labels", region_masks=True)
+
+
+@pytest.mark.parametrize(("name", "most"), [("model.safetensors", 4), ("exported.onnx", 1)])
+def test_on_a_gpu_an_exported_network_gets_one_window_at_a_time(make_model, tmp_path, monkeypatch, name, most):
+    from resvox.weights import read_header
+
+    sizes = []
+
+    class OnGpu:
+        name, device, precision = "onnxruntime", "cuda:0", "float32"
+
+        def __init__(self, *request, **options):
+            pass
+
+        def __call__(self, windows):
+            sizes.append(len(windows))
+            return np.concatenate([windows, -windows, 0 * windows], axis=1)
+
+    monkeypatch.setattr("resvox.inference.engines.make_engine", OnGpu)
+    monkeypatch.setattr("resvox.inference.engines.engine_of_file", OnGpu)
+    model = make_model()
+    if name != "model.safetensors":
+        model = tmp_path / name
+        model.write_bytes(b"")
+        metadata = read_header(make_model()).metadata
+        model.with_suffix(".json").write_text(json.dumps({"file": name, "metadata": metadata}))
+    Segmenter(model).segment(scan((20, 18, 22)))
+    assert max(sizes) == most
+    assert sizes[0] == most

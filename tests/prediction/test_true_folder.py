@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import signal
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -17,7 +19,8 @@ from prediction.test_predict_processes import start_python
 
 from resvox.errors import InferenceError, WeightsError
 from resvox.locks import Claims
-from resvox.prediction.cases import is_same, state_of
+from resvox.prediction.cases import Case, is_same, state_of
+from resvox.prediction.results import FileResults, differences
 from resvox.volumes import Volume, read_volume, write_volume
 from resvox.workflow import predict
 
@@ -337,3 +340,72 @@ def test_a_scan_left_to_a_dead_container_is_done_once_its_claim_is_old(make_mode
     result = predict(make_model(), scans, tmp_path / "out", **FAST)
     assert statuses(result) == ["written", "written"]
     assert result.ok
+
+
+def line_with(**settings):
+    return {"options": {"overlap": 0.5, **settings}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "usual"),
+    [
+        ({"postprocess": True}, False),
+        ({"exact": True}, False),
+        ({"orientation": "SPL"}, None),
+        ({"calibrated": True}, False),
+    ],
+)
+def test_an_option_that_is_switched_on_or_off_is_noticed_in_lines_that_have_it_or_not(settings, usual):
+    ((name, value),) = settings.items()
+    assert (
+        differences(line_with(), line_with(**settings))
+        == f"made with other options ({name} {usual} instead of {value})"
+    )
+    assert (
+        differences(line_with(**settings), line_with())
+        == f"made with other options ({name} {value} instead of {usual})"
+    )
+    assert differences(line_with(**settings), line_with(**settings)) == ""
+    assert differences(line_with(**{name: usual}), line_with()) == ""
+    assert differences({}, line_with(**settings)) == ""
+
+
+def test_a_calibration_counts_only_for_probabilities_that_are_there(write_scan, tmp_path):
+    scan, out = write_scan(tmp_path / "a.nii.gz"), tmp_path / "out"
+    out.mkdir()
+    (out / "a.nii.gz").write_bytes(b"")
+    case = Case(id="a", inputs=(str(scan),), files=(scan,), item=None)
+    line = {"inputs": [str(scan)], "file": "a.nii.gz", **line_with()}
+    log = SimpleNamespace(folder=out, by_file={"a.nii.gz": line}, about=line_with(calibrated=True))
+    names = ("a_probabilities.nii.gz", "a.nii.gz")
+    with Claims(out) as locks:
+        results = FileResults(log, locks, [case], lambda case: names, since=0.0, what="label map")
+        assert results.outcome(case) is None  # predicted again, with both files
+        (out / names[0]).write_bytes(b"")
+        assert "calibrated False instead of True" in results.outcome(case).reason
+
+
+def test_a_zip_is_the_same_model_each_time_it_is_unpacked(tmp_path):
+    from resvox.prediction.log import describe_model
+    from resvox.prediction.nnunet import files
+    from resvox.weights.bundle import folder
+
+    members = {
+        files._unpacked: ("M/T__P__3d/fold_0/checkpoint_final.pth", "M/T__P__3d/plans.json"),
+        folder._unpacked: ("b/models/model.pt", "b/configs/metadata.json"),
+    }
+    for unpacked, names in members.items():
+        path = tmp_path / f"{names[0][0]}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, "{}")
+        state, found = path.stat(), []
+        further = ("checkpoint_final.pth",) if unpacked is files._unpacked else ()
+        for _ in range(2):
+            inside = unpacked(path.resolve(), state.st_size, state.st_mtime_ns, *further)
+            (file,) = inside.rglob(Path(names[0]).name)
+            found.append(describe_model(file))
+            os.utime(file, (5, 5))
+            unpacked.cache_clear()
+        assert found[0] == found[1]
+        assert found[0] == {**describe_model(path), "member": names[0]}

@@ -85,3 +85,18 @@ def test_threads_give_the_same_values_to_the_bit(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_allclose(alone, (np.clip(turned.astype(float), -900, 700) + 100) / 800, atol=1e-6)
     assert together.flags.c_contiguous
+
+
+@pytest.mark.parametrize("rule", [ZScore(), ZScore(nonzero_only=True)])
+def test_units_may_be_tiny(rule: ZScore) -> None:
+    plain = np.random.default_rng(0).uniform(0.5, 3.0, (8, 9, 10)).astype(np.float32)
+    np.testing.assert_allclose(rule(plain * np.float32(1e-9)), rule(plain), rtol=1e-4, atol=1e-4)  # mm2/ms in m2/s
+
+
+@pytest.mark.parametrize("rule", [ZScore(), ZScore(nonzero_only=True)])
+@pytest.mark.parametrize("value", [0.3, 1e-9, -7.1e-7, 1e-40, 3e12])
+def test_a_constant_image_of_any_unit_becomes_zeros(rule: ZScore, value: float) -> None:
+    channel = np.full((7, 9, 11), value, np.float32)
+    np.testing.assert_array_equal(rule(channel), 0.0)
+    channel[::2] = np.nextafter(channel[0, 0, 0], np.float32(np.inf))  # rounding is no contrast
+    np.testing.assert_array_equal(rule(channel), 0.0)

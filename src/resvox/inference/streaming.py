@@ -7,6 +7,7 @@ the same order.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -181,17 +182,27 @@ class _Stream:
 
     def slices(self) -> Iterator[FinishedSlice]:
         """All slices of all tiles, without padding."""
-        scan = self.scan
         self.report(0, self.total)
-        # The first output has the number of classes, and hence gives the memory of a slice.
-        first: list[np.ndarray] = [next(scan.outputs(self.starts[:1]))[1]]
-        classes = first[0].shape[1]
+        first = self._first_outputs()
+        classes = len(next(iter(first.values())))
         tiles = self._tiles(classes)
         self.count.tiles = len(tiles)
         plans = [self._windows_of(tile) for tile in tiles]
         self.total = sum(map(len, plans))
         for tile, windows in zip(tiles, plans, strict=True):
             yield from self._tile(tile, windows, classes, first)
+
+    def _first_outputs(self) -> dict[tuple[int, ...], np.ndarray]:
+        """The outputs (classes, *roi) of the windows that are needed first: a batch of the usual size.
+
+        They have the number of classes, and hence give the memory of a slice. A GPU's graph is recorded for the size of
+        the first batch, so that it must be that of the others.
+        """
+        needed = self.starts
+        if self.passes is not None:
+            needed = [start for start in needed if start in self.covering or start == needed[0]]
+        batch, outputs = next(self.scan.outputs(needed[: self.scan.batch_size]))
+        return dict(zip(batch, outputs, strict=True))
 
     def _tiles(self, classes: int) -> list[tuple[int, int]]:
         """Start and stop of each tile along the second axis, in voxels without padding.
@@ -226,14 +237,18 @@ class _Stream:
         return 1 + len(self.passes.measured) + depth * width
 
     def _tile(
-        self, tile: tuple[int, int], windows: list[tuple[int, ...]], classes: int, first: list[np.ndarray]
+        self,
+        tile: tuple[int, int],
+        windows: list[tuple[int, ...]],
+        classes: int,
+        first: dict[tuple[int, ...], np.ndarray],
     ) -> Iterator[FinishedSlice]:
         scan = self.scan
 
         def new_sums() -> SliceSums:
             return SliceSums(scan, tile, classes, self.share, independent=self.independent)
 
-        # The output that gave the number of classes is used, not computed again, and released before the next one.
+        # The outputs that gave the number of classes are used, not computed again, and released before the next ones.
         if self.passes is not None:
             covering = self.covering | ({windows[0]} if first else set())
             outputs = partial(self._outputs, first=first)
@@ -248,13 +263,17 @@ class _Stream:
             sums.add(start, sums.rows(start, window))
         yield from sums.finished_before(scan.padded.shape[1])
 
-    def _outputs(self, windows: Sequence[tuple[int, ...]], *, first: list[np.ndarray]) -> Iterator[np.ndarray]:
+    def _outputs(
+        self, windows: Sequence[tuple[int, ...]], *, first: dict[tuple[int, ...], np.ndarray]
+    ) -> Iterator[np.ndarray]:
         """The output (classes, *roi) of each window, valid until the next one is requested."""
-        if first and windows[:1] == self.starts[:1]:
-            self._report(1)
-            yield first.pop()[0]
-            windows = windows[1:]
-        first.clear()
+        known = list(itertools.takewhile(lambda start: start in first, windows))
+        if known:
+            self._report(len(known))
+            for start in known:
+                yield first.pop(start)
+        first.clear()  # the engine may write its next outputs into the same memory
+        windows = windows[len(known) :]
         for batch, logits in self.scan.outputs(windows, ahead=self.ahead):
             self._report(len(batch))
             yield from logits

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import ClassificationCard
-from resvox.prediction.model_engine import describe, engine_of
-from resvox.prediction.model_files import OWN_FORMAT, check_task, chosen_files, own_preprocessing
+from resvox.errors import InferenceError
+from resvox.prediction.model_engine import describe, engine_of, takes_batches
+from resvox.prediction.model_files import check_task, chosen_files, own_preprocessing
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
 from resvox.prediction.predictor import Progress, Written, check_scan
 from resvox.prediction.tasks import refuse_unused
@@ -31,10 +32,14 @@ TABLE = "predictions.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class ClassChances:
-    """The probability of each class of one image, in the order of the network's outputs; and seconds per stage."""
+    """The probability of each class of one image, in the order of the network's outputs; and seconds per stage.
+
+    ``not_finite``: how many of its logits are NaN or infinite; the probabilities mean nothing where there are any.
+    """
 
     probabilities: Mapping[str, float]
     seconds: Mapping[str, float]
+    not_finite: int = 0
     windows: int = 0
     skipped: int = 0
 
@@ -77,8 +82,7 @@ class Classifier:
         self.paths = tuple(each.path for each in files)
         self.path, self.metadata = files[0].path, files[0].metadata
         self.preprocessing = own_preprocessing(files[0])
-        # An exported network may hold a batch of one alone.
-        self.batch_size = self.card.inference.batch_size if all(each.format == OWN_FORMAT for each in files) else 1
+        self.batch_size = self.card.inference.batch_size if takes_batches(files) else 1
         self.engine = engine_of(files, self.options, agreement=ClassAgreement(), notify=notify)
 
     @property
@@ -113,7 +117,17 @@ class Classifier:
         return prepare_whole(volume, self.preprocessing, self.image_size, self.card.inference.fit)
 
     def probabilities(self, images: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        """(images, classes) float32 of prepared images."""
+        """(images, classes) float32 of prepared images.
+
+        Raises:
+            InferenceError: logits that are NaN or infinite.
+        """
+        table, not_finite = self._table(images)
+        _check_finite(int(not_finite.sum()))
+        return table
+
+    def _table(self, images: Sequence[np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """(images, classes) float32, and for each image how many of its logits are NaN or infinite."""
         import numpy as np
 
         from resvox.inference import probabilities_from_logits
@@ -121,16 +135,19 @@ class Classifier:
         batches = range(0, len(images), self.batch_size)
         # A copy, for an engine may write its next output into the same memory.
         logits = [self.engine(np.stack(images[first : first + self.batch_size])).copy() for first in batches]
-        made: np.ndarray[Any, Any] = probabilities_from_logits(np.concatenate(logits).T).T
-        return made
+        both = np.concatenate(logits)
+        with np.errstate(invalid="ignore"):  # of logits that are NaN or infinite, which are counted
+            made: np.ndarray[Any, Any] = probabilities_from_logits(both.T).T
+        return made, (~np.isfinite(both)).sum(axis=1)
 
     def classify(self, volume: Volume) -> dict[str, float]:
         """Probability of each class for one image, (*spatial) or (channels, *spatial).
 
         Raises:
-            InferenceError: another number of dimensions or channels than the model's.
+            InferenceError: another number of dimensions or channels than the model's; logits that are NaN or infinite.
         """
         (made,) = self.compute([self.prepare(volume)])
+        _check_finite(made.not_finite)
         return dict(made.probabilities)
 
     # ------------------------------------------------------------------------------------------ in a batch
@@ -165,22 +182,41 @@ class Classifier:
         return read_labelled_image(case, self.channels)
 
     def compute(self, ready: Sequence[np.ndarray[Any, Any]], *, progress: Progress | None = None) -> list[ClassChances]:
-        """The probabilities of prepared images."""
+        """The probabilities of prepared images.
+
+        An image whose logits are NaN or infinite is refused when it is written, so that the others of its batch are
+        not lost with it.
+        """
         start = time.perf_counter()
-        table = self.probabilities(ready)
+        table, not_finite = self._table(ready)
         share = (time.perf_counter() - start) / len(ready)
         return [
             ClassChances(
                 probabilities={name: float(chance) for name, chance in zip(self.classes, row, strict=True)},
                 seconds={"network": share},
+                not_finite=int(bad),
             )
-            for row in table
+            for row, bad in zip(table, not_finite, strict=True)
         ]
 
     def write(self, case: Case, made: ClassChances) -> Written:
-        """Nothing: the line of the log is the result, and the table is made of the lines."""
+        """Nothing: the line of the log is the result, and the table is made of the lines.
+
+        Raises:
+            InferenceError: logits that are NaN or infinite.
+        """
+        _check_finite(made.not_finite)
         return Written(
             path=self.options.out / TABLE,
             fields={"predicted": made.best, "probabilities": dict(made.probabilities)},
             answer=f"{case.id}: {made.best} ({made.probabilities[made.best]:.3f})",
+        )
+
+
+def _check_finite(bad: int) -> None:
+    if bad:
+        raise InferenceError(
+            f"{bad} logits that are NaN or infinite",
+            expected="finite logits",
+            fix="look for NaN among the weights, or predict in float32",
         )

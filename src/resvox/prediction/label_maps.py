@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resvox.errors import InferenceError
 from resvox.prediction.outputs import (
     DISAGREEMENT,
     PROBABILITIES,
@@ -58,6 +59,41 @@ class Segmentation:
     uncertainty: Volume | None = None
     disagreement: Volume | None = None
     doubt: DoubtScores | None = None
+
+
+def check_label_options(card: SegmentationCard, options: PredictOptions, path: Path) -> None:
+    """Refuse options of which one would have no effect, or wrong results, beside another.
+
+    Raises:
+        InferenceError: naming both.
+    """
+    wanted = [name for name in ("probabilities", "region_masks", "uncertainty") if getattr(options, name)]
+    if options.resample == "labels" and wanted:
+        raise InferenceError(
+            f"resample='labels' beside {wanted[0]}=True",
+            expected="one of them: with labels, nothing but the label map is brought to the scan's grid",
+            fix=f"leave --resample or --{wanted[0].replace('_', '-')} out",
+            path=path,
+        )
+    if not options.skip_empty:
+        return
+    # Windows that are skipped have no outputs. What stands for them there is background where the largest output or
+    # the sign of one decides, but it is no probability, and may reach a threshold of a bundle's own.
+    if options.probabilities:
+        raise InferenceError(
+            "skip_empty=True beside probabilities=True",
+            expected="one of them: a window that is skipped has no probabilities",
+            fix="leave --skip-empty or --probabilities out",
+            path=path,
+        )
+    rule = card.outputs
+    if rule is not None and (rule.threshold is not None or rule.restored == "probabilities"):
+        raise InferenceError(
+            "skip_empty=True with a model that decides on probabilities or by a threshold",
+            expected="every window, for one that is skipped has no probabilities",
+            fix="leave --skip-empty out",
+            path=path,
+        )
 
 
 class LabelMaps:

@@ -168,6 +168,16 @@ def moment_of(line: Mapping[str, Any]) -> float:
 
 
 def describe_model(path: Path) -> dict[str, Any]:
-    """Fields that identify a model file."""
+    """Fields that identify a model file; of a member of a zip those of the zip.
+
+    A zip is unpacked to another folder by each process, so that path and time of the member say nothing.
+    """
+    from resvox.weights.formats.unpacking import archive_of
+
     path = path.resolve()
+    found = archive_of(path)
+    if found is not None:
+        archive, member = found
+        seconds = archive.moment // 10**9
+        return {"path": str(archive.path), "bytes": archive.size, "modified": seconds, "member": member}
     return {"path": str(path), "bytes": path.stat().st_size, "modified": int(path.stat().st_mtime)}

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 NETWORKS_OF_TORCH = (OWN_FORMAT, NNUNET_FORMAT, BUNDLE_FORMAT)
 
 
+def takes_batches(files: Sequence[ModelFile]) -> bool:
+    """Whether several inputs may be computed in one pass: an exported network may have a fixed batch of one."""
+    return all(each.format in NETWORKS_OF_TORCH for each in files)
+
+
 def begin_fingerprints(files: Sequence[ModelFile], options: PredictOptions) -> None:
     """Begin the digests of model files in threads, beside the imports that come before `engine_of`."""
     for file in files:

@@ -134,6 +134,7 @@ def stream(
     *,
     count: WindowCount,
     progress: Progress | None,
+    batches: bool = True,
     independent: bool = False,
     passes: TwoPasses | None = None,
     sparse: bool = False,
@@ -141,6 +142,7 @@ def stream(
     """Blended outputs slice by slice; never those of the whole scan at once. ``count`` is filled.
 
     Args:
+        batches: the network takes several windows in one pass, see `resvox.prediction.model_engine.takes_batches`.
         independent: outputs are decided one by one, so that a voxel that is passed over as empty has none of them.
         passes: compute windows in two passes.
         sparse: compute only as many windows as overlap by a quarter at least.
@@ -159,7 +161,7 @@ def stream(
         **window_arguments(windows, options, sparse=sparse),
         roi_size=roi_size,
         mirror_axes=mirror_axes,
-        sw_batch_size=CUDA_BATCH if on_gpu else 1,
+        sw_batch_size=CUDA_BATCH if on_gpu and batches else 1,
         ahead=on_gpu,
         constant_once=True,
         passes=passes,

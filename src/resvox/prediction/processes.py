@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import traceback
 from dataclasses import replace
@@ -11,8 +10,11 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import InferenceError
+from resvox.inference.engines.table import export_formats, runners_of
+from resvox.machine import divided_threads
 from resvox.prediction.batch import predict_cases
 from resvox.prediction.cases import Work
+from resvox.prediction.model_files import chosen_files
 from resvox.prediction.options import Callbacks, PredictOptions
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
 
@@ -25,20 +27,28 @@ RANK = {"written": 0, "failed": 1, "present": 2, "elsewhere": 3}  # of a case's 
 def predict_in_processes(options: PredictOptions, callbacks: Callbacks, work: Work) -> PredictResult:
     """Predict with ``options.processes`` processes, this one included.
 
-    The cores are divided among them; with several GPUs each process uses the next one.
+    The cores that this process may use are divided among them, unless OMP_NUM_THREADS is set, which each process then
+    uses; with several GPUs each process uses the next one.
 
     Raises:
         InferenceError: a process that ended without a result (killed, usually for memory).
     """
-    processes = options.processes
+    with divided_threads(options.processes):
+        results = _results(options, callbacks, work)
+    merged = _merged(results)
+    for outcome, own in zip(merged, results[0].cases, strict=True):
+        if outcome is not own:
+            callbacks.case(outcome)
+    return PredictResult(cases=merged, out=options.out, engine=results[0].engine)
+
+
+def _results(options: PredictOptions, callbacks: Callbacks, work: Work) -> list[PredictResult]:
+    """The result of each process, that of this one first."""
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    cores = max((os.cpu_count() or 1) // processes, 1)
     started: list[tuple[BaseProcess, Connection]] = []
-    for rank in range(1, processes):
+    for rank in range(1, options.processes):
         here, there = context.Pipe(duplex=False)
-        child: BaseProcess = context.Process(
-            target=_work, args=(_placed(options, rank), work, cores, there), daemon=True
-        )
+        child: BaseProcess = context.Process(target=_work, args=(_placed(options, rank), work, there), daemon=True)
         child.start()
         there.close()
         started.append((child, here))
@@ -50,11 +60,7 @@ def predict_in_processes(options: PredictOptions, callbacks: Callbacks, work: Wo
             if child.is_alive():
                 child.terminate()
             child.join()
-    merged = _merged(results)
-    for outcome, own in zip(merged, results[0].cases, strict=True):
-        if outcome is not own:
-            callbacks.case(outcome)
-    return PredictResult(cases=merged, out=options.out, engine=results[0].engine)
+    return results
 
 
 def _placed(options: PredictOptions, rank: int) -> PredictOptions:
@@ -64,13 +70,18 @@ def _placed(options: PredictOptions, rank: int) -> PredictOptions:
     import resvox.inference.engines.devices as devices
 
     count = devices.gpu_count()
-    if count < 2:
+    if count < 2 or not _computes_on_gpu(options):
         return options
     return replace(options, device=f"cuda:{rank % count}")
 
 
-def _work(options: PredictOptions, work: Work, cores: int, pipe: Connection) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(cores)  # before torch is imported, in a fresh interpreter
+def _computes_on_gpu(options: PredictOptions) -> bool:
+    """Whether an engine that runs the model supports GPUs; for exported networks not each one does."""
+    exported = {file.format for file in chosen_files(options) if file.format in export_formats()}
+    return all(any(row.computes_on("cuda") for row in runners_of(each)) for each in exported)
+
+
+def _work(options: PredictOptions, work: Work, pipe: Connection) -> None:
     try:
         result = predict_cases(options, Callbacks(on_note=lambda text: None), work)
         # An outcome's exception stays here: not every one survives being sent.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from resvox.cards import RegressionCard
-from resvox.prediction.model_engine import describe, engine_of
+from resvox.prediction.model_engine import describe, engine_of, takes_batches
 from resvox.prediction.model_files import check_task, chosen_files, own_preprocessing
 from resvox.prediction.options import Choices, Paths, PredictOptions, options_of
 from resvox.prediction.pipeline import timed_call
@@ -84,6 +84,7 @@ class Regressor:
         self.path, self.metadata = files[0].path, files[0].metadata
         check_mirroring(self.card.inference, self.options, self.path)
         self.preprocessing = own_preprocessing(files[0])
+        self._batches = takes_batches(files)
         self.engine = engine_of(files, self.options, agreement=ValueAgreement(), notify=notify)
 
     @property
@@ -122,7 +123,15 @@ class Regressor:
         from resvox.machine import usable_threads
 
         count, start = WindowCount(), time.perf_counter()
-        slices = stream(prepared, self.engine, self.card.inference, self.options, count=count, progress=progress)
+        slices = stream(
+            prepared,
+            self.engine,
+            self.card.inference,
+            self.options,
+            count=count,
+            progress=progress,
+            batches=self._batches,
+        )
         restorer = ValueRestorer(
             prepared, std=self.card.target_std, mean=self.card.target_mean, threads=usable_threads()
         )

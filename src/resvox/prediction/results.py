@@ -15,12 +15,16 @@ from resvox.errors import InferenceError, VolumeError
 from resvox.prediction.cases import is_same
 from resvox.prediction.log import Line, moment_of
 from resvox.prediction.outcomes import CaseOutcome
+from resvox.prediction.outputs import PROBABILITIES
 
 if TYPE_CHECKING:
     from resvox.locks import Claims
     from resvox.prediction.cases import Case
     from resvox.prediction.log import RunLog
 
+# Settings that a line has only where they are not at these values.
+USUAL_SETTINGS = {"exact": False, "postprocess": False, "orientation": None, "calibrated": False}
+OF_PROBABILITIES = ("calibrated",)  # settings that change probabilities alone
 TABLE_SECONDS = 10.0  # between two writings of a table: what a kill can cost of it, and nothing of the log
 
 
@@ -88,8 +92,9 @@ class FileResults:
             reason = "" if (self.locks.folder / f"{target.name}.lock").exists() else unknown
             return CaseOutcome(id=case.id, status="present", path=target, reason=reason)
         check_source(case, line, f"a {self.what} called {target.name} exists already")
-        reason = differences(line, self.log.about)
         missing = [name for name in names if not (self.log.folder / name).exists()]
+        are_kept = any(name.endswith(PROBABILITIES) and name not in missing for name in names)
+        reason = differences(line, self.log.about, leave_out=() if are_kept else OF_PROBABILITIES)
         if missing and reason:
             raise VolumeError(
                 f"no {missing[0]} beside {target.name}, which was {reason}",
@@ -280,16 +285,30 @@ def check_source(case: Case, line: Mapping[str, Any], there: str) -> None:
     )
 
 
-def differences(line: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """How a result was made otherwise than it would be now; empty where it was not, or the line does not say."""
+def differences(line: Mapping[str, Any], about: Mapping[str, Any], *, leave_out: Sequence[str] = ()) -> str:
+    """How a result was made otherwise than it would be now; empty where it was not, or the line does not say.
+
+    Args:
+        line: of the result.
+        about: model and options of now, see `RunLog.about`.
+        leave_out: settings that are not compared.
+    """
     model = line.get("model")
     if isinstance(model, dict) and model != about.get("model"):
         return f"made with another model ({model.get('path')})"
-    options, wanted = line.get("options"), about.get("options", {})
+    options = line.get("options")
     if not isinstance(options, dict):
         return ""
-    changed = [name for name in wanted if name in options and options[name] != wanted[name]]
+    wanted = _completed(about.get("options", {}))
+    options = _completed(options)
+    shared = [name for name in wanted if name in options and name not in leave_out]
+    changed = [name for name in shared if options[name] != wanted[name]]
     if "also" in changed:
         return "made with other models beside the first"
     words = [f"{name} {options[name]} instead of {wanted[name]}" for name in changed]
     return f"made with other options ({', '.join(words)})" if words else ""
+
+
+def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the usual value of each that is left out, so that one that was switched off is noticed too."""
+    return {**settings, **{name: value for name, value in USUAL_SETTINGS.items() if name not in settings}}

@@ -12,8 +12,8 @@ from resvox.cards import SegmentationCard
 from resvox.errors import InferenceError
 from resvox.prediction.bundle.outputs import check_options, cleaned, decision_of, finish_whole, labels_first, labels_of
 from resvox.prediction.device.of_model import model_on_device
-from resvox.prediction.label_maps import LabelMaps, Segmentation
-from resvox.prediction.model_engine import describe, engine_of, late_head
+from resvox.prediction.label_maps import LabelMaps, Segmentation, check_label_options
+from resvox.prediction.model_engine import describe, engine_of, late_head, takes_batches
 from resvox.prediction.model_files import ModelFile, check_task, chosen_files, model_file
 from resvox.prediction.nnunet.choices import chosen_preprocessing, engine_options
 from resvox.prediction.nnunet.files import first_stage_of
@@ -85,6 +85,7 @@ class Segmenter(LabelMaps):
         self._head = late_head(files[0]) if has_late_head else None
         self._check_regions()
         check_options(self.card, self.options, self.path)
+        check_label_options(self.card, self.options, self.path)
         options = engine_options(self.options)
         self.certainty = certainty_of(files, self.card, self.options, notify)
         self.engine = engine_of(
@@ -96,8 +97,10 @@ class Segmenter(LabelMaps):
             together=self.certainty.engine,
         )
         self._first = self._first_stage(files[0], notify)
-        values = list(self._values().values())
-        self._device = model_on_device(self.engine, self.card, self.options, values, self._head, notify=notify)
+        values, self._batches = list(self._values().values()), takes_batches(files)
+        self._device = model_on_device(
+            self.engine, self.card, self.options, values, self._head, batches=self._batches, notify=notify
+        )
         self._speed = speed_control(self.options, files, self._head, notify=notify)
 
     def _check_regions(self) -> None:
@@ -146,7 +149,8 @@ class Segmenter(LabelMaps):
             progress: called as ``progress(windows done, windows)``.
 
         Raises:
-            InferenceError: another number of dimensions or channels than the model's.
+            InferenceError: another number of dimensions or channels than the model's; probabilities with options that
+                they cannot be combined with.
         """
         seconds: dict[str, float] = {}
         prepared = timed_call(seconds, "preprocess", self.prepare, volume)
@@ -172,6 +176,8 @@ class Segmenter(LabelMaps):
         """The rest of `segment`: network and the way back, slice by slice; never all logits at once."""
         from resvox.inference import WindowCount
 
+        if probabilities and not self.options.probabilities:  # of this call alone
+            check_label_options(self.card, replace(self.options, probabilities=True), self.path)
         count, start = WindowCount(), time.perf_counter()
         if self.options.exact:
             logits = exact_logits(prepared, self.engine, self.card, self.options, count=count, progress=progress)
@@ -192,6 +198,7 @@ class Segmenter(LabelMaps):
             self.card.inference,
             self.options,
             progress=progress,
+            batches=self._batches,
             independent=self.card.regions is not None,
         )
         compute = partial(self._from_slices, prepared, start=start, probabilities=probabilities, doubt=doubt)
@@ -262,7 +269,8 @@ class Segmenter(LabelMaps):
             if by_nnunet:
                 made = finish(prepared, logits, self.card, probabilities=probabilities, masks=masks)
             else:
-                made = finish_whole(prepared, logits, self.card, list(self._values().values()))
+                values = list(self._values().values())
+                made = finish_whole(prepared, logits, self.card, values, probabilities=probabilities, masks=masks)
             return *made, time.perf_counter() - start
         threads, decision = usable_threads(), decision_of(self.card)
         if self.card.class_order is not None:
@@ -333,7 +341,8 @@ class Segmenter(LabelMaps):
     # ------------------------------------------------------------------------------------------ in a batch
 
     def settings(self) -> dict[str, Any]:
-        """What changes a label map."""
+        """What changes a label map or its probabilities; without those of `USUAL_SETTINGS` that are at their values."""
+        is_calibrated = self.options.calibrated and self.options.probabilities
         return {
             "mirror_axes": list(self.mirror_axes),
             "overlap": overlap_of(self.card.inference, self.options),
@@ -343,6 +352,7 @@ class Segmenter(LabelMaps):
             **({"exact": True} if self.options.exact else {}),
             **({"postprocess": True} if is_postprocessed(self.card, self.options) else {}),
             **({} if self.options.orientation is None else {"orientation": self.options.orientation}),
+            **({"calibrated": True} if is_calibrated else {}),
         }
 
     def begin(self, cases: int) -> None:

@@ -14,7 +14,10 @@ from resvox.errors import PlanError
 from resvox.machine import usable_threads
 from resvox.preprocessing.steps import Array
 
-SMALLEST_DEVIATION = 1e-6  # a constant image becomes 0, not infinity
+# A constant image becomes 0, not infinity: its deviation is rounding alone. The first limit is relative to the mean,
+# because units may be tiny (a diffusion coefficient in m2/s is about 1e-9); below the second, float32 has fewer digits.
+SMALLEST_DEVIATION = 1e-6
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 THREADED_VOXELS = 1 << 20
 SLAB_VOXELS = 1 << 18  # that stay in a processor's cache from one operation to the next
 
@@ -91,7 +94,7 @@ class ZScore:
         if not counted.any():
             return scored  # all voxels are 0
         mean, std = _mean_and_std(scored, counted)
-        if std < SMALLEST_DEVIATION * max(1.0, abs(mean)):
+        if std < max(SMALLEST_DEVIATION * abs(mean), SMALLEST_NORMAL):
             return np.zeros_like(scored)
         scored -= np.float32(mean)
         scored /= np.float32(std)

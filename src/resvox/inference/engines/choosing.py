@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from resvox._version import __version__
 from resvox.errors import InferenceError
 from resvox.inference.engines.agreement import Agreement, LabelAgreement
 from resvox.inference.engines.cache import key_of, read_cached, write_cached
-from resvox.inference.engines.devices import place_of, type_of, warn
+from resvox.inference.engines.devices import Place, place_of, type_of, warn
 from resvox.inference.engines.guard import GuardedEngine, Making, Verdict
 from resvox.inference.engines.protocol import Engine, FileRequest, NetworkRequest
 from resvox.inference.engines.quantization.candidate import digests_of, int8_candidate, int8_engine, takes_int8
@@ -127,7 +129,9 @@ def _guarded(
 ) -> Engine:
     """The candidates under the accuracy guard, whose verdict is kept on disk."""
     words = [words for words, _ in candidates]
-    key = key_of("verdict", _versions(), request.fingerprint, request.roi_size, words, *digests_of(quantized))
+    key = key_of(
+        "verdict", *_surroundings(request.device), request.fingerprint, request.roi_size, words, *digests_of(quantized)
+    )
     name = f"{key}.json" if request.fingerprint else ""
     return GuardedEngine(
         candidates,
@@ -165,8 +169,19 @@ def engine_of_file(
         raise InferenceError(
             f"engine={engine!r} for an exported network ({kind})", expected=" or ".join(map(repr, (AUTO, *able)))
         )
-    there = [row for row in able.values() if is_installed(row.package)] or list(able.values())
-    row = there[0] if engine == AUTO else able[engine]
+    place = device.split(":")[0]
+    if engine == AUTO:
+        fitting = [row for row in able.values() if row.computes_on(place)] or list(able.values())
+        row = next((row for row in fitting if is_installed(row.package)), fitting[0])
+    else:
+        row = able[engine]
+    if not row.computes_on(place):
+        raise InferenceError(
+            f"device={device!r} for an exported network ({kind}), which {row.name} computes",
+            expected=" or ".join(map(repr, (AUTO, *row.devices))),
+            fix=f"device={row.devices[0]!r}, or predict with the model that it was exported from",
+            path=path,
+        )
     if not is_installed(row.package):
         raise InferenceError(
             f"{row.package} is not installed", expected=f"it, to run {path}", fix=f"pip install {row.package}"
@@ -208,13 +223,9 @@ def _wanted(engine: str, precision: str, place: str, agreement: Agreement) -> li
 def _rows_for(engine: str, place: str) -> list[EngineRow]:
     """The engine that was named, or all automatic ones that this machine and device have."""
     if engine == AUTO:
-        return [
-            row
-            for row in ENGINES
-            if row.is_automatic and (not row.devices or place in row.devices) and is_installed(row.package)
-        ]
+        return [row for row in ENGINES if row.is_automatic and row.computes_on(place) and is_installed(row.package)]
     row = network_engines()[engine]
-    if row.devices and place not in row.devices:
+    if not row.computes_on(place):
         raise InferenceError(
             f"engine={engine!r} on {place}",
             expected=f"a device that it computes on: {' or '.join(row.devices)}",
@@ -260,8 +271,17 @@ def _without_head(module: torch.nn.Module) -> torch.nn.Module:
     return without_head(module)
 
 
-def _versions() -> str:
-    return importlib.metadata.version("torch")
+def _surroundings(place: Place) -> tuple[str, ...]:
+    """What a comparison depends on beside the network: the versions of what computes, and the GPU."""
+    versions = [f"resvox {__version__}"]
+    for package in ("torch", "openvino"):  # not imported for it, which would take seconds
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+    if type_of(place) != "cuda":
+        return tuple(versions)
+    import torch
+
+    return (*versions, torch.cuda.get_device_name(place))
 
 
 def _read_verdict(name: str) -> Verdict | None:

@@ -22,6 +22,11 @@ class CudaGraph:
         """Compute the output of a batch, by a recorded graph where there is one for its shape."""
         if self._off:
             return module(windows)
+        # Streams and graphs are those of the current GPU, which may be another one than that of the network.
+        with torch.cuda.device(windows.device):
+            return self._by_graph(module, windows)
+
+    def _by_graph(self, module: torch.nn.Module, windows: torch.Tensor) -> object:
         if windows.shape != self._shape:
             if (
                 self._shape is not None
@@ -41,6 +46,8 @@ class CudaGraph:
         return self._output
 
     def _record(self, module: torch.nn.Module, windows: torch.Tensor) -> None:
+        # Other threads, which read scans and write results, may allocate memory meanwhile; by default that ends it.
+        mode = "thread_local"
         self._input = windows.clone(memory_format=torch.preserve_format)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -49,7 +56,7 @@ class CudaGraph:
                 module(self._input)
         torch.cuda.current_stream().wait_stream(side)
         self._recorded = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._recorded):
+        with torch.cuda.graph(self._recorded, capture_error_mode=mode):
             self._output = module(self._input)
         self._shape = windows.shape
 

@@ -17,6 +17,7 @@ from resvox.machine import usable_threads
 if TYPE_CHECKING:
     import torch
 
+CUDA = "CUDAExecutionProvider"
 STACK_TRACE = "pkg.torch.onnx.stack_trace"  # what torch's exporter calls its note on a node
 
 
@@ -25,7 +26,10 @@ class OnnxEngine:
 
     Args:
         path: the file; its first input takes (batch, channels, *roi), its first output are logits.
-        device: ``"auto"`` is CUDA where ONNX Runtime was built with it, else the CPU.
+        device: ``"auto"`` is CUDA where ONNX Runtime can use it, else the CPU; ``"cuda:1"`` is the second GPU.
+
+    Attributes:
+        device: where the network is computed: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
     Raises:
         InferenceError: a file that ONNX Runtime does not read, or a device that it does not have.
@@ -38,25 +42,35 @@ class OnnxEngine:
         import onnxruntime
 
         there = onnxruntime.get_available_providers()
-        has_cuda = "CUDAExecutionProvider" in there
+        has_cuda = CUDA in there
         if device not in ("auto", "cpu") and not (str(device).startswith("cuda") and has_cuda):
             raise InferenceError(
                 f"device={str(device)!r} with ONNX Runtime, which has {', '.join(there)}",
                 expected="'auto' or 'cpu'" + (" or 'cuda'" if has_cuda else ""),
                 fix="pip install onnxruntime-gpu" if str(device).startswith("cuda") else "",
             )
-        self.device = "cuda" if has_cuda and device != "cpu" else "cpu"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = usable_threads()
-        providers = (
-            ["CUDAExecutionProvider", "CPUExecutionProvider"] if self.device == "cuda" else ["CPUExecutionProvider"]
-        )
+        providers: list[object] = ["CPUExecutionProvider"]
+        if has_cuda and device != "cpu":
+            number = str(device).partition(":")[2]
+            providers.insert(0, (CUDA, {"device_id": int(number)} if number.isdigit() else {}))
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
         except Exception as error:  # its exceptions have no common base class
             raise InferenceError(
                 f"not read by ONNX Runtime ({str(error).splitlines()[0]})", expected="an ONNX network", path=path
             ) from error
+        # ONNX Runtime goes on with the processor where it cannot use the GPU: a driver or a library may be missing.
+        on_gpu = CUDA in self._session.get_providers()
+        if str(device).startswith("cuda") and not on_gpu:
+            raise InferenceError(
+                f"device={str(device)!r}, which ONNX Runtime cannot use",
+                expected="a GPU with the versions of CUDA and cuDNN that it was built for",
+                fix="device='cpu'",
+                path=path,
+            )
+        self.device = ("cuda" if device == "auto" else str(device)) if on_gpu else "cpu"
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
 

@@ -67,6 +67,10 @@ class EngineRow:
     formats: tuple[ExportFormat, ...] = ()
     reads: tuple[str, ...] = ()
 
+    def computes_on(self, place: str) -> bool:
+        """Whether it supports a type of device, such as "cpu"; "auto" is one of those that it supports."""
+        return place == AUTO or not self.devices or place in self.devices
+
 
 ENGINES = (
     EngineRow(

@@ -111,8 +111,25 @@ def _largest(mask: Array, rule: Largest) -> Array:
     return kept
 
 
-def finish_whole(prepared: Prepared, logits: Array, card: SegmentationCard, values_of: Sequence[int]) -> Made:
-    """Label map, probabilities and masks from the logits of a whole scan, for steps that cannot be undone in slices."""
+def finish_whole(
+    prepared: Prepared,
+    logits: Array,
+    card: SegmentationCard,
+    values_of: Sequence[int],
+    *,
+    probabilities: bool,
+    masks: bool,
+) -> Made:
+    """The label map from the logits of a whole scan, for steps that cannot be undone in slices.
+
+    Args:
+        prepared: the preprocessed scan, with its steps.
+        logits: (outputs, *spatial) on the network's grid.
+        card: the model's.
+        values_of: the label of every class.
+        probabilities: also return (outputs, *source) float32.
+        masks: of a model for regions also return one mask per region, (regions, *source) uint8.
+    """
     decision = decision_of(card)
     values = logits if decision is None else decision.values(logits)
     for step in reversed(prepared.steps):
@@ -122,12 +139,13 @@ def finish_whole(prepared: Prepared, logits: Array, card: SegmentationCard, valu
             values = whole
         else:
             values = step.inverse(values, "scores")
-    masks = None
+    regions = likely = None
     if card.class_order is not None:
         labels = labels_from_regions(values, card.class_order)
-        masks = Volume.on_grid((values > 0).astype(np.uint8), prepared.source)
+        regions = Volume.on_grid((values > 0).astype(np.uint8), prepared.source) if masks else None
     else:
         labels = np.asarray(values_of).astype(np.min_scalar_type(int(max(values_of))))[labels_from_logits(values)]
-    likely = values if decision is None else decision.probabilities(values)
-    made = Volume.on_grid(np.ascontiguousarray(labels), prepared.source)
-    return made, Volume.on_grid(np.ascontiguousarray(likely, np.float32), prepared.source), masks
+    if probabilities:
+        found = values if decision is None else decision.probabilities(values)
+        likely = Volume.on_grid(np.ascontiguousarray(found, np.float32), prepared.source)
+    return Volume.on_grid(np.ascontiguousarray(labels), prepared.source), likely, regions

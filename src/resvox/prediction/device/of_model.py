@@ -64,6 +64,7 @@ def model_on_device(
     values: Sequence[int],
     head: LinearHead | None,
     *,
+    batches: bool = True,
     notify: Callable[[str], object] | None,
 ) -> ModelOnDevice | None:
     """What computes a model's scans on the device; None where outputs are needed in main memory.
@@ -75,6 +76,7 @@ def model_on_device(
     Args:
         values: the label of every class; of a single class, of its absence and its presence.
         head: the last layer, where outputs are the features before it.
+        batches: the network takes several windows in one pass.
         notify: called with a line of text where memory runs out.
     """
     from resvox.inference.engines.protocol import OnDevice
@@ -92,4 +94,5 @@ def model_on_device(
 
     regions = card.class_order is not None
     rule = LabelRule(values=tuple(card.class_order or values), regions=regions, head=head)
-    return ModelOnDevice(DeviceLabels(engine, rule, notify=notify or warn), card, options)
+    maker = DeviceLabels(engine, rule, batch=None if batches else 1, notify=notify or warn)
+    return ModelOnDevice(maker, card, options)

@@ -61,10 +61,12 @@ def _folder(path: Path, folds: tuple[str, ...] | None, checkpoint: str) -> Nnune
 @lru_cache(maxsize=8)
 def _unpacked(path: Path, size: int, moment: int, checkpoint: str) -> Path:
     """The folder to which a zip was unpacked; size and time are those of the zip, which is unpacked once."""
+    from resvox.weights.formats.unpacking import Archive, note_archive
     from resvox.weights.nnunet.zipped import unpack
 
     inside = tempfile.TemporaryDirectory(prefix="resvox_nnunet_")
     unpack(path, Path(inside.name), checkpoint)
+    note_archive(Path(inside.name), Archive(path, size, moment))
     _KEPT.append(inside)
     return Path(inside.name)
 

@@ -102,6 +102,7 @@ def _unpacked(path: Path, size: int, moment: int) -> Path:
     folders = sorted({each.parent.parent for each in Path(inside.name).glob(f"**/configs/{METADATA}")})
     if len(folders) != 1:
         raise WeightsError(f"a zip of {len(folders)} bundles", expected="one bundle", fix="unpack it", path=path)
+    unpacking.note_archive(Path(inside.name), unpacking.Archive(path, size, moment))
     _KEPT.append(inside)
     return folders[0]
 

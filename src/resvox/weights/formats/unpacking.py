@@ -7,12 +7,25 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from resvox.errors import WeightsError
 from resvox.weights.formats.archives import check_members, open_zip
 
 MAX_MEMBERS = 100_000
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip as it was when it was unpacked: its size in bytes and its time of change in nanoseconds."""
+
+    path: Path
+    size: int
+    moment: int
+
+
+_UNPACKED: dict[Path, Archive] = {}  # by the folder to which it was unpacked
 
 
 def names_in(path: Path) -> list[str]:
@@ -22,6 +35,20 @@ def names_in(path: Path) -> list[str]:
             return archive.namelist()
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError):
         return []
+
+
+def note_archive(folder: Path, archive: Archive) -> None:
+    """Note which zip was unpacked to a folder."""
+    _UNPACKED[folder.resolve()] = archive
+
+
+def archive_of(path: Path) -> tuple[Archive, str] | None:
+    """The zip from which a file was unpacked, and the name of its member; None for other files."""
+    path = path.resolve()
+    for folder in path.parents:
+        if folder in _UNPACKED:
+            return _UNPACKED[folder], path.relative_to(folder).as_posix()
+    return None
 
 
 def unpack(path: Path, into: Path, is_needed: Callable[[str], bool], *, expected: str) -> None:

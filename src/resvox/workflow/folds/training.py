@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import ResvoxError, RunStoppedError
+from resvox.machine import usable_threads
 from resvox.training.plans.options import TrainOptions
 from resvox.training.run_folder import RunFolder
 from resvox.workflow.folds.assignment import dataset_of_fold
@@ -114,7 +115,7 @@ def _train_at_once(job: FoldsJob, left: list[int], say: Callable[[str], None]) -
     from resvox.training.stopping import StopGuard
 
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    cores = max((os.cpu_count() or 1) // job.options.folds_at_once, 1)
+    cores = max(usable_threads() // job.options.folds_at_once, 1)
     waiting = list(left)
     running: dict[int, BaseProcess] = {}
     codes: dict[int, int | None] = {}
@@ -159,7 +160,7 @@ def _last_line(path: Path) -> str:
 
 def _in_process(job: FoldsJob, fold: int, cores: int) -> None:
     """Train one fold in this fresh process; its lines go to a file, its exit code is that of `resvox train`."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(cores))  # before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores))  # before torch is imported; a user's number is kept
     _use_gpu(job, fold)
     log = job.folder.log(fold)
     log.parent.mkdir(parents=True, exist_ok=True)
