@@ -85,7 +85,7 @@ def cross_validate(
     folder = FoldsFolder(out)
     cases = assign_folds(dataset.cases, options.folds, seed=plan.seed, source=dataset.source)
     folds = Folds(count=options.folds, cases=cases)
-    folder.begin(folds, options)
+    folder.begin(folds, options, say)
     remove_leftovers(folder.path)
     plan.save(folder.plan)
     colours = _colours(plan.task, dataset)

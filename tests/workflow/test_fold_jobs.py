@@ -1,0 +1,84 @@
+"""Folds that are trained one per job: what a job may remove, what it checks first, and what it leaves to others."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+import resvox.workflow.folds.training as folds_training
+from resvox.errors import PlanError
+from resvox.locks import Claims
+from resvox.training import Plan
+from resvox.training.run_folder import LOCK
+from resvox.workflow import TrainOptions
+from resvox.workflow.folds.folder import Folds, FoldsFolder
+from resvox.workflow.train import _written_plan
+
+FOLDS = Folds(count=3, cases={"a": 0, "b": 1, "c": 2})
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A cross-validation of three folds, of which each has left something."""
+    folder = FoldsFolder(tmp_path / "run")
+    for fold in range(3):
+        own = folder.run(fold)
+        for path in (own.last, own.metrics):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("left")
+    for path in (folder.json, folder.csv, *(folder.predictions / f"{case}.nii.gz" for case in FOLDS.cases)):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("left")
+    folder.description.write_text(json.dumps(FOLDS.to_dict()))
+    Plan(num_classes=2).save(folder.plan)
+    return folder
+
+
+def used(folder):
+    return [fold for fold in range(3) if folder.run(fold).is_used]
+
+
+def job_of(folder, options):
+    return folds_training.FoldsJob(
+        dataset=SimpleNamespace(cases=()), plan=None, folder=folder, folds=FOLDS, options=options, colours={}
+    )
+
+
+def test_one_fold_begins_again_and_the_others_stay(run, monkeypatch):
+    options = TrainOptions(folds=3, fold=1, overwrite=True)
+    run.begin(FOLDS, options)
+    assert used(run) == [0, 2]
+    assert not run.json.exists()
+    assert not run.csv.exists()
+    trained = []
+    monkeypatch.setattr(folds_training, "train_fold", lambda job, fold: trained.append(fold))
+    folds_training.train_folds(job_of(run, options), str)
+    assert trained == [1]
+    assert sorted(path.name for path in run.predictions.iterdir()) == ["a.nii.gz", "c.nii.gz"]
+    assert _written_plan(options, run.path) == Plan.load(run.plan)  # that of the others
+
+
+def test_all_folds_begin_again(run):
+    options = TrainOptions(folds=3, overwrite=True)
+    run.begin(FOLDS, options)
+    assert used(run) == []
+    assert not run.predictions.exists()
+    assert _written_plan(options, run.path) is None
+
+
+@pytest.mark.parametrize("fold", [1, None])
+def test_a_fold_that_is_training_is_not_removed(run, fold):
+    with Claims(run.run(1).path) as claims:
+        assert claims.take(LOCK)
+        with pytest.raises(PlanError, match="is training in this folder"):
+            run.begin(FOLDS, TrainOptions(folds=3, fold=fold, overwrite=True))
+    assert used(run) == [0, 1, 2]
+
+
+def test_one_fold_does_not_begin_again_with_other_cases(run):
+    moved = Folds(count=3, cases={"a": 1, "b": 0, "c": 2})
+    with pytest.raises(PlanError, match="2 moved"):
+        run.begin(moved, TrainOptions(folds=3, fold=1, overwrite=True))
+    assert used(run) == [0, 1, 2]
