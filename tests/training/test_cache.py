@@ -210,3 +210,29 @@ def test_a_full_disk_is_one_line_with_folder_and_fix(folder_of, tmp_path, monkey
     with pytest.raises(ResvoxError, match=rf"cache: a prepared case could not be written \({words}.*fix: free"):
         prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def write_marked(path, content):
+    """A file that is known as DICOM by its first bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(128) + b"DICM" + content)
+    return path
+
+
+def test_the_files_of_a_dicom_folder_are_those_below_it_too(tmp_path):
+    folder = tmp_path / "case"
+    first, second = (write_marked(folder / "study" / series / "1", b"x") for series in ("one", "two"))
+    stamped, checksum = prepared_module.stamp(folder), prepared_module.sources_checksum([folder])
+    assert [name for name, _, _ in stamped] == [str(first.resolve()), str(second.resolve())]
+    (folder / ".hidden").write_bytes(b"not read by the reader either")
+    assert prepared_module.stamp(folder) == stamped
+    write_marked(second, b"another")
+    assert prepared_module.stamp(folder) != stamped
+    assert prepared_module.sources_checksum([folder]) != checksum
+
+
+def test_a_flat_dicom_folder_is_stamped_as_before(tmp_path):
+    """Entries that older versions prepared are found again."""
+    paths = [write_marked(tmp_path / "case" / name, name.encode()) for name in ("b", "a", "B")]
+    found = prepared_module.stamp(tmp_path / "case")
+    assert found == [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(paths)]
