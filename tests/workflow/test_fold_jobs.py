@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import resvox.workflow.folds.run as folds_run
 import resvox.workflow.folds.training as folds_training
+from resvox.datasets.classification import ClassificationDataset, ImageCase
 from resvox.errors import PlanError
 from resvox.locks import Claims
 from resvox.training import Plan
@@ -82,3 +87,38 @@ def test_one_fold_does_not_begin_again_with_other_cases(run):
     with pytest.raises(PlanError, match="2 moved"):
         run.begin(moved, TrainOptions(folds=3, fold=1, overwrite=True))
     assert used(run) == [0, 1, 2]
+
+
+# ------------------------------------------------------------------------------------------ before and after training
+
+
+def classified(tmp_path, *, rare):
+    """Six patients with a common class and, in some of them, a rare one."""
+    labels = [(f"c{number}", "common", f"p{number}") for number in range(6)]
+    labels += [(f"r{number}", "rare", group) for number, group in enumerate(rare)]
+    cases = tuple(
+        ImageCase(id=name, images=(Path("x.png"),), label=label, group=group) for name, label, group in labels
+    )
+    return ClassificationDataset(
+        name="d", cases=cases, classes=("common", "rare"), channel_names=("gray",), spatial_dims=2, is_picture=True,
+        source=tmp_path / "data",
+    )  # fmt: skip
+
+
+def cross_validate(tmp_path, monkeypatch, options, *, rare=("p0", "p1"), train=lambda job, say: None):
+    plan = SimpleNamespace(task="classification", seed=0, validation_fraction=0.2, save=lambda path: path)
+    monkeypatch.setattr(folds_run, "train_folds", train)
+    monkeypatch.setattr(folds_run, "is_finished", lambda run, plan: False)
+    monkeypatch.setattr(folds_run, "_title", lambda plan: "balanced accuracy")
+    return folds_run.cross_validate(classified(tmp_path, rare=rare), plan, tmp_path / "run", options, say=str)
+
+
+def test_temporary_files_of_other_jobs_are_left_to_them(tmp_path, monkeypatch):
+    written, old = (tmp_path / "run" / f".plan.{number * 8}.partial.yaml" for number in "01")
+    for path in (written, old):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    os.utime(old, times=(time.time() - 7200,) * 2)
+    cross_validate(tmp_path, monkeypatch, TrainOptions(folds=2, fold=0))
+    assert written.exists()
+    assert not old.exists()

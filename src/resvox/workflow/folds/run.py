@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from resvox.training.plans.base import TrainingPlan
     from resvox.workflow.folds.choices import Choice
 
+LEFTOVER_AGE_S = 3600.0  # a younger temporary file may be one that the job of another fold is writing
+
 
 @dataclass(frozen=True, kw_only=True)
 class FoldsResult:
@@ -86,7 +88,7 @@ def cross_validate(
     cases = assign_folds(dataset.cases, options.folds, seed=plan.seed, source=dataset.source)
     folds = Folds(count=options.folds, cases=cases)
     folder.begin(folds, options, say)
-    remove_leftovers(folder.path)
+    remove_leftovers(folder.path, older_than_s=LEFTOVER_AGE_S)
     plan.save(folder.plan)
     colours = _colours(plan.task, dataset)
     job = FoldsJob(dataset=dataset, plan=plan, folder=folder, folds=folds, options=options, colours=colours)
