@@ -13,7 +13,7 @@ import pytest
 import resvox.workflow.folds.run as folds_run
 import resvox.workflow.folds.training as folds_training
 from resvox.datasets.classification import ClassificationDataset, ImageCase
-from resvox.errors import PlanError
+from resvox.errors import DatasetError, PlanError
 from resvox.locks import Claims
 from resvox.training import Plan
 from resvox.training.run_folder import LOCK
@@ -111,6 +111,15 @@ def cross_validate(tmp_path, monkeypatch, options, *, rare=("p0", "p1"), train=l
     monkeypatch.setattr(folds_run, "is_finished", lambda run, plan: False)
     monkeypatch.setattr(folds_run, "_title", lambda plan: "balanced accuracy")
     return folds_run.cross_validate(classified(tmp_path, rare=rare), plan, tmp_path / "run", options, say=str)
+
+
+def test_a_class_of_one_patient_is_refused_before_any_fold_trains(tmp_path, monkeypatch):
+    def never(job, say):
+        raise AssertionError("a fold was trained")
+
+    with pytest.raises(DatasetError, match=r"fold \d: no case to train on for rare.*cases of another patient"):
+        cross_validate(tmp_path, monkeypatch, TrainOptions(folds=3), rare=("p0", "p0"), train=never)
+    assert not (tmp_path / "run").exists()
 
 
 def test_temporary_files_of_other_jobs_are_left_to_them(tmp_path, monkeypatch):

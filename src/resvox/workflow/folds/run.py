@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resvox.errors import PlanError
+from resvox.errors import DatasetError, PlanError
 from resvox.files import remove_leftovers, write_atomically
 from resvox.training.plans.options import TrainOptions
 from resvox.training.tasks import TASKS
-from resvox.workflow.folds.assignment import assign_folds
+from resvox.workflow.folds.assignment import assign_folds, dataset_of_fold
 from resvox.workflow.folds.folder import Folds, FoldsFolder
 from resvox.workflow.folds.training import FoldsJob, is_finished, train_folds
 
@@ -79,7 +79,8 @@ def cross_validate(
         say: called with a line of text now and then.
 
     Raises:
-        DatasetError: fewer cases than folds. PlanError: a folder that holds something else.
+        DatasetError: fewer cases than folds, or a fold without which a class has no case to train on.
+        PlanError: a folder that holds something else.
         RunStoppedError: a signal stopped a fold.
     """
     assert options.folds is not None
@@ -87,6 +88,7 @@ def cross_validate(
     folder = FoldsFolder(out)
     cases = assign_folds(dataset.cases, options.folds, seed=plan.seed, source=dataset.source)
     folds = Folds(count=options.folds, cases=cases)
+    check_splits(dataset, folds, plan)
     folder.begin(folds, options, say)
     remove_leftovers(folder.path, older_than_s=LEFTOVER_AGE_S)
     plan.save(folder.plan)
@@ -109,6 +111,24 @@ def cross_validate(
 def _refuse_short(options: TrainOptions) -> None:
     if options.fold is not None and options.folds is not None and options.fold >= options.folds:
         raise PlanError(f"fold={options.fold} of {options.folds} folds", expected=f"0 to {options.folds - 1}")
+
+
+def check_splits(dataset: Any, folds: Folds, plan: TrainingPlan) -> None:
+    """Refuse a fold that could not begin, before others have trained for hours.
+
+    Raises:
+        DatasetError: a fold without which a class has no case to train on; it names the fold and the class.
+    """
+    for fold in range(folds.count):
+        try:
+            dataset_of_fold(dataset, folds.cases, fold).split(fraction=plan.validation_fraction, seed=plan.seed)
+        except DatasetError as error:
+            raise DatasetError(
+                f"fold {fold}: {error.got}",
+                expected=error.expected,
+                fix="add cases of another patient (group), so that two folds have some, or leave the class out",
+                path=error.path,
+            ) from error
 
 
 def _out_of_fold(job: FoldsJob, result: FoldsResult, say: Callable[[str], None]) -> FoldsResult:
