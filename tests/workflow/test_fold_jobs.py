@@ -131,3 +131,10 @@ def test_temporary_files_of_other_jobs_are_left_to_them(tmp_path, monkeypatch):
     cross_validate(tmp_path, monkeypatch, TrainOptions(folds=2, fold=0))
     assert written.exists()
     assert not old.exists()
+
+
+@pytest.mark.parametrize(("fold", "left"), [(0, (1,)), (None, ())])
+def test_a_fold_finished_early_leaves_the_others(tmp_path, monkeypatch, fold, left):
+    found = cross_validate(tmp_path, monkeypatch, TrainOptions(folds=2, fold=fold, finish=True))
+    assert found.left == left
+    assert sorted(found.validated) == [each for each in range(2) if each not in left]

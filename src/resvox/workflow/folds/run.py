@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,7 @@ def cross_validate(
     colours = _colours(plan.task, dataset)
     job = FoldsJob(dataset=dataset, plan=plan, folder=folder, folds=folds, options=options, colours=colours)
     train_folds(job, say)
-    left = () if options.finish else _left(folder, folds, plan)
+    left = _left(folder, folds, plan, options)
     result = FoldsResult(
         folder=out,
         folds=folds,
@@ -191,8 +191,12 @@ def _write_rules(model: Path, choice: Choice) -> None:
     save_model(load_model(model), model, metadata=metadata)
 
 
-def _left(folder: FoldsFolder, folds: Folds, plan: TrainingPlan) -> tuple[int, ...]:
-    return tuple(fold for fold in range(folds.count) if not is_finished(folder.run(fold), plan))
+def _left(folder: FoldsFolder, folds: Folds, plan: TrainingPlan, options: TrainOptions) -> tuple[int, ...]:
+    """The folds that are not finished; those that this call has finished early, with ``finish``, are not among them."""
+    early: Sequence[int] = ()
+    if options.finish:
+        early = range(folds.count) if options.fold is None else (options.fold,)
+    return tuple(fold for fold in range(folds.count) if fold not in early and not is_finished(folder.run(fold), plan))
 
 
 def _best_score(folder: FoldsFolder, fold: int, plan: TrainingPlan) -> float | None:
