@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import resvox.training
 import resvox.workflow.folds.run as folds_run
 import resvox.workflow.folds.training as folds_training
 from resvox.datasets.classification import ClassificationDataset, ImageCase
@@ -138,3 +139,14 @@ def test_a_fold_finished_early_leaves_the_others(tmp_path, monkeypatch, fold, le
     found = cross_validate(tmp_path, monkeypatch, TrainOptions(folds=2, fold=fold, finish=True))
     assert found.left == left
     assert sorted(found.validated) == [each for each in range(2) if each not in left]
+
+
+def test_folds_are_measured_where_that_is_asked_for(run, monkeypatch):
+    import resvox.workflow.training_report.following as following
+
+    given = {}
+    monkeypatch.setattr(resvox.training, "fit", lambda *args, **options: given.update(options))
+    monkeypatch.setattr(following, "report_of", lambda path: None)
+    monkeypatch.setattr(folds_training, "dataset_of_fold", lambda *args: None)
+    folds_training.train_fold(job_of(run, TrainOptions(folds=3, profile=True)), 0)
+    assert given["profile"] is True

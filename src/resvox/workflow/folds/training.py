@@ -83,6 +83,7 @@ def train_fold(job: FoldsJob, fold: int) -> FitResult:
         accelerator=options.device,
         workers=options.workers,
         augment_on=options.augment_on,
+        profile=options.profile,
         progress=options.progress,
         colours=job.colours,
         on_step=partial(after_step, folder=run.path),
