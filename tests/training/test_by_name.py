@@ -149,3 +149,19 @@ def test_classes_of_images_keep_theirs_and_new_ones_do_not_win(framework, tmp_pa
         before, after = old(image), new(image)
     torch.testing.assert_close(after[:, [2, 1]], before, rtol=0, atol=1e-5)
     assert (after[:, 0] < after[:, 1:].max(dim=1).values).all()
+
+
+@pytest.mark.parametrize("layout", ["run", "snapshot"])
+def test_a_folder_names_what_its_one_file_of_weights_does(tiny_plan, tmp_path, layout):  # noqa: F811
+    """As a run, or as the cache of a hub, in which an address of it lies."""
+    folder = tmp_path / "source"
+    place = folder if layout == "run" else folder / "snapshots" / "abc"
+    place.mkdir(parents=True)
+    old, path = save_old(tiny_plan, place / "model.safetensors")
+    if layout == "run":
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "last.pt").write_bytes(b"not read")
+    assert names_of(folder) == names_of(path)
+    new, words = begun(tiny_plan.with_changes(weights=str(folder)), NEW)
+    assert "rows of background, spleen, liver kept" in words
+    assert torch.equal(new.head.weight[NEW["spleen"]], old.head.weight[OLD["spleen"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ import SimpleITK
 
 import resvox.training.prepared as prepared_module
 import resvox.training.segmentation.cache as cache_module
+from resvox.datasets.dicom_labels import RT_STRUCTURE_SET
 from resvox.errors import ResvoxError
 from resvox.preprocessing import nonzero_mask
 from resvox.training import Plan, read_dataset
@@ -210,3 +212,53 @@ def test_a_full_disk_is_one_line_with_folder_and_fix(folder_of, tmp_path, monkey
     with pytest.raises(ResvoxError, match=rf"cache: a prepared case could not be written \({words}.*fix: free"):
         prepare_case(dataset.cases[0], dataset, PREPROCESSING, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def write_marked(path, content):
+    """A file that is known as DICOM by its first bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(128) + b"DICM" + content)
+    return path
+
+
+def test_the_files_of_a_dicom_folder_are_those_below_it_too(tmp_path):
+    folder = tmp_path / "case"
+    first, second = (write_marked(folder / "study" / series / "1", b"x") for series in ("one", "two"))
+    stamped, checksum = prepared_module.stamp(folder), prepared_module.sources_checksum([folder])
+    assert [name for name, _, _ in stamped] == [str(first.resolve()), str(second.resolve())]
+    (folder / ".hidden").write_bytes(b"not read by the reader either")
+    assert prepared_module.stamp(folder) == stamped
+    write_marked(second, b"another")
+    assert prepared_module.stamp(folder) != stamped
+    assert prepared_module.sources_checksum([folder]) != checksum
+
+
+def test_a_flat_dicom_folder_is_stamped_as_before(tmp_path):
+    """Entries that older versions prepared are found again."""
+    paths = [write_marked(tmp_path / "case" / name, name.encode()) for name in ("b", "a", "B")]
+    found = prepared_module.stamp(tmp_path / "case")
+    assert found == [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(paths)]
+
+
+def test_names_are_part_of_the_key_where_structures_are_read_by_them(folder_of, tmp_path):
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    dataset = read_dataset(folder_of(ids=("a",)))
+    swapped = dataclasses.replace(dataset, labels={"background": 0, "box": 1, "ball": 2})
+    path = tmp_path / "structures.dcm"
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = RT_STRUCTURE_SET
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    structures = FileDataset(path, {}, file_meta=meta, preamble=bytes(128))
+    structures.SOPClassUID = RT_STRUCTURE_SET
+    structures.save_as(path, enforce_file_format=True)
+    of_names = dataclasses.replace(dataset.cases[0], label=path)
+
+    def key(case, described):
+        return json.dumps(cache_module._determined_by(case, described, PREPROCESSING), default=str)
+
+    assert key(of_names, dataset) != key(of_names, swapped)
+    assert key(dataset.cases[0], dataset) == key(dataset.cases[0], swapped)  # its values are in the file
+    assert len(cache_module._determined_by(dataset.cases[0], dataset, PREPROCESSING)[0]) == 4  # as in older versions

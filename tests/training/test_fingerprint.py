@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import SimpleITK
 
+from resvox.datasets.labelled import read_labelled
 from resvox.errors import DatasetError, ResvoxError
 from resvox.training import read_dataset, take_fingerprint
-from resvox.training.plans.fingerprint import canonical_order
+from resvox.training.plans.fingerprint import canonical_order, channel_intensities, intensities, sampled_values
+from resvox.training.segmentation.fingerprint import _foreground_values
+from resvox.volumes import Volume
 
 
 def two_cases(folder, write):
@@ -148,3 +152,28 @@ def test_no_labelled_voxel(folder_of):
         rewrite(folder / f"labelsTr/{name}.nii.gz", lambda a: a * 0)
     with pytest.raises(DatasetError, match="no labelled voxel in 2 cases"):
         take_fingerprint(read_dataset(folder))
+
+
+def test_sampled_values_take_4_bytes_and_give_the_numbers_that_float64_gives(tmp_path, image_writer):
+    dataset = two_cases(tmp_path, image_writer)
+    kept = _foreground_values(dataset.cases[0], *read_labelled(dataset.cases[0], dataset), 50, ignore=None)
+    assert kept.shape == (1, 50)
+    assert kept.dtype.itemsize <= 4
+    rng = np.random.default_rng(0)
+    scan = Volume(rng.normal(size=(2, 9, 9)), spacing_mm=(1.0, 1.0))  # as an .npz may hold it
+    assert sampled_values("a", scan, 10).dtype == np.float32
+    values = [rng.normal(1e4, 3, (2, 1000)).astype(np.float32), rng.integers(-9, 2**15, (2, 700)).astype(np.int16)]
+    wide = np.concatenate([each.astype(np.float64) for each in values], axis=1)
+    expected = tuple(intensities(name, channel) for name, channel in zip("ab", wide, strict=True))
+    assert channel_intensities("ab", values) == expected
+
+
+def test_the_values_of_all_cases_are_not_copied_at_once():
+    values = [np.ones((16, 50_000), np.float32) for _ in range(4)]
+    tracemalloc.start()
+    try:
+        channel_intensities("abcdefghijklmnop", values)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < sum(each.nbytes for each in values)

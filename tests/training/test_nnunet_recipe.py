@@ -171,3 +171,15 @@ def test_the_command_trains_by_the_recipe_prepares_as_nnunet_and_predicts(folder
     resumed = train(folder, tmp_path / "run", recipe="nnunet", resume=True)  # the plan is that of the run
     assert resumed.plan == plan
     assert resumed.fit.profile is None
+
+
+def test_adamw_has_its_own_rates_and_a_warm_up_unless_they_are_given():
+    fingerprint, recipe = fingerprint_of(next(iter(REFERENCES.values()))), Recipe(name="nnunet")
+    plan = make_plan(fingerprint, recipe=recipe, optimizer="adamw", steps=2000)
+    assert (plan.learning_rate, plan.weight_decay, plan.warmup_steps) == (1e-3, 1e-2, 100)
+    assert make_plan(fingerprint, recipe=recipe, optimizer="adamw").warmup_steps == 500
+    given = {"optimizer": "adamw", "learning_rate": 2e-4, "weight_decay": 0.0, "warmup_steps": 7}
+    plan = make_plan(fingerprint, recipe=recipe, **given)
+    assert (plan.learning_rate, plan.weight_decay, plan.warmup_steps) == (2e-4, 0.0, 7)
+    plan = make_plan(fingerprint, recipe=recipe, optimizer="sgd")
+    assert (plan.learning_rate, plan.weight_decay, plan.warmup_steps) == (1e-2, 3e-5, 0)

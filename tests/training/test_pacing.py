@@ -68,12 +68,31 @@ def test_with_a_limit_a_validation_waits_until_training_took_several_times_as_lo
         seconds += 1
         if times.is_due(limited, int(seconds), seconds):
             began.append(seconds)
-            times.note(limited, int(seconds), began=seconds, took=takes, ended=seconds + takes)
+            times.note(int(seconds), began=seconds, took=takes, ended=seconds + takes)
             seconds += takes
     assert began[0] == pytest.approx(TRAINING_PER_VALIDATION * FIRST * 600, abs=1)
     gaps = np.diff(began) - takes
     assert len(gaps) >= 1
     assert (gaps >= TRAINING_PER_VALIDATION * takes).all()
+
+
+@pytest.mark.parametrize("version", ["now", "older"])
+def test_a_run_with_more_time_than_before_validates_at_the_places_of_its_new_plan(plan, version):
+    """After 9 of 10 minutes it was at 900 of 1000 steps; of 100 minutes that is step 90."""
+    if version == "now":
+        before = ValidationTimes()
+        before.note(80, began=540.0, took=5.0, ended=545.0)
+        times = ValidationTimes(**vars(before))  # through a checkpoint
+        assert not times.is_due(plan.with_changes(max_minutes=10.0), 85, 599.0)
+    else:
+        times = ValidationTimes(place=900.0, ended=545.0, took=5.0)
+    longer = plan.with_changes(max_minutes=100.0)
+    assert [times.is_due(longer, 90, seconds) for seconds in (550.0, 599.0, 601.0)] == [False, False, True]
+
+
+def test_the_place_that_an_older_checkpoint_holds_counts_where_the_time_is_the_same(plan):
+    times = ValidationTimes(place=850.0, ended=515.0, took=2.0)
+    assert [times.is_due(plan.with_changes(max_minutes=10.0), 90, s) for s in (538.0, 541.0)] == [False, True]
 
 
 def test_a_resumed_run_of_limited_time_validates_when_it_would_have(dataset, tiny_plan, tmp_path, monkeypatch):

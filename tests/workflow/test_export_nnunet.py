@@ -1,5 +1,7 @@
 """A network of nnU-Net as a model file, and exported: the same labels everywhere."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -38,3 +40,13 @@ def test_an_exported_network_predicts_as_the_model(kind, ending, model, tmp_path
     assert done.check.difference < 1e-4
     assert done.any_size
     np.testing.assert_array_equal(Segmenter(done.path).segment(picture).label_map.array, expected)
+
+
+def test_the_second_stage_of_a_cascade_has_the_labels_of_the_first_as_channels(make_model, tmp_path):
+    network = resvox.create_model("resenc_unet", in_channels=3, num_classes=3, **THIN).eval()
+    metadata = dict(read_header(make_model(spatial_dims=2)).metadata)
+    metadata["cascade"] = {"labels": [3, 7], "model": "first.safetensors"}
+    path = resvox.save_model(network, tmp_path / "second.safetensors", metadata=metadata)
+    done = export(path, tmp_path / "net.pt", format="torchscript")
+    assert json.loads(done.description.read_text())["input"]["shape"][1] == 3
+    assert done.check.difference < 1e-4

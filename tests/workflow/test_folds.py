@@ -169,6 +169,33 @@ def test_rules_are_chosen_only_where_they_help_out_of_fold(tmp_path):
     assert choose_rules(dataset, predicted[:2], lambda line: None).rules == ()  # two cases show nothing
 
 
+def test_components_reach_into_what_was_not_annotated(tmp_path):
+    """A piece of a large component is kept as a prediction keeps it, although few of its voxels are annotated."""
+    labels = {"background": 0, "x": 1, "ignore": 2}
+    for name in "abc":
+        truth = np.zeros((12, 12, 12), np.uint8)
+        truth[5, 2:5, 2:5] = 1
+        truth[6:] = 2  # not annotated
+        found = np.zeros_like(truth)
+        found[5:, 2:5, 2:5] = 1  # right, and goes on
+        found[2:4, 7:10, 7:10] = 1  # wrong, and larger than what is right among the annotated voxels
+        write_scan(tmp_path / "imagesTr" / f"{name}_0000.nii.gz", truth * np.uint8(100))
+        write_scan(tmp_path / "labelsTr" / f"{name}.nii.gz", truth)
+        write_scan(tmp_path / "oof" / f"{name}.nii.gz", found)
+    described = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+    dataset = read_dataset(tmp_path)
+    predicted = [Predicted(case=each, fold=0, path=tmp_path / "oof" / f"{each.id}.nii.gz") for each in dataset.cases]
+    choice = choose_rules(dataset, predicted, lambda line: None)
+    (rule,) = choice.rules
+    assert rule.smallest == 300.0  # the wrong one has 216 mm³, the right one 756, of which 108 are annotated
+    assert choice.before == {"x": pytest.approx(2 * 9 / (9 + 18 + 9))}
+    assert choice.after == {"x": 1.0}
+    masked, reference = predicted[0].read(dataset)  # what is scored
+    assert not masked.array[6:].any()
+    assert not reference.array[6:].any()
+
+
 # ---------------------------------------------------------------------------------------------- the whole path
 
 

@@ -39,12 +39,13 @@ def evaluate_label_maps(
     found = score_pairs(pairs.files, score, on_case)
     table = ScoreTable(found.scores, tolerance_mm=options.tolerance_mm)
     scored = {case: pairs.files[case] for case in found.scores}
+    calibration = calibration_of(scored, labels, table) if options.calibration else None
     return EvaluateResult(
         scores=table,
-        calibration=calibration_of(scored, labels, table) if options.calibration else None,
+        calibration=calibration,
         labels=labels.to_dict(),
         missing=pairs.missing,
         extra=pairs.extra,
         failed=found.failed,
-        remarks=found.remarks,
+        remarks=(*found.remarks, *(() if calibration is None else calibration.remarks)),
     )

@@ -16,6 +16,7 @@ import numpy as np
 
 from resvox.errors import ResvoxError
 from resvox.files import creating_folder, sha256_of
+from resvox.volumes.dicom.files import dicom_paths
 from resvox.volumes.tiff import files_beside
 
 FACTS = "facts.json"
@@ -33,8 +34,8 @@ def entry_name(case: str, *determined_by: Any) -> str:
 
 def stamp(path: Path) -> list[Any]:
     """What changes when a file, or one in a folder of DICOM slices, does."""
-    # a folder is a DICOM series; the spacing of a TIFF may be in a file beside it
-    files: Iterable[Path] = sorted(path.iterdir()) if path.is_dir() else [path, *files_beside(path)]
+    # the spacing of a TIFF may be in a file beside it
+    files = _files_of(path) if path.is_dir() else [path, *files_beside(path)]
     return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
@@ -111,9 +112,14 @@ def sources_checksum(paths: Iterable[Path]) -> int:
     """CRC-32 over the contents of a case's files, whatever their names and dates."""
     value = 0
     for path in paths:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        for file in _files_of(path):
             value = zlib.crc32(checksum_of(file).to_bytes(4, "little"), value)
     return value
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The file, or those of a DICOM series that the reader takes from a folder and its sub-folders."""
+    return list(dicom_paths(path)) if path.is_dir() else [path]
 
 
 def is_full_disk(error: OSError) -> bool:

@@ -112,16 +112,16 @@ def _validate_if_due(state: State, job: Job, cases: Cases, row: dict[str, Any], 
         before = progress.seconds
         row.update(_validate(state, job, cases))
         progress.seconds = _seconds(state, plan, began)
-        _note_validation(state, plan, began=before, took=progress.seconds - before)
+        _note_validation(state, began=before, took=progress.seconds - before)
         (stopped,) = agreed(fabric, state.stop.requested)
     row["seconds"] = round(progress.seconds, 3)
     return ends, stopped
 
 
-def _note_validation(state: State, plan: TrainingPlan, *, began: float, took: float) -> None:
+def _note_validation(state: State, *, began: float, took: float) -> None:
     """Keep in checkpoints when the validation was: a resumed run of limited time does not begin with another."""
     progress = state.progress
-    state.validations.note(plan, progress.step, began=began, took=took, ended=progress.seconds)
+    state.validations.note(progress.step, began=began, took=took, ended=progress.seconds)
     progress.validations = dict(vars(state.validations))
 
 
@@ -131,7 +131,7 @@ def _validate_late(state: State, job: Job, cases: Cases, logs: _Logs) -> None:
     if progress.step and (progress.validation_due or (job.finish and not logs.last_has_scores)):
         began = time.monotonic()
         logs.amend(_validate(state, job, cases))
-        _note_validation(state, job.plan, began=progress.seconds, took=time.monotonic() - began)
+        _note_validation(state, began=progress.seconds, took=time.monotonic() - began)
         if progress.validation_due:
             raise _stopped(state, job, None)
     if job.finish and not progress.step:

@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 from resvox.blueprint.leaves import Conv
 from resvox.errors import WeightsError
+from resvox.hub import local_path
 from resvox.weights.formats.safetensors import read_header
 from resvox.weights.models import network_in, tensor_adapter
 from resvox.weights.naming import name_source
-from resvox.weights.sources import read_source
+from resvox.weights.sources import file_of, read_source
 
 BEHIND = 4.0  # in logits: a probability of at most 1.8 %
 HEADS = ("head", "supervision", "fc")
@@ -55,16 +56,24 @@ class Names:
 def names_of(source: str | os.PathLike[str]) -> Names | None:
     """What a source of weights names: the card of a resvox file, or the dataset.json of nnU-Net above it.
 
+    Args:
+        source: a file, a folder with one file of weights, or an address on a hub, as `read_source` takes them.
+
     Returns:
         None where nothing is named.
     """
-    path = Path(source)
+    given = Path(local_path(source))
+    try:
+        path = file_of(given)
+    except WeightsError:  # a folder with several files, such as a model of nnU-Net with several folds
+        path = given
     if path.suffix.lower() == ".safetensors" and path.is_file():
         try:
             return _of_card(read_header(path).metadata)
         except WeightsError:  # a peer's file, without this library's header
             return None
-    for folder in (path, *path.parents[:2]) if path.exists() else ():
+    folders = (given, *given.parents[:2], *path.parents[:2]) if path.exists() else ()
+    for folder in folders:
         if (folder / "dataset.json").is_file() and (folder / "plans.json").is_file():
             return _of_nnunet(json.loads((folder / "dataset.json").read_text(encoding="utf-8-sig")))
     return None

@@ -194,7 +194,7 @@ def _write_network(
     from resvox.inference.engines.exporting import write_network
     from resvox.inference.engines.open_sizes import smallest_side
 
-    roi, channels = file.card.input_size, file.card.in_channels
+    roi, channels = file.card.input_size, file.card.network_channels
     problem: InferenceError | None = None
     for any_size in sizes:
         try:
@@ -230,7 +230,7 @@ def _description(
         "sha256": sha256_of(path),
         **({"weights_sha256": sha256_of(weights)} if weights.exists() else {}),
         "input": {
-            "shape": ["any" if any_size else 1, card.in_channels, *sizes],
+            "shape": ["any" if any_size else 1, card.network_channels, *sizes],
             **({"smallest": [smallest] * card.spatial_dims} if any_size else {}),  # where sizes are "any"
             "type": "float32",
         },

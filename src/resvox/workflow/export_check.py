@@ -53,7 +53,7 @@ def check_export(network: Any, path: Path, kind: str, card: ModelCard) -> Export
     from resvox.inference import TorchEngine
     from resvox.inference.engines import engine_of_file
 
-    roi, channels, labels = card.input_size, card.in_channels, labels_of(card)
+    roi, channels, labels = card.input_size, card.network_channels, labels_of(card)
 
     trusted = TorchEngine(network, device="cpu", precision="float32")
     exported = engine_of_file(path, kind, roi_size=roi, in_channels=channels, device="cpu")

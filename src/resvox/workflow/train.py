@@ -270,10 +270,13 @@ def _written_plan(options: TrainOptions, out: Path) -> TrainingPlan | None:
     """The plan that was given, or the one of the run that is resumed; None where one is to be made."""
     from resvox.training.plans.base import TrainingPlan
     from resvox.training.plans.reading import load_plan
+    from resvox.workflow.folds.folder import FoldsFolder
 
     plan = options.plan
     goes_on = options.resume or options.finish or options.fold is not None
-    if plan is None and goes_on and not options.overwrite and (out / PLAN_FILE).is_file():
+    if options.overwrite:  # one fold alone begins again with the plan of the others
+        goes_on = options.fold is not None and FoldsFolder(out).has_others(options.fold)
+    if plan is None and goes_on and (out / PLAN_FILE).is_file():
         plan = out / PLAN_FILE
     return plan if plan is None or isinstance(plan, TrainingPlan) else load_plan(Path(plan).expanduser())
 

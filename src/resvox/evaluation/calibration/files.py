@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from resvox.evaluation.table import ScoreTable
 
 PROBABILITIES, REVIEW = "_probabilities.nii.gz", "review.csv"
+NAMED = 5  # cases named in a remark, at most
 Array = np.ndarray[Any, Any]
 
 
@@ -32,10 +33,13 @@ class Calibration:
     Args:
         cases: the reliability of each case's probabilities.
         risk: scores against doubt; None without a review list.
+        left_out: cases with probabilities whose references are annotated with some of the labels alone: where such a
+            reference has the background, one of the other labels may be right.
     """
 
     cases: Mapping[str, Reliability] = field(default_factory=dict)
     risk: RiskCoverage | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def overall(self) -> Reliability:
@@ -46,7 +50,16 @@ class Calibration:
         """The numbers as JSON holds them."""
         cases = {case: {"ece": rounded(each.ece), "brier": rounded(each.brier)} for case, each in self.cases.items()}
         risk = {} if self.risk is None else {"risk": self.risk.to_dict()}
-        return {**self.overall.to_dict(), "cases": cases, **risk}
+        left_out = {"left_out": list(self.left_out)} if self.left_out else {}
+        return {**self.overall.to_dict(), "cases": cases, **left_out, **risk}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was unusual, one line each."""
+        if not self.left_out:
+            return ()
+        named = ", ".join(self.left_out[:NAMED]) + (", ..." if len(self.left_out) > NAMED else "")
+        return (f"calibration without {len(self.left_out)} cases that are not annotated with every label ({named})",)
 
 
 def calibration_of(files: Mapping[str, tuple[Path, Path]], labels: LabelSet, table: ScoreTable) -> Calibration:
@@ -59,29 +72,55 @@ def calibration_of(files: Mapping[str, tuple[Path, Path]], labels: LabelSet, tab
         table: the scores of the cases, for the risk.
 
     Raises:
-        EvaluationError: neither probabilities nor a review list, or probabilities with other channels.
+        EvaluationError: neither probabilities nor a review list, probabilities with other channels, or every case left
+            out and no review list.
     """
-    cases = {}
+    cases, left_out = {}, []
     for case, (prediction, reference) in files.items():
         path = prediction.parent / f"{stem_of(prediction)}{PROBABILITIES}"
-        if path.is_file():
-            cases[case] = reliability_of_file(path, reference, labels)
+        if not path.is_file():
+            continue
+        found = reliability_of_file(path, reference, labels, annotated=labels.labelled.get(case))
+        if found is None:
+            left_out.append(case)
+        else:
+            cases[case] = found
     folders = {prediction.parent for prediction, _ in files.values()}
     doubts = {case: value for folder in folders for case, value in _doubts(folder / REVIEW).items()}
     dice = {case: _mean_dice(table, case) for case in table.scores}
     by_stem = {stem_of(prediction): case for case, (prediction, _) in files.items()}
     doubts = {by_stem.get(case, case): value for case, value in doubts.items()}
+    if left_out and not cases and not doubts:
+        raise EvaluationError(
+            f"probabilities of {len(left_out)} cases, none of which is annotated with every label",
+            expected="a case that is annotated with every label",
+            fix="leave --calibration out",
+            path=next(iter(folders)),
+        )
     if not cases and not doubts:
         raise EvaluationError(
             "neither probabilities nor a review.csv beside the label maps",
             expected="what resvox predict --probabilities --uncertainty writes",
             path=next(iter(folders)),
         )
-    return Calibration(cases=cases, risk=risk_coverage(doubts, dice) if doubts else None)
+    risk = risk_coverage(doubts, dice) if doubts else None
+    return Calibration(cases=cases, risk=risk, left_out=tuple(left_out))
 
 
-def reliability_of_file(path: Path, reference: Path, labels: LabelSet) -> Reliability:
+def reliability_of_file(
+    path: Path, reference: Path, labels: LabelSet, *, annotated: Sequence[str] | None = None
+) -> Reliability | None:
     """The reliability of one case's probabilities in the box around what is labelled or predicted.
+
+    Args:
+        path: the probabilities.
+        reference: the label map.
+        labels: of all cases; they decide what the channels are.
+        annotated: the labels with which the reference was annotated; None for all. Of regions, which are decided one by
+            one, the channels of these are scored.
+
+    Returns:
+        None where some of the labels are not annotated, which are decided together, or none of the regions is.
 
     Raises:
         EvaluationError: channels that do not fit the labels, or another grid.
@@ -104,6 +143,12 @@ def reliability_of_file(path: Path, reference: Path, labels: LabelSet) -> Reliab
             expected=f"{len(values) + 1} for background and labels, or {len(values)} for regions",
             path=path,
         )
+    scored = [annotated is None or name in annotated for name in labels.scored]
+    if not any(scored) or not (is_regions or all(scored)):
+        return None
+    if is_regions and not all(scored):
+        kept = {name: own for name, own in labels.scored.items() if annotated is not None and name in annotated}
+        channels, labels = channels[scored], replace(labels, scored=kept)
     return _reliability(channels, truth.array, labels, is_regions=is_regions)
 
 

@@ -32,29 +32,44 @@ class ValidationTimes:
     Where the time is limited, the intervals are those of `place_in_plan`, and a validation waits until training has
     taken `TRAINING_PER_VALIDATION` times as long as the one before.
 
+    Step and time of the validation before are kept, not its place: a resumed run may have another limit of time, and
+    with it other places.
+
     Args:
-        place: in the plan, of the validation before.
+        step: of the validation before.
+        began: seconds of training at its beginning.
         ended: seconds of training at its end.
         took: its seconds; None where there was none.
+        place: in the plan of then, of a checkpoint that holds neither step nor beginning.
     """
 
-    place: float = 0.0
+    step: int = 0
+    began: float = 0.0
     ended: float = 0.0
     took: float | None = None
+    place: float | None = None
 
     def is_due(self, plan: TrainingPlan, step: int, seconds: float) -> bool:
         """Whether to validate after ``step`` steps and ``seconds`` of training."""
         if plan.max_minutes is None:
             return step % plan.validation_interval == 0
-        passed = place_in_plan(plan, step, seconds) // plan.validation_interval > self.place // plan.validation_interval
+        before, now = self._place(plan, step, seconds), place_in_plan(plan, step, seconds)
+        passed = now // plan.validation_interval > before // plan.validation_interval
         took = FIRST * 60 * plan.max_minutes if self.took is None else self.took
         return passed and seconds - self.ended >= TRAINING_PER_VALIDATION * took
 
-    def note(self, plan: TrainingPlan, step: int, *, began: float, took: float, ended: float) -> None:
+    def note(self, step: int, *, began: float, took: float, ended: float) -> None:
         """A validation after ``step`` steps.
 
         Args:
             began, ended: seconds of training; the same where the validation does not count.
             took: seconds.
         """
-        self.place, self.ended, self.took = place_in_plan(plan, step, began), ended, took
+        self.step, self.began, self.ended, self.took, self.place = step, began, ended, took, None
+
+    def _place(self, plan: TrainingPlan, step: int, seconds: float) -> float:
+        """The place of the validation before, in the plan of now; ``step`` and ``seconds`` are those of now."""
+        if self.place is None:
+            return place_in_plan(plan, self.step, self.began)
+        self.place = min(self.place, place_in_plan(plan, step, seconds))  # more time than then makes each place earlier
+        return self.place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -169,17 +169,27 @@ def case_generator(case: str) -> np.random.Generator:
 
 
 def sampled_values(case: str, volume: Volume, count: int) -> np.ndarray[Any, Any]:
-    """(channels, at most ``count``) values of a volume; of every volume of a case at the same places."""
+    """(channels, at most ``count``) values of a volume, see `compact`; of every volume of a case at the same places."""
     channels = volume.with_channel_axis().reshape(volume.channels, -1)
     if channels.shape[1] > count:
         channels = channels[:, case_generator(case).choice(channels.shape[1], size=count, replace=False)]
-    return channels.astype(np.float64)
+    return compact(channels)
 
 
-def channel_intensities(names: Sequence[str], values: Iterable[np.ndarray[Any, Any]]) -> tuple[Intensities, ...]:
-    """The statistics of each channel over arrays of shape (channels, samples)."""
-    pooled = np.concatenate(list(values), axis=1)
-    return tuple(intensities(name, channel) for name, channel in zip(names, pooled, strict=True))
+def compact(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy of values in at most 4 bytes each: those of all cases are held until the last one is read."""
+    return values.copy() if values.dtype.itemsize <= 4 else values.astype(np.float32)
+
+
+def channel_intensities(names: Sequence[str], values: Sequence[np.ndarray[Any, Any]]) -> tuple[Intensities, ...]:
+    """The statistics of each channel over arrays of shape (channels, samples), computed in float64.
+
+    One channel at a time is pooled, so that no second copy of all values is made.
+    """
+    return tuple(
+        intensities(name, np.concatenate([each[channel] for each in values], dtype=np.float64))
+        for channel, name in enumerate(names)
+    )
 
 
 def intensities(name: str, values: np.ndarray[Any, Any]) -> Intensities:

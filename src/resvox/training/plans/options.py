@@ -57,7 +57,7 @@ class TrainOptions:
         plan: a plan or its YAML file, instead of one made from the data; other options change it.
         plan_only: write ``out/plan.yaml`` for editing and stop there.
         resume: continue from the last checkpoint of the run.
-        overwrite: start again where a run is.
+        overwrite: start again where a run is; with ``fold`` that fold alone.
         finish: train no further: write the model of the best weights of a stopped run.
         folds: cross-validation: train this many networks, each without the cases of its fold, in ``out/fold_0`` and so
             on; predict and score every case out of fold. None takes that of the run that is resumed, else trains one.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resvox.datasets.dicom_labels import is_dicom_labels
 from resvox.datasets.labelled import read_labelled
 from resvox.datasets.segmentation import Case, Dataset
 from resvox.training.prepared import (
@@ -21,6 +22,7 @@ from resvox.training.prepared import (
     sources_checksum,
     stamp,
 )
+from resvox.volumes.dicom.marks import is_dicom
 
 if TYPE_CHECKING:
     from resvox.preprocessing import NnunetPreprocessing, Preprocessing
@@ -129,12 +131,18 @@ def prepare_cases(
 
 
 def _determined_by(case: Case, dataset: Dataset, preprocessing: Preprocessing | NnunetPreprocessing) -> tuple[Any, ...]:
-    """The preprocessing, the label values, and the size and date of each of the case's files."""
+    """The preprocessing, the label values, and the size and date of each of the case's files.
+
+    The names of the labels are among them where the label is a DICOM object, whose structures have values by their
+    names; label maps of other formats hold the values, so that a label may be renamed.
+    """
     assert case.label is not None
     settings = [LAYOUT, preprocessing.to_dict(), list(dataset.labels.values()), dataset.channel_names]
     if dataset.regions is not None or dataset.ignore is not None or case.labelled is not None:
         regions = None if dataset.regions is None else dataset.regions.to_dict()
         settings.append({"regions": regions, "ignore": dataset.ignore, "labelled": dataset.labelled_with(case)})
+    if case.label.is_file() and is_dicom(case.label) and is_dicom_labels(case.label):  # the first needs no pydicom
+        settings.append({"names": list(dataset.labels)})
     return settings, [stamp(path) for path in (*case.images, case.label)]
 
 

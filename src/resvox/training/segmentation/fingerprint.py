@@ -19,6 +19,7 @@ from resvox.training.plans.fingerprint import (
     case_facts,
     case_generator,
     channel_intensities,
+    compact,
 )
 
 if TYPE_CHECKING:
@@ -95,9 +96,9 @@ def _voxels_of_labels(dataset: Dataset, label: Volume) -> dict[str, int]:
 def _foreground_values(
     case: Case, image: Volume, label: Volume, samples: int, *, ignore: int | None
 ) -> np.ndarray[Any, Any]:
-    """(channels, at most ``samples``) values under the labels, less those of voxels that are ignored."""
+    """(channels, at most ``samples``) values under the labels, less those of voxels that are ignored; see `compact`."""
     channels = image.array.reshape((image.channels, -1))
     inside = np.flatnonzero(label.array if ignore is None else (label.array != 0) & (label.array != ignore))
     if inside.size > samples:
         inside = case_generator(case.id).choice(inside, size=samples, replace=False)
-    return channels[:, inside].astype(np.float64)
+    return compact(channels[:, inside])

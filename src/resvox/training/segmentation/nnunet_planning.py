@@ -45,6 +45,9 @@ LEARNING = {
     "crop": "nonzero",
     "overlap": 0.5,
 }
+# what AdamW needs instead of the rates of SGD, beside a warm-up over a twentieth of the steps
+ADAMW = {"learning_rate": 1e-3, "weight_decay": 1e-2}
+LONGEST_WARMUP = 500
 
 
 def make_plan(
@@ -75,6 +78,9 @@ def make_plan(
     values, reasons = _of_the_data(fingerprint, order, {**decided, **changes}, recipe)
     decided.update(values)
     steps = int(changes.get("steps", STEPS_PER_EPOCH * EPOCHS))
+    if changes.get("optimizer") == "adamw":
+        decided.update(ADAMW, warmup_steps=min(LONGEST_WARMUP, steps // 20))
+        notes.update(dict.fromkeys((*ADAMW, "warmup_steps"), "of AdamW; nnU-Net's trainer has SGD"))
     decided.update(
         steps=steps,
         validation_interval=min(steps, max(STEPS_PER_EPOCH, steps // 100)),

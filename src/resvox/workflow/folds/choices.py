@@ -15,7 +15,6 @@ from resvox.workflow.folds.out_of_fold import Predicted, label_set, members
 
 if TYPE_CHECKING:
     from resvox.datasets.segmentation import Dataset
-    from resvox.volumes import Volume
 
 SIZES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)  # mm³ or mm²
 LEAST_GAIN = 0.001  # of a label's mean Dice
@@ -90,8 +89,12 @@ def _best(values: tuple[int, ...], rows: Sequence[Sequence[float]]) -> LabelRule
 
 
 def _case_table(each: Predicted, dataset: Dataset, values: tuple[int, ...]) -> list[float]:
-    """Dice of one label of one case under every candidate; components are found once."""
-    prediction, reference = each.read(dataset)
+    """Dice of one label of one case under every candidate; components are found once.
+
+    Components, their sizes and holes are those of the whole map, as in a prediction. What the reference does not
+    annotate is left out when voxels are counted for the Dice.
+    """
+    prediction, reference, known = each.read_whole(dataset)
     ours, theirs = members(prediction.array, values), members(reference.array, values)
     voxel, total = math.prod(prediction.spacing_mm), int(np.count_nonzero(theirs))
     box = box_of(ours)
@@ -100,15 +103,18 @@ def _case_table(each: Predicted, dataset: Dataset, values: tuple[int, ...]) -> l
     background = prediction.array[box] == 0
     mask, truth = ours[box], theirs[box]
     components, sizes = components_of(mask)
+    counted = np.ones_like(mask) if known is None else known[box]
+    inside = np.bincount(components[counted], minlength=len(sizes) + 1)[1:]
     overlaps = np.bincount(components.ravel(), weights=truth.ravel(), minlength=len(sizes) + 1)[1:]
     found = []
     for rule in _candidates(values):
         keep = np.ones(len(sizes), bool) if rule is None else chosen(sizes, rule, voxel=voxel)
-        size, overlap = int(sizes[keep].sum()), float(overlaps[keep].sum())
+        size, overlap = int(inside[keep].sum()), float(overlaps[keep].sum())
         if rule is not None and rule.holes:
             kept = np.concatenate([[False], keep])[components]
             holes = holes_of(kept) & (background | (mask & ~kept))
-            size, overlap = size + int(np.count_nonzero(holes)), overlap + int(np.count_nonzero(holes & truth))
+            size += int(np.count_nonzero(holes & counted))
+            overlap += int(np.count_nonzero(holes & truth))
         found.append(2 * overlap / (size + total) if size + total else 1.0)
     return found
 
@@ -118,14 +124,15 @@ def _means(dataset: Dataset, predicted: Sequence[Predicted], rules: Sequence[Lab
     labels = label_set(dataset).scored
     scores: dict[str, list[float]] = {name: [] for name in labels}
     for each in predicted:
-        prediction, reference = each.read(dataset)
-        changed = apply_rules(prediction, rules)
+        prediction, reference, known = each.read_whole(dataset)
+        changed = apply_rules(prediction, rules).array
+        changed = changed if known is None else changed * known
         for name in dataset.labelled_with(each.case):
-            scores[name].append(_dice(changed, reference, labels[name]))
+            scores[name].append(_dice(changed, reference.array, labels[name]))
     return {name: float(np.mean(values)) if values else 0.0 for name, values in scores.items()}
 
 
-def _dice(prediction: Volume, reference: Volume, values: tuple[int, ...]) -> float:
-    ours, theirs = members(prediction.array, values), members(reference.array, values)
+def _dice(prediction: Array, reference: Array, values: tuple[int, ...]) -> float:
+    ours, theirs = members(prediction, values), members(reference, values)
     size = int(np.count_nonzero(ours)) + int(np.count_nonzero(theirs))
     return 2 * int(np.count_nonzero(ours & theirs)) / size if size else 1.0

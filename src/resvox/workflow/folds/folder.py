@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,11 +95,21 @@ class FoldsFolder:
                 path=self.description,
             ) from error
 
-    def begin(self, folds: Folds, options: TrainOptions) -> None:
+    def has_others(self, fold: int) -> bool:
+        """Whether folds beside this one have begun, here or in another job."""
+        return any(path != self.run(fold).path for path in self._run_folders())
+
+    def begin(self, folds: Folds, options: TrainOptions, say: Callable[[str], None] = lambda line: None) -> None:
         """Check that the folder may be used as asked, and write folds.json.
 
+        With ``overwrite`` what an earlier call left is removed first: of a single ``fold`` beside which others have
+        begun, its run and the results of all folds together; else everything.
+
+        Args:
+            say: called with a line where this has to wait for the lock of a run.
+
         Raises:
-            PlanError: a folder that holds other folds or another run.
+            PlanError: a folder that holds other folds or another run, or a fold to be removed that is training.
         """
         if options.resume and options.overwrite:
             raise PlanError("both --resume and --overwrite", expected="one of them", path=self.path)
@@ -109,9 +120,9 @@ class FoldsFolder:
                 fix="choose another folder with -o",
                 path=self.path,
             )
-        before = self.read() if self.description.exists() and not options.overwrite else None
-        if options.overwrite:
-            self._clear()
+        keeps_others = options.fold is not None and self.has_others(options.fold)
+        begins_anew = options.overwrite and not keeps_others
+        before = self.read() if self.description.exists() and not begins_anew else None
         if before is not None:
             goes_on = options.resume or options.finish or options.fold is not None
             if not goes_on and any(self.run(fold).is_used for fold in range(before.count)):
@@ -122,15 +133,31 @@ class FoldsFolder:
                     path=self.path,
                 )
             refuse_other_folds(before, folds, self.description)
+        if options.overwrite:
+            self._clear(options.fold if keeps_others else None, say)
         write_atomically(self.description, json.dumps(folds.to_dict(), indent=2, ensure_ascii=False) + "\n")
 
-    def _clear(self) -> None:
-        """Remove what an earlier cross-validation left, also its further folds, which would be averaged."""
-        for folder in self.path.glob("fold_*"):
-            RunFolder(folder).clear()
-        shutil.rmtree(self.predictions, ignore_errors=True)
-        for path in (self.json, self.csv, self.description):
+    def _clear(self, fold: int | None, say: Callable[[str], None]) -> None:
+        """Remove a fold and the results of all folds together; its predictions go when it begins to train.
+
+        Args:
+            fold: None removes everything, also the folds of a larger number, which would be averaged.
+            say: see `begin`.
+        """
+        runs = [RunFolder(path) for path in self._run_folders()] if fold is None else [self.run(fold)]
+        with ExitStack() as locks:
+            for run in runs:  # another job may be training one of them: then nothing is removed
+                locks.enter_context(run.locked(say, check=lambda: None))
+            for run in runs:
+                run.clear()
+        for path in (self.json, self.csv):
             path.unlink(missing_ok=True)
+        if fold is None:
+            shutil.rmtree(self.predictions, ignore_errors=True)
+            self.description.unlink(missing_ok=True)
+
+    def _run_folders(self) -> list[Path]:
+        return [path for path in sorted(self.path.glob("fold_*")) if path.is_dir()]
 
 
 def refuse_other_folds(before: Folds, now: Folds, path: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # The same on every machine and in every run: "auto" measures which engine is fastest.
 ENGINE, PRECISION = "torch", "float32"
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +40,18 @@ class Predicted:
 
     def read(self, dataset: Dataset) -> tuple[Volume, Volume]:
         """Prediction and reference; where the reference is not annotated both are background."""
+        prediction, reference, known = self.read_whole(dataset)
+        if known is None:
+            return prediction, reference
+        return prediction.with_array(prediction.array * known), reference.with_array(reference.array * known)
+
+    def read_whole(self, dataset: Dataset) -> tuple[Volume, Volume, Mask | None]:
+        """Prediction and reference as they are, and where the reference is annotated; None if that is everywhere."""
         from resvox.datasets.labelled import read_labelled
         from resvox.volumes import read_label_map
 
         prediction, (_, reference) = read_label_map(self.path), read_labelled(self.case, dataset)
-        if dataset.ignore is None:
-            return prediction, reference
-        is_known = reference.array != dataset.ignore
-        return tuple(each.with_array(each.array * is_known) for each in (prediction, reference))  # type: ignore[return-value]
+        return prediction, reference, None if dataset.ignore is None else reference.array != dataset.ignore
 
 
 def predict_out_of_fold(

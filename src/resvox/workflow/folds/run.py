@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resvox.errors import PlanError
+from resvox.errors import DatasetError, PlanError
 from resvox.files import remove_leftovers, write_atomically
 from resvox.training.plans.options import TrainOptions
 from resvox.training.tasks import TASKS
-from resvox.workflow.folds.assignment import assign_folds
+from resvox.workflow.folds.assignment import assign_folds, dataset_of_fold
 from resvox.workflow.folds.folder import Folds, FoldsFolder
 from resvox.workflow.folds.training import FoldsJob, is_finished, train_folds
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from resvox.evaluation.table import ScoreTable
     from resvox.training.plans.base import TrainingPlan
     from resvox.workflow.folds.choices import Choice
+
+LEFTOVER_AGE_S = 3600.0  # a younger temporary file may be one that the job of another fold is writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,8 @@ def cross_validate(
         say: called with a line of text now and then.
 
     Raises:
-        DatasetError: fewer cases than folds. PlanError: a folder that holds something else.
+        DatasetError: fewer cases than folds, or a fold without which a class has no case to train on.
+        PlanError: a folder that holds something else.
         RunStoppedError: a signal stopped a fold.
     """
     assert options.folds is not None
@@ -85,13 +88,14 @@ def cross_validate(
     folder = FoldsFolder(out)
     cases = assign_folds(dataset.cases, options.folds, seed=plan.seed, source=dataset.source)
     folds = Folds(count=options.folds, cases=cases)
-    folder.begin(folds, options)
-    remove_leftovers(folder.path)
+    check_splits(dataset, folds, plan)
+    folder.begin(folds, options, say)
+    remove_leftovers(folder.path, older_than_s=LEFTOVER_AGE_S)
     plan.save(folder.plan)
     colours = _colours(plan.task, dataset)
     job = FoldsJob(dataset=dataset, plan=plan, folder=folder, folds=folds, options=options, colours=colours)
     train_folds(job, say)
-    left = () if options.finish else _left(folder, folds, plan)
+    left = _left(folder, folds, plan, options)
     result = FoldsResult(
         folder=out,
         folds=folds,
@@ -107,6 +111,24 @@ def cross_validate(
 def _refuse_short(options: TrainOptions) -> None:
     if options.fold is not None and options.folds is not None and options.fold >= options.folds:
         raise PlanError(f"fold={options.fold} of {options.folds} folds", expected=f"0 to {options.folds - 1}")
+
+
+def check_splits(dataset: Any, folds: Folds, plan: TrainingPlan) -> None:
+    """Refuse a fold that could not begin, before others have trained for hours.
+
+    Raises:
+        DatasetError: a fold without which a class has no case to train on; it names the fold and the class.
+    """
+    for fold in range(folds.count):
+        try:
+            dataset_of_fold(dataset, folds.cases, fold).split(fraction=plan.validation_fraction, seed=plan.seed)
+        except DatasetError as error:
+            raise DatasetError(
+                f"fold {fold}: {error.got}",
+                expected=error.expected,
+                fix="add cases of another patient (group), so that two folds have some, or leave the class out",
+                path=error.path,
+            ) from error
 
 
 def _out_of_fold(job: FoldsJob, result: FoldsResult, say: Callable[[str], None]) -> FoldsResult:
@@ -169,8 +191,12 @@ def _write_rules(model: Path, choice: Choice) -> None:
     save_model(load_model(model), model, metadata=metadata)
 
 
-def _left(folder: FoldsFolder, folds: Folds, plan: TrainingPlan) -> tuple[int, ...]:
-    return tuple(fold for fold in range(folds.count) if not is_finished(folder.run(fold), plan))
+def _left(folder: FoldsFolder, folds: Folds, plan: TrainingPlan, options: TrainOptions) -> tuple[int, ...]:
+    """The folds that are not finished; those that this call has finished early, with ``finish``, are not among them."""
+    early: Sequence[int] = ()
+    if options.finish:
+        early = range(folds.count) if options.fold is None else (options.fold,)
+    return tuple(fold for fold in range(folds.count) if fold not in early and not is_finished(folder.run(fold), plan))
 
 
 def _best_score(folder: FoldsFolder, fold: int, plan: TrainingPlan) -> float | None:

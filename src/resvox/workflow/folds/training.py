@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import ResvoxError, RunStoppedError
-from resvox.machine import usable_threads
 from resvox.training.plans.options import TrainOptions
 from resvox.training.run_folder import RunFolder
 from resvox.workflow.folds.assignment import dataset_of_fold
 from resvox.workflow.folds.folder import Folds, FoldsFolder
 from resvox.workflow.folds.out_of_fold import forget_fold
+from resvox.workflow.folds.shares import environment, gpus_of, variables_of
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -83,6 +83,7 @@ def train_fold(job: FoldsJob, fold: int) -> FitResult:
         accelerator=options.device,
         workers=options.workers,
         augment_on=options.augment_on,
+        profile=options.profile,
         progress=options.progress,
         colours=job.colours,
         on_step=partial(after_step, folder=run.path),
@@ -111,27 +112,31 @@ def is_finished(run: RunFolder, plan: TrainingPlan) -> bool:
 
 
 def _train_at_once(job: FoldsJob, left: list[int], say: Callable[[str], None]) -> None:
-    """Several folds at a time, each in a process of its own, on the next GPU where there are several."""
+    """Several folds at a time, each in a process of its own, on a GPU that is free where there are several."""
     from resvox.training.stopping import StopGuard
 
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-    cores = max(usable_threads() // job.options.folds_at_once, 1)
-    waiting = list(left)
-    running: dict[int, BaseProcess] = {}
+    at_once = min(job.options.folds_at_once, len(left))
+    gpus, waiting = gpus_of(job.options), list(left)
+    running: dict[int, tuple[BaseProcess, str | None]] = {}
     codes: dict[int, int | None] = {}
     with StopGuard(forwards=True) as guard:
         while waiting or running:
-            while waiting and len(running) < job.options.folds_at_once and not guard.requested:
-                fold = waiting.pop(0)
-                process = context.Process(target=_in_process, args=(job, fold, cores))
-                process.start()
-                running[fold] = process
-                say(f"fold {fold}: process {process.pid}, its lines are in {job.folder.log(fold)}")
+            while waiting and len(running) < at_once and not guard.requested:
+                fold, gpu = waiting.pop(0), gpus.take()
+                process: BaseProcess = context.Process(target=_in_process, args=(job, fold))
+                with environment(variables_of(gpu, at_once=at_once)):
+                    process.start()
+                running[fold] = process, gpu
+                where = "" if gpu is None else f" on GPU {gpu}"
+                say(f"fold {fold}: process {process.pid}{where}, its lines are in {job.folder.log(fold)}")
             if guard.requested:
                 waiting.clear()
             time.sleep(POLL_SECONDS)
-            for fold in [each for each, process in running.items() if not process.is_alive()]:
-                codes[fold] = running.pop(fold).exitcode
+            for fold in [each for each, (process, _) in running.items() if not process.is_alive()]:
+                process, gpu = running.pop(fold)
+                gpus.give_back(gpu)
+                codes[fold] = process.exitcode
                 say(f"fold {fold}: {'finished' if codes[fold] == 0 else f'ended with exit code {codes[fold]}'}")
     _raise_for(job, codes, guard.signal_name)
 
@@ -158,10 +163,8 @@ def _last_line(path: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _in_process(job: FoldsJob, fold: int, cores: int) -> None:
+def _in_process(job: FoldsJob, fold: int) -> None:
     """Train one fold in this fresh process; its lines go to a file, its exit code is that of `resvox train`."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(cores))  # before torch is imported; a user's number is kept
-    _use_gpu(job, fold)
     log = job.folder.log(fold)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8", buffering=1) as lines:
@@ -174,14 +177,3 @@ def _in_process(job: FoldsJob, fold: int, cores: int) -> None:
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
             raise SystemExit(STOPPED) from None
-
-
-def _use_gpu(job: FoldsJob, fold: int) -> None:
-    """One GPU for this process, where there are several and the training is not to use several itself."""
-    if job.options.device not in ("auto", "cuda") or job.options.processes > 1:
-        return
-    from resvox.inference.engines.devices import gpu_count
-
-    count = gpu_count() if "CUDA_VISIBLE_DEVICES" not in os.environ else 0
-    if count > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(fold % count)
