@@ -131,12 +131,3 @@ def test_processes_share_the_processors_unless_the_user_names_a_number(monkeypat
     assert started.threads == [threads, threads]
     assert os.environ.get("OMP_NUM_THREADS") == named
     assert seen == ([] if named else [4, 8])  # torch was imported before, with all of them
-
-
-def test_folds_at_once_share_the_processors_that_may_be_used(started):
-    from resvox.workflow.folds.training import _train_at_once
-
-    folder = SimpleNamespace(log=lambda fold: "log", path=Path())
-    job = SimpleNamespace(options=SimpleNamespace(folds_at_once=2), folder=folder)
-    _train_at_once(job, [0, 1], lambda line: None)
-    assert started.threads == ["4", "4"]

@@ -13,7 +13,7 @@ import resvox
 from resvox import workflow
 from resvox.errors import InferenceError
 from resvox.inference import Allowance
-from resvox.inference.engines import devices
+from resvox.inference.engines import choosing, devices
 from resvox.inference.engines.agreement import LabelAgreement
 from resvox.inference.engines.quantization import nncf_quantization
 from resvox.prediction.segmenter import Segmenter
@@ -50,7 +50,9 @@ def toy(toys, tmp_path):
 
 @pytest.fixture
 def int8_units(monkeypatch):
+    """A processor with units for int8 and none for bfloat16, whatever runs the tests."""
     monkeypatch.setattr(devices, "has_int8", lambda device: device == "cpu")
+    monkeypatch.setattr(choosing, "_has_bfloat16", lambda row, place: False)
 
 
 def volume(dims, seed=9):
