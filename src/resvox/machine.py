@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +26,25 @@ def usable_threads() -> int:
 
 
 @contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables in the block, for imports in it and for processes that are started in it.
+
+    A process reads them before its first import: torch takes its number of threads when it is imported, which is
+    before the function of the process is called.
+    """
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
 def divided_threads(processes: int) -> Iterator[None]:
     """Give this process and each one that it starts meanwhile an equal part of its processors, by OMP_NUM_THREADS.
 
@@ -37,20 +56,16 @@ def divided_threads(processes: int) -> Iterator[None]:
     if _named_threads() is not None:
         yield
         return
-    before, whole = os.environ.get(THREADS), usable_threads()
+    whole = usable_threads()
     torch = sys.modules.get("torch")
     torch_threads = whole if torch is None else torch.get_num_threads()
     share = max(whole // processes, 1)
-    os.environ[THREADS] = str(share)
-    _limit_torch(share)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[THREADS]
-        else:
-            os.environ[THREADS] = before
-        _limit_torch(torch_threads)
+    with environment({THREADS: str(share)}):
+        _limit_torch(share)
+        try:
+            yield
+        finally:
+            _limit_torch(torch_threads)
 
 
 def _named_threads() -> int | None:

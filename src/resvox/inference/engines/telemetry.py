@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import RLock
 from typing import Any
+
+from resvox.machine import environment
 
 OFF = {"CI": "true", "NNCF_CI": "1"}
 _IMPORTING = RLock()
@@ -48,19 +47,5 @@ def nncf_module() -> Any:
 def _imported(name: str) -> Any:
     if name in sys.modules:
         return importlib.import_module(name)  # waits where another thread is still importing it
-    with _IMPORTING, _in_environment(OFF):
+    with _IMPORTING, environment(OFF):
         return importlib.import_module(name)
-
-
-@contextmanager
-def _in_environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import takewhile
 
 from resvox.inference.engines.devices import gpu_count
-from resvox.machine import usable_threads
+from resvox.machine import THREADS, usable_threads
 from resvox.training.plans.options import TrainOptions
 
-GPUS, THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
+GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 class Gpus:
@@ -60,22 +59,3 @@ def variables_of(gpu: str | None, *, at_once: int) -> dict[str, str]:
     if not os.environ.get(THREADS):
         found[THREADS] = str(max(usable_threads() // at_once, 1))
     return found
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that are started in the block.
-
-    A process reads them before its first import: torch takes its number of threads when it is imported, which is
-    before the function of the process is called.
-    """
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

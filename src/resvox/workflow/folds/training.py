@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resvox.errors import ResvoxError, RunStoppedError
+from resvox.machine import environment
 from resvox.training.plans.options import TrainOptions
 from resvox.training.run_folder import RunFolder
 from resvox.workflow.folds.assignment import dataset_of_fold
 from resvox.workflow.folds.folder import Folds, FoldsFolder
 from resvox.workflow.folds.out_of_fold import forget_fold
-from resvox.workflow.folds.shares import environment, gpus_of, variables_of
+from resvox.workflow.folds.shares import gpus_of, variables_of
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
