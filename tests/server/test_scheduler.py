@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, Pipe
 import pytest
 from server.toy import until
 
-from resvox.server import scheduler as scheduler_module
+from resvox.server import devices
 from resvox.server.folders import RESULT, WORK, Folders
 from resvox.server.jobs import JobOptions, Outcome, new_id
 from resvox.server.metrics import Metrics
@@ -225,7 +225,7 @@ def test_jobs_behind_one_that_takes_too_long_are_run_again(begin):
 
 @pytest.mark.parametrize("statement", ["BEGIN", "UPDATE", "COMMIT", "SELECT"])
 def test_a_queue_that_fails_for_a_while_loses_no_job_and_repeats_none(begin, monkeypatch, statement):
-    monkeypatch.setattr(scheduler_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(devices, "RETRY_S", 0.01)
     runs = []
 
     def act(order):
@@ -248,7 +248,7 @@ def test_a_queue_that_fails_for_a_while_loses_no_job_and_repeats_none(begin, mon
 
 
 def test_a_job_whose_worker_ends_while_the_queue_fails_runs_again(begin, monkeypatch):
-    monkeypatch.setattr(scheduler_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(devices, "RETRY_S", 0.01)
     runs = []
 
     def act(order):
