@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nibabel
 import numpy as np
 import pytest
@@ -126,6 +128,20 @@ def test_a_deflated_data_set_that_may_be_huge_is_refused_before_it_is_inflated(t
     slice_.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     slice_.save_as(tmp_path / "a.dcm")
     assert count_voxels(tmp_path / "a.dcm") == 2000
+    (tmp_path / "without preamble.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[132:])
+    assert count_voxels(tmp_path / "without preamble.dcm") == 2000
     monkeypatch.setattr("resvox.volumes.extents.MOST_INFLATED", 1000)
-    with pytest.raises(VolumeError, match="deflated data set"):
-        count_voxels(tmp_path / "a.dcm")
+    for name in ("a.dcm", "without preamble.dcm"):
+        with pytest.raises(VolumeError, match="deflated data set"):
+            count_voxels(tmp_path / name)
+
+
+def test_dicom_without_a_preamble_counts(tmp_path):
+    slice_ = make_slice(np.zeros((40, 50), np.int16), position=(0, 0, 0))
+    slice_.save_as(tmp_path / "whole.dcm")
+    stream = (tmp_path / "whole.dcm").read_bytes()
+    (tmp_path / "with meta.dcm").write_bytes(stream[132:])
+    first = re.search(rb"\x08\x00..[A-Z][A-Z]", stream, re.DOTALL)  # the first element behind the meta information
+    assert first is not None
+    (tmp_path / "without meta.dcm").write_bytes(stream[first.start() :])
+    assert [count_voxels(path) for path in sorted(tmp_path.iterdir())] == [2000, 2000, 2000]

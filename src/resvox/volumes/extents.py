@@ -18,6 +18,7 @@ from resvox.volumes.nrrd.header import read_header as read_nrrd_header
 
 DEFLATE_RATIO = 1032  # the most that zlib's format can compress
 MOST_INFLATED = 1 << 30  # bytes of one DICOM file
+TRANSFER_SYNTAX = 0x00020010
 DETACHED = "a header whose voxels are in another file"
 
 
@@ -88,17 +89,18 @@ def _tiff(path: Path) -> int:
 
 def _dicom(path: Path) -> int:
     import pydicom
-    from pydicom.errors import InvalidDicomError
+
+    from resvox.volumes.dicom.marks import is_dicom
 
     _check_deflated(path)
     tags = ["Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            head: Any = pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=True)
+            if not is_dicom(path):
+                return 0  # another file of the folder; reading the series decides
+            head: Any = pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=True, force=True)
             sizes = [int(head.get(name) or 1) for name in tags]
-    except InvalidDicomError:
-        return 0  # another file of the folder; reading the series decides
     except Exception as error:  # pydicom raises many kinds for damaged files
         raise VolumeError(f"a DICOM header that cannot be read ({error})", path=path) from None
     return math.prod(sizes)
@@ -106,21 +108,34 @@ def _dicom(path: Path) -> int:
 
 def _check_deflated(path: Path) -> None:
     """Refuse a compressed data set that may not fit into memory: pydicom inflates all of it for any attribute."""
-    from pydicom.filereader import read_file_meta_info
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    try:
-        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-    except Exception:  # no DICOM, or damaged: what reads the header reports it
-        return
     size = path.stat().st_size
-    if syntax == DeflatedExplicitVRLittleEndian and size * DEFLATE_RATIO > MOST_INFLATED:
+    if size * DEFLATE_RATIO > MOST_INFLATED and DeflatedExplicitVRLittleEndian in _transfer_syntaxes(path):
         raise VolumeError(
             f"a deflated data set of {size / 1e6:.1f} MB, which may inflate to {size * DEFLATE_RATIO / 1e9:.1f} GB",
             expected=f"at most {MOST_INFLATED / DEFLATE_RATIO / 1e6:.1f} MB",
             fix="save it in Explicit VR Little Endian",
             path=path,
         )
+
+
+def _transfer_syntaxes(path: Path) -> list[str]:
+    """Every transfer syntax that the meta information of a file names, with a preamble or without one."""
+    from pydicom.filereader import data_element_generator, read_preamble
+
+    found: list[str] = []
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read_preamble(file, force=True)
+            meta = data_element_generator(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+            for element in meta:
+                if element.tag == TRANSFER_SYNTAX:
+                    found.append(bytes(element.value or b"").decode("ascii", "replace").rstrip("\0 "))
+    except Exception:  # no DICOM, or damaged: what reads the header reports it
+        pass
+    return found
 
 
 # by name of the format
