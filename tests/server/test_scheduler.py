@@ -287,6 +287,27 @@ def test_what_a_worker_left_is_removed_before_the_job_waits_again(begin, monkeyp
     assert states(scheduler, [job]) == ["queued"]
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"files": {"labels": 3}}', '{"files": {}, "other": 1}'])
+def test_a_result_whose_outcome_cannot_be_read_is_computed_again(begin, content):
+    runs = []
+
+    def act(order):
+        folder = scheduler.folders.job(order.id)
+        runs.append(order.id)
+        complete(folder)
+        if len(runs) == 1:
+            (folder / RESULT / OUTCOME).write_text(content)
+        return "end"
+
+    scheduler, submit = begin(act)
+    job = submit()
+    scheduler.start()
+    until(lambda: scheduler.store.job(job).is_over, 30)
+    assert states(scheduler, [job]) == ["done"]
+    assert runs == [job, job]
+    assert scheduler.is_ready or scheduler.devices[0].is_alive()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_device_whose_thread_has_ended_is_not_ready(begin, monkeypatch):
     def act(order):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 import zipfile
@@ -17,6 +18,7 @@ from resvox.prediction.outcomes import CaseOutcome, PredictResult, one_line
 from resvox.prediction.pipeline import timed_call
 from resvox.server.folders import FETCHED, RESULT, UPLOAD, WORK, remove
 from resvox.server.jobs import Order, Outcome
+from resvox.server.logs import event
 from resvox.server.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -283,10 +285,18 @@ def public_reason(error: Exception, folder: Path) -> str:
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """The outcome of a job whose result folder has its name; None for one that is not done."""
+    """The outcome of a job whose result folder has its name; None for one that is not done.
+
+    A folder whose outcome cannot be understood, as a fault of the disk may leave it, is removed: the job is not done.
+    """
     path = folder / RESULT / OUTCOME
     if not path.is_file():
         return None
-    made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    files = {kind: (str(name), int(size)) for kind, (name, size) in made["files"].items()}
-    return Outcome(**{**made, "files": files, "notes": tuple(made["notes"])})
+    try:
+        made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        files = {kind: (str(name), int(size)) for kind, (name, size) in made["files"].items()}
+        return Outcome(**{**made, "files": files, "notes": tuple(made["notes"])})
+    except (ValueError, TypeError, KeyError, AttributeError):  # no JSON, or of other content
+        event("result removed: its outcome cannot be read", level=logging.WARNING, job=folder.name)
+        remove(folder / RESULT)
+        return None
