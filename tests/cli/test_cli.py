@@ -178,8 +178,9 @@ def test_options_reach_the_workflow(call, monkeypatch):
 
     monkeypatch.setattr(workflow, "train", train)
     call(
-        "train", "data", "-o", "run", "--model", "unet", "--encoder", "resnet34", "--patch-size", "16,32,48",
-        "--spacing", "3x1x1", "--batch-size", "4", "--steps", "9", "--minutes", "2.5", "--precision", "bf16-mixed",
+        "train", "data", "-o", "run", "--model", "unet", "--encoder", "resnet34", "--norm", "group",
+        "--patch-size", "16,32,48", "--spacing", "3x1x1", "--batch-size", "4",
+        "--steps", "9", "--minutes", "2.5", "--precision", "bf16-mixed",
         "--device", "cpu", "--processes", "2", "--workers", "1", "--seed", "5", "--resume",
         "--weights", "w.pt", "--weights-peer", "timm", "--frozen-stages", "2", "--layer-decay", "0.5",
         "--optimizer", "sgd", "--schedule", "cosine", "--no-deep-supervision", "--ema", "0.99",
@@ -189,8 +190,9 @@ def test_options_reach_the_workflow(call, monkeypatch):
     )  # fmt: skip
     del seen["on_plan"]
     options = workflow.TrainOptions(
-        model="unet", encoder="resnet34", steps=9, minutes=2.5, patch_size=(16, 32, 48), spacing_mm=(3.0, 1.0, 1.0),
-        batch_size=4, resume=True, device="cpu", processes=2, precision="bf16-mixed", seed=5, workers=1,
+        model="unet", encoder="resnet34", norm="group", steps=9, minutes=2.5, patch_size=(16, 32, 48),
+        spacing_mm=(3.0, 1.0, 1.0), batch_size=4,
+        resume=True, device="cpu", processes=2, precision="bf16-mixed", seed=5, workers=1,
         weights="w.pt", weights_peer="timm", frozen_stages=2, layer_decay=0.5, optimizer="sgd", schedule="cosine",
         deep_supervision=False, ema=0.99, augmentation="nnunet", oversample=0.33, batch_dice=False, label_smoothing=0.1,
         class_weights=True, balanced=False, channel_dropout=0.2, recipe="nnunet", preset="L", memory_gb=12.0,

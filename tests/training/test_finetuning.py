@@ -168,3 +168,12 @@ def test_weights_that_do_not_fit_are_refused_before_training(folder_of, weights,
         workflow.train(folder_of(), tmp_path / "run", weights=weights, encoder="resnet50", **SHORT)
     with pytest.raises(PlanError, match=r"weights=.* for a regression"):
         network_fields("regression", weights, None, None)
+
+
+def test_weights_keep_their_norm(folder_of, weights, tmp_path):
+    with pytest.raises(PlanError, match="norm='instance' for weights of a network with batch norm"):
+        workflow.train(folder_of(), tmp_path / "run", weights=weights, norm="instance", **SHORT)
+    planned = workflow.train(
+        folder_of(), tmp_path / "same", weights=weights, norm="batch", plan_only=True, **SHORT
+    ).plan
+    assert planned.norm == "batch"

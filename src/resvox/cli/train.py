@@ -42,6 +42,7 @@ from resvox.cli.training_options import (
 from resvox.workflow import (
     AUGMENT_ON,
     AUGMENTATIONS,
+    NORMS,
     OPTIMIZERS,
     PRESETS,
     RECIPES,
@@ -95,6 +96,15 @@ def train(
         typer.Option(help="See resvox models --task (default: unet, or resnet18 for classes).", rich_help_panel=MODEL),
     ] = None,
     encoder: Encoder = None,
+    norm: Annotated[
+        str | None,
+        typer.Option(
+            parser=one_of(NORMS),
+            metavar=choices(NORMS),
+            help="Normalization in the network (default: batch).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     weights: Weights = None,
     weights_peer: WeightsPeer = None,
     frozen_stages: Annotated[
@@ -262,6 +272,7 @@ def train(
         task=task,
         model=model,
         encoder=encoder,
+        norm=norm,
         weights=weights,
         weights_peer=weights_peer,
         frozen_stages=frozen_stages,

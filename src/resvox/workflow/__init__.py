@@ -5,7 +5,7 @@ Importing this is cheap: what a verb needs is loaded when it is called.
 
 from resvox.evaluation.further.table import FURTHER
 from resvox.prediction.outcomes import CaseOutcome, PredictResult
-from resvox.training.plans.fields import AUGMENT_ON, AUGMENTATIONS, OPTIMIZERS, SCHEDULES
+from resvox.training.plans.fields import AUGMENT_ON, AUGMENTATIONS, NORMS, OPTIMIZERS, SCHEDULES
 from resvox.training.plans.options import TrainOptions
 from resvox.training.plans.precision import Precision as TrainPrecision
 from resvox.training.plans.recipe import PRESETS, RECIPES
@@ -29,6 +29,7 @@ __all__ = [
     "AUGMENTATIONS",
     "AUGMENT_ON",
     "FURTHER",
+    "NORMS",
     "OPTIMIZERS",
     "PRESETS",
     "RECIPES",

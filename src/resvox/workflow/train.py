@@ -46,6 +46,7 @@ def train(
     task: str | None = DEFAULTS.task,
     model: str | None = DEFAULTS.model,
     encoder: str | None = DEFAULTS.encoder,
+    norm: str | None = DEFAULTS.norm,
     steps: int | None = DEFAULTS.steps,
     minutes: float | None = DEFAULTS.minutes,
     patch_size: Sequence[int] | None = DEFAULTS.patch_size,
@@ -96,7 +97,7 @@ def train(
             for segmentation a folder in MSD or nnU-Net layout, or a CSV manifest (columns image, label,
             split); for the other tasks see `read_classification` and `read_regression`.
         out: the folder of the run: plan.yaml, metrics.csv, checkpoints, model.safetensors.
-        task, model, encoder, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer,
+        task, model, encoder, norm, steps, minutes, patch_size, spacing_mm, batch_size, weights, weights_peer,
             frozen_stages, layer_decay, recipe, preset, memory_gb, optimizer, schedule, deep_supervision, ema,
             augmentation, oversample, batch_dice, label_smoothing, class_weights, balanced, channel_dropout, plan,
             plan_only, resume, overwrite, finish, folds, fold, folds_at_once, device, processes, num_nodes,
@@ -111,6 +112,7 @@ def train(
         task=task,
         model=model,
         encoder=encoder,
+        norm=norm,
         steps=steps,
         minutes=minutes,
         patch_size=None if patch_size is None else tuple(patch_size),
@@ -289,7 +291,15 @@ def _planned(
     make = partial(plan_for, task, described, device=options.device, recipe=options.plan_recipe, on_fingerprint=keep)
     if weights is None:
         return make(changes=changes)
-    changes = {**network_fields(task, weights, peer, changes.get("model")), **changes}
+    settled = network_fields(task, weights, peer, changes.get("model"))
+    if changes.get("norm", settled["norm"]) != settled["norm"]:
+        raise PlanError(
+            f"norm={changes['norm']!r} for weights of a network with {settled['norm']} norm",
+            expected="the norm of the weights to begin from",
+            fix="leave --norm out",
+            path=weights,
+        )
+    changes = {**settled, **changes}
     plan = make(changes=changes)
     strides = strides_of(plan, weights, peer)
     if strides == plan.strides:

@@ -17,9 +17,10 @@ FLOATS = ("spacing_mm", "target_mean", "target_std")  # fields of several number
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
 AUGMENT_ON = ("auto", "processor", "device")
+NORMS = ("batch", "instance", "group")
 AUGMENTATIONS = ("none", "light", "default", "nnunet")
 CHOICES: dict[str, tuple[str, ...]] = {
-    "norm": ("batch", "instance", "group"),
+    "norm": NORMS,
     "crop": ("none", "nonzero", "nonzero_mask"),
     "optimizer": OPTIMIZERS,
     "decay": SCHEDULES,

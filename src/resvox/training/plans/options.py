@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 # options that are fields of a plan, and the names they have there
 PLAN_FIELDS = {
-    "model": "model", "encoder": "encoder", "steps": "steps", "minutes": "max_minutes", "patch_size": "patch_size",
-    "spacing_mm": "spacing_mm", "batch_size": "batch_size", "precision": "precision", "seed": "seed",
-    "weights": "weights", "weights_peer": "weights_peer", "frozen_stages": "frozen_stages",
+    "model": "model", "encoder": "encoder", "norm": "norm", "steps": "steps", "minutes": "max_minutes",
+    "patch_size": "patch_size", "spacing_mm": "spacing_mm", "batch_size": "batch_size", "precision": "precision",
+    "seed": "seed", "weights": "weights", "weights_peer": "weights_peer", "frozen_stages": "frozen_stages",
     "layer_decay": "layer_decay", "optimizer": "optimizer", "schedule": "decay", "deep_supervision": "deep_supervision",
     "ema": "ema_decay", "augmentation": "augmentation", "oversample": "foreground_fraction", "batch_dice": "batch_dice",
     "label_smoothing": "label_smoothing", "channel_dropout": "channel_dropout",
@@ -31,6 +31,7 @@ class TrainOptions:
     Args:
         task: "segmentation", "classification" or "regression"; None takes the plan's, else segmentation.
         model, encoder: names of `resvox.list_models(task=...)` and, for those that take one, of a backbone.
+        norm: of the network: "batch", "instance" or "group"; weights that a training begins from have theirs.
         steps, minutes: when to stop, whichever comes first.
         patch_size: voxels (D, H, W), for classes the size of the whole image.
         spacing_mm: target spacing (D, H, W).
@@ -80,6 +81,7 @@ class TrainOptions:
     task: str | None = None
     model: str | None = None
     encoder: str | None = None
+    norm: str | None = None
     steps: int | None = None
     minutes: float | None = None
     patch_size: tuple[int, ...] | None = None
