@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from prediction.agreement import agreement
 from prediction.case import drawn_labels, write_ct
-from prediction.measure import cpu_seconds, memory_gb, peak_gb, processor
+from prediction.measure import cpu_seconds, has_bfloat16, memory_gb, peak_gb, processor
 from prediction.nnunet_case import CASES, Case
 
 HERE = Path(__file__).resolve()
@@ -78,6 +78,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="small networks and scans; the page is printed only")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     parser.add_argument("--device", default="cpu", help="of the training")
+    parser.add_argument("--steps", type=int, help="of the training, instead of those of the case")
+    parser.add_argument("--side", type=int, help="voxels of a patch in the training, instead of those of a window")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of both sides")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "resvox-benchmark-nnunet")
     parser.add_argument("--python", type=Path, default=HERE.parents[1] / ".venv-nnunet/bin/python", help="with nnU-Net")
@@ -107,11 +109,6 @@ def chosen(options: argparse.Namespace) -> Iterator[tuple[Case, str]]:
                 yield (case_of(f"{case.name}-tiny") if options.tiny else case), path
 
 
-def has_bfloat16() -> bool:
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 # ---------------------------------------------------------------------------------------------- the runs
 
 
@@ -123,7 +120,8 @@ def prepare(options: argparse.Namespace, case: Case) -> None:
     if case.steps and not case.labels_path(options.work).exists():
         write_labels(case, options.work)
     if not case.finished(options.work).exists():
-        in_process(options, [options.python, "-W", "ignore", PEER, "make", options.work, case.name, options.device])
+        words = [options.work, case.name, options.device, options.steps or "", options.side or ""]
+        in_process(options, [options.python, "-W", "ignore", PEER, "make", *words])
 
 
 def quantize(options: argparse.Namespace, case: Case) -> str:

@@ -12,7 +12,7 @@ import io
 import json
 import lzma
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,12 +116,13 @@ def _write_patient(fold: Path, patient: Patient, *, is_held_out: bool) -> None:
     write_nifti(labels / f"{patient.id}.nii", patient.label)
 
 
-def write_nifti(path: Path, array: np.ndarray[Any, Any]) -> None:
-    """An array (z, y, x) at 1 mm; x to the left, y to the back, z to the head."""
+def write_nifti(path: Path, array: np.ndarray[Any, Any], spacing_mm: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
+    """An array (z, y, x) with the spacing of these axes; x to the left, y to the back, z to the head."""
     import nibabel
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    z, y, x = spacing_mm
+    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([-x, -y, z, 1.0]))
     image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
 
@@ -131,6 +132,14 @@ def read_nifti(path: Path) -> np.ndarray[Any, Any]:
     import nibabel
 
     return np.asarray(nibabel.load(path).dataobj).transpose(2, 1, 0)
+
+
+def spacing_of(path: Path) -> tuple[float, float, float]:
+    """The spacing in mm of the axes (z, y, x)."""
+    import nibabel
+
+    x, y, z = nibabel.load(path).header.get_zooms()[:3]
+    return float(z), float(y), float(x)
 
 
 if __name__ == "__main__":

@@ -43,16 +43,25 @@ class Study:
     text: str
 
 
+def runs_of(options: argparse.Namespace, framework: str) -> Path:
+    """The folder of a framework's folds; a variant of resvox has its own."""
+    name = f"{framework}_{options.variant}" if options.variant and framework == "resvox" else framework
+    runs: Path = options.work / "runs" / name
+    return runs
+
+
 def commands(options: argparse.Namespace, framework: str) -> dict[int, list[str]]:
     """The command of each fold that is asked for."""
     python = options.nnunet_python if framework == "nnunet" else sys.executable
     found = {}
     for fold in options.folds:
-        out = options.work / "runs" / framework / f"fold_{fold}"
+        out = runs_of(options, framework) / f"fold_{fold}"
         command = [str(python), "-W", "ignore", str(HERE / f"train_{framework}.py")]
         command += [str(options.work / "folds" / f"fold_{fold}"), str(out), "--seconds", str(options.budget)]
         command += ["--device", options.device, "--seed", str(options.seed)]
         command += [] if options.spacing is None else ["--spacing", str(options.spacing)]
+        if options.variant and framework == "resvox":
+            command += ["--changes", json.dumps(options.changes), "--fields", json.dumps(options.fields)]
         if options.at_once > 1:
             cores = sorted(os.sched_getaffinity(0))
             each = len(cores) // options.at_once
@@ -65,9 +74,9 @@ def commands(options: argparse.Namespace, framework: str) -> dict[int, list[str]
 def train(options: argparse.Namespace, framework: str) -> None:
     """All folds of a framework that are not done, so many at a time."""
     waiting = [
-        (options.work / "runs" / framework / f"fold_{fold}", command)
+        (runs_of(options, framework) / f"fold_{fold}", command)
         for fold, command in commands(options, framework).items()
-        if not (options.work / "runs" / framework / f"fold_{fold}" / "facts.json").is_file()
+        if not (runs_of(options, framework) / f"fold_{fold}" / "facts.json").is_file()
     ]
     limit = options.budget + options.slack
     while waiting:
@@ -93,7 +102,7 @@ def print_dice(options: argparse.Namespace, framework: str) -> None:
     """Dice of what is predicted so far."""
     for part in ("full", HALF, "mirrored"):
         found = []
-        for case, (path, fold) in predictions(options.work / "runs" / framework, part).items():
+        for case, (path, fold) in predictions(runs_of(options, framework), part).items():
             regions = Description.read(options.work / "folds" / f"fold_{fold}").regions
             truth = read_nifti(options.work / "folds" / f"fold_{fold}" / "truth" / f"{case}.nii")
             with np.load(path) as held:
@@ -108,12 +117,13 @@ def print_dice(options: argparse.Namespace, framework: str) -> None:
 def report(options: argparse.Namespace, study: Study) -> None:
     """Score what is predicted, append it to the results, and write the page with its plot."""
     results = options.work / "results.jsonl"
-    for framework in FRAMEWORKS:
+    variants = {path.name: f"resvox, {path.name.partition('_')[2]}" for path in options.work.glob("runs/resvox_*")}
+    for framework, title in {**TITLES, **variants}.items():
         runs = options.work / "runs" / framework
-        score_runs(runs, options.work / "folds", results, TITLES[framework])
-        score_runs(runs, options.work / "folds", results, TITLES[framework], HALF)
+        score_runs(runs, options.work / "folds", results, title)
+        score_runs(runs, options.work / "folds", results, title, HALF)
         if predictions(runs, "mirrored"):
-            score_runs(runs, options.work / "folds", results, f"{TITLES[framework]}, --mirror", "mirrored")
+            score_runs(runs, options.work / "folds", results, f"{title}, --mirror", "mirrored")
     lines = read_lines(results)
     facts = lines[0]["facts"]
     spacing = options.spacing or 1
@@ -136,6 +146,9 @@ def compare(study: Study) -> None:
     parser.add_argument("--spacing", type=float, default=None, help="mm; that of the scans if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-once", type=int, default=1, help="folds at a time, each with its share of the cores")
+    parser.add_argument("--variant", default="", help="name of a resvox with other settings, in a row of its own")
+    parser.add_argument("--changes", type=json.loads, default={}, help="its keywords of workflow.train, as JSON")
+    parser.add_argument("--fields", type=json.loads, default={}, help="its fields of the plan, as JSON")
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(study.folds)))
     parser.add_argument("--frameworks", nargs="+", default=FRAMEWORKS)
     parser.add_argument("--nnunet-python", type=Path, default=Path(".venv-nnunet/bin/python"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from brats_data import read_nifti
+from brats_data import read_nifti, spacing_of
 from contender import HALF, PREDICTIONS, Description
 
 Array = np.ndarray[Any, Any]
@@ -40,10 +40,10 @@ def score_runs(runs: Path, folds: Path, results: Path, name: str, part: str = PR
     for case, (path, fold) in predictions(runs, part).items():
         if (name, case, part) in known:
             continue
-        truth = read_nifti(folds / f"fold_{fold}" / "truth" / f"{case}.nii").astype(np.uint8)
+        drawn = folds / f"fold_{fold}" / "truth" / f"{case}.nii"
+        truth, spacing_mm = read_nifti(drawn).astype(np.uint8), spacing_of(drawn)
         with np.load(path) as held:
             predicted = held["label"]
-        spacing_mm = (1.0,) * 3
         regions = Description.read(folds / f"fold_{fold}").regions
         scores = score_case(Volume(predicted, spacing_mm=spacing_mm), Volume(truth, spacing_mm=spacing_mm), regions)
         facts = json.loads((runs / f"fold_{fold}" / "facts.json").read_text())

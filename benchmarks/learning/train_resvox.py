@@ -16,18 +16,22 @@ from contender import HALF, PREDICTIONS, Description, Settings, read_settings, s
 HALF_MODEL = "half.safetensors"
 
 
-def train(settings: Settings, changes: dict[str, Any]) -> Any:
-    """The command ``resvox train``."""
+def train(settings: Settings, changes: dict[str, Any], fields: dict[str, Any]) -> Any:
+    """The command ``resvox train``; with ``fields`` that of a plan in which these are edited."""
     from resvox import workflow
 
+    data, run = next(settings.data.glob("Dataset*")), settings.out / "run"
+    spacing = None if settings.spacing_mm is None else (settings.spacing_mm,) * 3
+    options: dict[str, Any] = {
+        "minutes": settings.seconds / 60, "device": settings.device, "seed": settings.seed, "spacing_mm": spacing,
+        "overwrite": True, "profile": True, **changes,
+    }  # fmt: skip
+    if fields:
+        planned = workflow.train(data, run, plan_only=True, **options).plan
+        options["plan"] = planned.with_changes(**fields)
     keeper = threading.Thread(target=keep_half, args=(settings,), daemon=True)
     keeper.start()
-    data = next(settings.data.glob("Dataset*"))
-    spacing = None if settings.spacing_mm is None else (settings.spacing_mm,) * 3
-    return workflow.train(
-        data, settings.out / "run", minutes=settings.seconds / 60, device=settings.device, seed=settings.seed,
-        spacing_mm=spacing, overwrite=True, profile=True, **changes,
-    )  # fmt: skip
+    return workflow.train(data, run, **options)
 
 
 def keep_half(settings: Settings) -> None:
@@ -76,13 +80,14 @@ def predict(settings: Settings, model: Path, part: str, *, mirror: bool | None =
 
 
 def main() -> None:
-    """The command line; `--changes` are further keywords of `resvox.workflow.train` as JSON."""
+    """The command line; `--changes` are keywords of `resvox.workflow.train`, `--fields` those of its plan, as JSON."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--changes", type=json.loads, default={})
+    parser.add_argument("--fields", type=json.loads, default={})
     own, others = parser.parse_known_args()
     settings = read_settings(others)
     settings.out.mkdir(parents=True, exist_ok=True)
-    result = train(settings, own.changes)
+    result = train(settings, own.changes, own.fields)
     fit = result.fit
     print(f"resvox: {fit.history[-1]['step']} steps in {fit.seconds:.1f} s, best {fit.best_score}", flush=True)
     predict(settings, fit.model_path, PREDICTIONS)
@@ -92,7 +97,7 @@ def main() -> None:
     save_facts(
         settings.out, settings, framework="resvox", steps=fit.history[-1]["step"], training_seconds=fit.seconds,
         patch_size=list(result.plan.patch_size), batch_size=result.plan.batch_size, profile=str(fit.profile),
-        changes=own.changes,
+        changes={**own.changes, **own.fields},
     )  # fmt: skip
     if settings.device == "cuda":
         predict(settings, fit.model_path, "mirrored", mirror=True)

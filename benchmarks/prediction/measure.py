@@ -48,3 +48,8 @@ def processor() -> str:
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
     has = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags.split()]
     return f"{names[0] if names else platform.processor()} ({', '.join(has)})"
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16; without such units it is far slower than float32."""
+    return "bf16" in processor()

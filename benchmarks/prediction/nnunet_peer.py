@@ -1,6 +1,6 @@
 """nnU-Net's side of `predict_vs_nnunet.py`, run by the Python of an environment with nnU-Net.
 
-python benchmarks/prediction/nnunet_peer.py make WORK CASE DEVICE # the model folder, by nnU-Net's own trainer
+python benchmarks/prediction/nnunet_peer.py make WORK CASE DEVICE [STEPS [SIDE]] # the model, by nnU-Net's own trainer
 python benchmarks/prediction/nnunet_peer.py predict WORK CASE OUT # the label map; the last line is JSON
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "tests" / "nnunet")]
 
-from prediction.measure import Watch, cpu_seconds, memory_gb, peak_gb  # noqa: E402
+from prediction.measure import Watch, cpu_seconds, has_bfloat16, memory_gb, peak_gb  # noqa: E402
 from prediction.nnunet_case import CASES, Case  # noqa: E402
 
 if typing.TYPE_CHECKING:
@@ -31,7 +31,7 @@ def case_of(name: str) -> Case:
     return replace(found, tiny=name.endswith("-tiny"))
 
 
-def make(work: Path, case: Case, device: str) -> None:
+def make(work: Path, case: Case, device: str, steps: str = "", side: str = "") -> None:
     import torch
     from peer_runs import write_model
 
@@ -39,11 +39,15 @@ def make(work: Path, case: Case, device: str) -> None:
     folder = write_model(case.trained(), "3d_fullres", case.plans(), case.model_root(work))
     assert folder == case.model_folder(work), folder
     if case.steps:
-        train(work, case, device)
+        train(work, case, device, steps=int(steps or (TINY_STEPS if case.tiny else case.steps)), side=int(side or 0))
 
 
-def train(work: Path, case: Case, device: str) -> None:
-    """Put trained weights into the checkpoint: cross-entropy on patches of the scan, as nnU-Net prepares it."""
+def train(work: Path, case: Case, device: str, *, steps: int, side: int) -> None:
+    """Put trained weights into the checkpoint: cross-entropy on patches of the scan, as nnU-Net prepares it.
+
+    Args:
+        side: voxels of a patch along each axis; 0: those of a window.
+    """
     import numpy as np
     import torch
 
@@ -52,12 +56,11 @@ def train(work: Path, case: Case, device: str) -> None:
     data, labels, _ = configuration.preprocessor_class(verbose=False).run_case(
         [str(case.scan_path(work))], str(case.labels_path(work)), plans, configuration, predictor.dataset_json
     )
-    rng, side = np.random.default_rng(0), configuration.patch_size[0]
+    rng, side = np.random.default_rng(0), side or configuration.patch_size[0]
     missing = [(0, 0), *((0, max(0, side - size)) for size in data.shape[1:])]
     data, labels = np.pad(data, missing, mode="edge"), np.pad(labels, missing, mode="edge")
     places = [np.argwhere(labels[0] == value) for value in range(1, case.classes)]
     network = predictor.network.to(device).train()
-    steps = TINY_STEPS if case.tiny else case.steps
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-4, total_steps=steps)
     for step in range(steps):
@@ -70,7 +73,7 @@ def train(work: Path, case: Case, device: str) -> None:
             truths.append(np.maximum(labels[(0, *box)], 0))
         image = torch.from_numpy(np.stack(images).astype(np.float32)).to(device)
         truth = torch.from_numpy(np.stack(truths).astype(np.int64)).to(device)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda" or has_bfloat16()):
             logits = network(image)
         loss = torch.nn.functional.cross_entropy(logits.float(), truth)
         optimizer.zero_grad()
@@ -84,7 +87,7 @@ def train(work: Path, case: Case, device: str) -> None:
     checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # written by `make`
     checkpoint["network_weights"] = network.cpu().state_dict()
     torch.save(checkpoint, path)
-    case.finished(work).write_text(f"{steps} steps\n")
+    case.finished(work).write_text(f"{steps} steps, patches of {side}\n")
 
 
 def loaded(work: Path, case: Case) -> nnUNetPredictor:
