@@ -36,12 +36,13 @@ import numpy as np
 from prediction.agreement import agreement
 from prediction.case import drawn_labels, write_ct
 from prediction.measure import cpu_seconds, has_bfloat16, memory_gb, peak_gb, processor
-from prediction.nnunet_case import CASES, Case
+from prediction.nnunet_case import CASES, STAGES, Case
 
 HERE = Path(__file__).resolve()
 PEER = HERE.parent / "prediction" / "nnunet_peer.py"
 NNUNET = "nnunet"
 OURS = "resvox"
+MULTIPLE = 2 ** (STAGES - 1)  # voxels by which the network divides a patch
 FLOAT32 = "resvox:precision=float32"
 BRAIN = 0.8  # of the radius of the head
 NUMBERS = {"overlap": float, "memory_gb": float}
@@ -62,7 +63,7 @@ def main() -> None:
             continue
         prepare(options, case)
         rows = [row for row in rows if (row["case"], row["path"]) != (case.name, path)]
-        rows.append({"case": case.name, "path": path, **run(options, case, path), **about(options)})
+        rows.append({"case": case.name, "path": path, **run(options, case, path), **about(options, case)})
         with open(options.work / "rows.jsonl", "a") as file:
             file.write(json.dumps(rows[-1]) + "\n")
         print(json.dumps(rows[-1]), flush=True)
@@ -78,8 +79,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="small networks and scans; the page is printed only")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     parser.add_argument("--device", default="cpu", help="of the training")
-    parser.add_argument("--steps", type=int, help="of the training, instead of those of the case")
-    parser.add_argument("--side", type=int, help="voxels of a patch in the training, instead of those of a window")
+    parser.add_argument("--steps", type=int, help="of the training of a case named trained")
+    parser.add_argument("--side", type=int, help="voxels of a patch in that training")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of both sides")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "resvox-benchmark-nnunet")
     parser.add_argument("--python", type=Path, default=HERE.parents[1] / ".venv-nnunet/bin/python", help="with nnU-Net")
@@ -89,6 +90,8 @@ def arguments() -> argparse.Namespace:
     if options.list:
         print(*(f"{case.name}/{path}" for case, path in chosen(options)), sep="\n")
         raise SystemExit
+    if options.side and options.side % MULTIPLE:
+        parser.error(f"--side {options.side}: expected a multiple of {MULTIPLE}")
     if not options.child and not options.python.exists():
         parser.error(f"{options.python} is not there: make .venv-nnunet/installed, or --python PATH")
     return options
@@ -119,6 +122,8 @@ def prepare(options: argparse.Namespace, case: Case) -> None:
         (write_ct if case.scan == "ct" else write_mr)(scan, case.shape, case.spacing_mm)
     if case.steps and not case.labels_path(options.work).exists():
         write_labels(case, options.work)
+    if (options.steps or options.side) and (not case.steps or case.finished(options.work).exists()):
+        print(f"{case.name}: --steps and --side change nothing: there is no training now", file=sys.stderr)
     if not case.finished(options.work).exists():
         words = [options.work, case.name, options.device, options.steps or "", options.side or ""]
         in_process(options, [options.python, "-W", "ignore", PEER, "make", *words])
@@ -264,8 +269,9 @@ def result(work: Path, case: Case, path: str) -> Path:
 # ---------------------------------------------------------------------------------------------- the page
 
 
-def about(options: argparse.Namespace) -> Row:
+def about(options: argparse.Namespace, case: Case) -> Row:
     return {
+        "trained": case.finished(options.work).read_text().strip() if case.steps else "",
         "date": str(datetime.date.today()), "processor": processor(), "threads": options.threads,
         "python": platform.python_version(), "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip
@@ -353,7 +359,8 @@ def described(rows: list[Row]) -> str:
     where = list(dict.fromkeys(tuple(row[key] for key in keys) for row in rows))
     loads = [row["load"] for row in rows]
     found = "; ".join(f"{date}, {name}, {threads} threads, Python {python}" for date, name, threads, python in where)
-    return f"{found}; load average {min(loads)} to {max(loads)}."
+    trained = ", ".join(dict.fromkeys(row["trained"] for row in rows if row.get("trained")))
+    return f"{found}; load average {min(loads)} to {max(loads)}.{f' Trained: {trained}.' if trained else ''}"
 
 
 HEAD = """\

@@ -34,6 +34,7 @@ class Study:
         write_folds: from the packed data and a folder to the folders of the folds in it.
         folds: how many.
         text: the help of the command line.
+        spacing_mm: where ``--spacing`` is not given; None: that of the scans, which is 1 mm.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Study:
     write_folds: Callable[[Path, Path], list[Path]]
     folds: int
     text: str
+    spacing_mm: float | None = None
 
 
 def runs_of(options: argparse.Namespace, framework: str) -> Path:
@@ -117,7 +119,8 @@ def print_dice(options: argparse.Namespace, framework: str) -> None:
 def report(options: argparse.Namespace, study: Study) -> None:
     """Score what is predicted, append it to the results, and write the page with its plot."""
     results = options.work / "results.jsonl"
-    variants = {path.name: f"resvox, {path.name.partition('_')[2]}" for path in options.work.glob("runs/resvox_*")}
+    folders = sorted(options.work.glob("runs/resvox_*"))
+    variants = {path.name: f"resvox, {path.name.partition('_')[2]}" for path in folders}
     for framework, title in {**TITLES, **variants}.items():
         runs = options.work / "runs" / framework
         score_runs(runs, options.work / "folds", results, title)
@@ -126,10 +129,10 @@ def report(options: argparse.Namespace, study: Study) -> None:
             score_runs(runs, options.work / "folds", results, f"{title}, --mirror", "mirrored")
     lines = read_lines(results)
     facts = lines[0]["facts"]
-    spacing = options.spacing or 1
+    spacing = "the spacing of the scans" if options.spacing is None else f"{options.spacing:g} mm"
     introduction = (
         f"Written by `benchmarks/learning` on {datetime.date.today()}: {options.budget:g} s of training for each fold "
-        f"at {spacing:g} mm, {options.at_once} folds at a time; {facts['machine']}. {study.data} "
+        f"at {spacing}, {options.at_once} folds at a time; {facts['machine']}. {study.data} "
         "Scored on the grid of the scans."
     )
     options.report.write_text(page(lines, study.title, introduction, TITLES["resvox"]))
@@ -143,18 +146,21 @@ def compare(study: Study) -> None:
     parser.add_argument("--packed", type=Path, required=True)
     parser.add_argument("--budget", type=float, default=900, help="seconds of training for each fold")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--spacing", type=float, default=None, help="mm; that of the scans if not given")
+    spacing = "that of the scans" if study.spacing_mm is None else f"{study.spacing_mm:g}"
+    parser.add_argument("--spacing", type=float, default=study.spacing_mm, help=f"in mm; {spacing} if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-once", type=int, default=1, help="folds at a time, each with its share of the cores")
-    parser.add_argument("--variant", default="", help="name of a resvox with other settings, in a row of its own")
-    parser.add_argument("--changes", type=json.loads, default={}, help="its keywords of workflow.train, as JSON")
-    parser.add_argument("--fields", type=json.loads, default={}, help="its fields of the plan, as JSON")
+    parser.add_argument("--variant", default="", help="name of other settings of resvox, which get a row of their own")
+    parser.add_argument("--changes", type=json.loads, default={}, help="of the variant: keywords of `train`, as JSON")
+    parser.add_argument("--fields", type=json.loads, default={}, help="of the variant: fields of the plan, as JSON")
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(study.folds)))
     parser.add_argument("--frameworks", nargs="+", default=FRAMEWORKS)
     parser.add_argument("--nnunet-python", type=Path, default=Path(".venv-nnunet/bin/python"))
     parser.add_argument("--slack", type=float, default=SLACK, help="seconds beside the budget")
     parser.add_argument("--report", type=Path, default=None, help="train no more: score, and write this page")
     options = parser.parse_args()
+    if (options.changes or options.fields) and not options.variant:
+        parser.error("--changes and --fields are those of a --variant NAME")
     study.write_folds(options.packed, options.work / "folds")
     if options.report is not None:
         report(options, study)

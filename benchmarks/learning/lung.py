@@ -1,13 +1,14 @@
 """resvox, nnU-Net and MONAI on the lung tumours of four patients, each held out once, at equal time.
 
     pip download --no-deps pycerr==2.5.1
-    python benchmarks/learning/lung.py WORK --packed pycerr*.whl --budget 900 --spacing 2
-    python benchmarks/learning/lung.py WORK --packed pycerr*.whl --budget 900 --spacing 2 --report lung.md
+    python benchmarks/learning/lung.py WORK --packed pycerr*.whl --budget 900
+    python benchmarks/learning/lung.py WORK --packed pycerr*.whl --budget 900 --report learned.md
 
 Four CT series (DICOM) with the gross tumour volume as RTSTRUCT, 3 x 0.98 x 0.98 mm; the tumours have 6 to 360 mL.
 The scans are cropped around the tumour, so that its place is known beforehand, and scores are no estimate for whole
-scans. Settings of training are chosen on these patients and on `lits.py`, so that `brats.py` stays independent of the
-choice. The images carry the terms of their package (CC BY-NC 3.0) and are not part of this project.
+scans. Settings against overfitting were compared on these patients and on `lits.py`, and not on `brats.py`, so that
+its scores do not depend on such a choice; lung.md has the figures. The images carry the terms of their package (CC
+BY-NC 3.0) and are not part of this project.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def _write_patient(series: Path, patient: int, folders: list[Path]) -> None:
         drawn = Path(beside) / "tumour.nii.gz"
         workflow.convert_labels(next(series.glob("DCM_RS*")), drawn, scan=series)
         tumour = read_volume(drawn)
-    if tumour.array.shape != scan.array.shape:
-        raise ValueError(f"{series}: tumour {tumour.array.shape}, scan {scan.array.shape}")
+    if not tumour.grid.matches(scan.grid):
+        raise ValueError(f"{series}: the tumour is on {tumour.grid}, the scan on {scan.grid}")
     for place, folder in enumerate(folders):
         is_held_out = PATIENTS[place] == patient
         images = folder / NAME / ("imagesTs" if is_held_out else "imagesTr")
@@ -75,6 +76,7 @@ STUDY = Study(
     write_folds=write_folds,
     folds=len(PATIENTS),
     text=__doc__ or "",
+    spacing_mm=2.0,
 )
 
 if __name__ == "__main__":

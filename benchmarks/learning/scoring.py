@@ -75,11 +75,15 @@ def without_half(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def page(lines: Sequence[Mapping[str, Any]], title: str, introduction: str, first: str) -> str:
-    """Tables of means, of cases, and of the paired differences of every framework to ``first``."""
+    """Tables of means, of cases, and of the paired differences of every framework to ``first``.
+
+    Where nothing of ``first`` is there, they are those to the first framework that is.
+    """
     half = case_scores([line for line in lines if line.get("part") == HALF], "dice")
     lines = without_half(lines)
     dice, distance = case_scores(lines, "dice"), case_scores(lines, "hd95_mm")
     names, regions = list(dice), list(lines[0]["scores"])
+    first = first if first in dice else names[0]
     rows = [f"# {title}", "", introduction, ""]
     rows += [
         f"| framework | {' | '.join(regions)} | mean Dice | at half the time | mean HD95 in mm | steps per fold | "
@@ -146,7 +150,7 @@ def plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     dice, regions = case_scores(without_half(lines), "dice"), list(lines[0]["scores"])
-    figure, axes = plt.subplots(1, len(regions), figsize=(9, 3), sharey=True)
+    figure, (axes,) = plt.subplots(1, len(regions), figsize=(9, 3), sharey=True, squeeze=False)
     for axis, region in zip(axes, regions, strict=True):
         for case in sorted(next(iter(dice.values()))):
             axis.plot([dice[name].get(case, {}).get(region) for name in dice], "o-", lw=0.8, ms=3, label=case)

@@ -17,7 +17,7 @@ HALF_MODEL = "half.safetensors"
 
 
 def train(settings: Settings, changes: dict[str, Any], fields: dict[str, Any]) -> Any:
-    """The command ``resvox train``; with ``fields`` that of a plan in which these are edited."""
+    """The command ``resvox train``; with ``fields``, the plan is made first and these fields are changed in it."""
     from resvox import workflow
 
     data, run = next(settings.data.glob("Dataset*")), settings.out / "run"
@@ -28,7 +28,8 @@ def train(settings: Settings, changes: dict[str, Any], fields: dict[str, Any]) -
     }  # fmt: skip
     if fields:
         planned = workflow.train(data, run, plan_only=True, **options).plan
-        options["plan"] = planned.with_changes(**fields)
+        kept = {name: value for name, value in options.items() if name in ("device", "overwrite", "profile")}
+        options = {**kept, "plan": planned.with_changes(**fields)}
     keeper = threading.Thread(target=keep_half, args=(settings,), daemon=True)
     keeper.start()
     return workflow.train(data, run, **options)

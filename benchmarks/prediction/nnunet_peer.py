@@ -87,7 +87,8 @@ def train(work: Path, case: Case, device: str, *, steps: int, side: int) -> None
     checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # written by `make`
     checkpoint["network_weights"] = network.cpu().state_dict()
     torch.save(checkpoint, path)
-    case.finished(work).write_text(f"{steps} steps, patches of {side}\n")
+    precision = "bfloat16" if device == "cuda" or has_bfloat16() else "float32"
+    case.finished(work).write_text(f"{steps} steps with patches of {side} cubed in {precision}\n")
 
 
 def loaded(work: Path, case: Case) -> nnUNetPredictor:

@@ -287,7 +287,11 @@ def test_what_a_worker_left_is_removed_before_the_job_waits_again(begin, monkeyp
     assert states(scheduler, [job]) == ["queued"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"files": {"labels": 3}}', '{"files": {}, "other": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "{", "[]", "7", '{"files": {"labels": 3}}', '{"files": {}, "other": 1}',
+     '{"files": {"a": ["b", 1e999]}}', '{"files": {}, "notes": [], "seconds": null}'],
+)  # fmt: skip
 def test_a_result_whose_outcome_cannot_be_read_is_computed_again(begin, content):
     runs = []
 
@@ -296,7 +300,9 @@ def test_a_result_whose_outcome_cannot_be_read_is_computed_again(begin, content)
         runs.append(order.id)
         complete(folder)
         if len(runs) == 1:
-            (folder / RESULT / OUTCOME).write_text(content)
+            (folder / RESULT / OUTCOME).unlink()
+            if content is not None:
+                (folder / RESULT / OUTCOME).write_text(content)
         return "end"
 
     scheduler, submit = begin(act)
@@ -305,7 +311,24 @@ def test_a_result_whose_outcome_cannot_be_read_is_computed_again(begin, content)
     until(lambda: scheduler.store.job(job).is_over, 30)
     assert states(scheduler, [job]) == ["done"]
     assert runs == [job, job]
-    assert scheduler.is_ready or scheduler.devices[0].is_alive()
+    assert scheduler.devices[0].is_alive()
+
+
+def test_a_result_without_an_outcome_is_computed_again_after_a_restart(begin):
+    runs = []
+
+    def act(order):
+        runs.append(order.id)
+        return ("done", order.id, MADE)
+
+    scheduler, submit = begin(act)
+    job = submit()
+    scheduler.store.claim("cpu", is_alone=True)
+    (scheduler.folders.job(job) / RESULT).mkdir(parents=True)
+    scheduler.start()
+    until(lambda: scheduler.store.job(job).is_over, 30)
+    assert states(scheduler, [job]) == ["done"]
+    assert runs == [job]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -35,3 +35,20 @@ def test_the_p_values_of_the_page_about_learning_have_holms_correction():
     assert "| p (Holm) |" in rows
     # of 6 pairs that all agree p is 2 / 2^6, of two tests twice that
     assert [line.split("|")[-2].strip() for line in rows.splitlines()[-2:]] == ["0.062", "0.062"]
+
+
+def test_a_study_with_one_region_and_without_the_defaults_has_a_page_and_a_plot(tmp_path):
+    facts = {"steps": 3, "patch_size": [8, 8, 8], "batch_size": 2}
+    lines = [
+        {"framework": name, "case": f"case{at}", "facts": facts, "scores": {"tumour": {"dice": dice, "hd95_mm": 1.0}}}
+        for name, dice in (("resvox, instance", 0.5), ("MONAI", 0.25))
+        for at in range(2)
+    ]
+    page = run(
+        f"import pathlib, scoring\nprint(scoring.page({lines!r}, 'Title', 'Words.', 'resvox'))\n"
+        f"scoring.plot({lines!r}, pathlib.Path({str(tmp_path / 'plot.png')!r}))",
+        "learning",
+    )
+    assert "resvox, instance less the other" in page
+    assert "| MONAI | 2 | +0.250 | 2 / 0 |" in page
+    assert (tmp_path / "plot.png").stat().st_size > 1000

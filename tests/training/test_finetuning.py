@@ -171,9 +171,25 @@ def test_weights_that_do_not_fit_are_refused_before_training(folder_of, weights,
 
 
 def test_weights_keep_their_norm(folder_of, weights, tmp_path):
-    with pytest.raises(PlanError, match="norm='instance' for weights of a network with batch norm"):
-        workflow.train(folder_of(), tmp_path / "run", weights=weights, norm="instance", **SHORT)
-    planned = workflow.train(
-        folder_of(), tmp_path / "same", weights=weights, norm="batch", plan_only=True, **SHORT
-    ).plan
-    assert planned.norm == "batch"
+    data, refused = folder_of(), "norm='instance' for weights of a network with batch norm"
+    with pytest.raises(PlanError, match=refused):
+        workflow.train(data, tmp_path / "run", weights=weights, norm="instance", **SHORT)
+    planned = workflow.train(data, tmp_path / "same", weights=weights, norm="batch", plan_only=True, **SHORT)
+    assert planned.plan.norm == "batch"
+    with pytest.raises(PlanError, match=refused):
+        workflow.train(data, tmp_path / "edited", plan=planned.plan_path, norm="instance", progress=False)
+
+
+def test_a_norm_beside_one_of_the_further_options_is_refused(folder_of, tmp_path):
+    data = folder_of()
+    planned = workflow.train(data, tmp_path / "run", plan_only=True, **SHORT).plan
+    further = planned.with_changes(further_options={"norm": ["group", {"num_groups": 4}]})
+    with pytest.raises(PlanError, match="norm='instance' for a network with further_options: norm:"):
+        workflow.train(data, tmp_path / "other", plan=further, norm="instance", progress=False)
+
+
+@pytest.mark.parametrize("recipe", ["resvox", "nnunet"])
+@pytest.mark.parametrize("norm", ["batch", "instance", "group"])
+def test_the_norm_that_is_asked_for_is_planned(folder_of, tmp_path, recipe, norm):
+    options = {"recipe": recipe, "norm": norm, "plan_only": True, "device": "cpu", "progress": False}
+    assert workflow.train(folder_of(), tmp_path / "run", **options).plan.norm == norm

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from PIL import Image
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, SegmentationStorage
 from volumes.dicom_slices import make_slice
 
 from resvox.errors import VolumeError
@@ -128,12 +128,33 @@ def test_a_deflated_data_set_that_may_be_huge_is_refused_before_it_is_inflated(t
     slice_.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     slice_.save_as(tmp_path / "a.dcm")
     assert count_voxels(tmp_path / "a.dcm") == 2000
-    (tmp_path / "without preamble.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[132:])
+    stream = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "without preamble.dcm").write_bytes(stream[132:])
     assert count_voxels(tmp_path / "without preamble.dcm") == 2000
+    padded = stream.replace(b"UI\x16\x001.2.840.10008.1.2.1.99", b"UI\x18\x00 1.2.840.10008.1.2.1.99\n")
+    assert padded != stream
+    (tmp_path / "with blanks.dcm").write_bytes(padded)  # pydicom strips them
     monkeypatch.setattr("resvox.volumes.extents.MOST_INFLATED", 1000)
-    for name in ("a.dcm", "without preamble.dcm"):
+    for name in ("a.dcm", "without preamble.dcm", "with blanks.dcm"):
         with pytest.raises(VolumeError, match="deflated data set"):
             count_voxels(tmp_path / name)
+
+
+def test_no_file_makes_the_count_of_a_folder_smaller(tmp_path):
+    slice_ = make_slice(np.zeros((40, 50), np.int16), position=(0, 0, 0))
+    slice_.save_as(tmp_path / "a.dcm")
+    slice_.NumberOfFrames = -100_000
+    slice_.save_as(tmp_path / "b.dcm")
+    assert count_voxels(tmp_path) == 4000
+
+
+def test_dicom_that_is_no_scan_does_not_count(tmp_path):
+    slice_ = make_slice(np.zeros((40, 50), np.int16), position=(0, 0, 0))
+    slice_.save_as(tmp_path / "a.dcm")
+    slice_.SOPClassUID = slice_.file_meta.MediaStorageSOPClassUID = SegmentationStorage
+    slice_.NumberOfFrames = 30_000
+    slice_.save_as(tmp_path / "b.dcm")
+    assert count_voxels(tmp_path) == 2000
 
 
 def test_dicom_without_a_preamble_counts(tmp_path):

@@ -101,7 +101,7 @@ def train(
         typer.Option(
             parser=one_of(NORMS),
             metavar=choices(NORMS),
-            help="Normalization in the network (default: batch).",
+            help="Normalization in the network (default: the plan's: batch; of nnunet instance).",
             rich_help_panel=MODEL,
         ),
     ] = None,

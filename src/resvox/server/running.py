@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -287,16 +288,26 @@ def public_reason(error: Exception, folder: Path) -> str:
 def read_outcome(folder: Path) -> Outcome | None:
     """The outcome of a job whose result folder has its name; None for one that is not done.
 
-    A folder whose outcome cannot be understood, as a fault of the disk may leave it, is removed: the job is not done.
+    A result folder whose outcome is missing or cannot be understood, as a fault of the disk may leave it, is removed:
+    the job is not done.
+
+    Raises:
+        OSError: a disk that cannot be read now, other than for this file.
     """
-    path = folder / RESULT / OUTCOME
-    if not path.is_file():
+    if not (folder / RESULT).exists():
         return None
     try:
-        made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        made: dict[str, Any] = json.loads((folder / RESULT / OUTCOME).read_text(encoding="utf-8"))
         files = {kind: (str(name), int(size)) for kind, (name, size) in made["files"].items()}
-        return Outcome(**{**made, "files": files, "notes": tuple(made["notes"])})
-    except (ValueError, TypeError, KeyError, AttributeError):  # no JSON, or of other content
-        event("result removed: its outcome cannot be read", level=logging.WARNING, job=folder.name)
-        remove(folder / RESULT)
-        return None
+        outcome = Outcome(**{**made, "files": files, "notes": tuple(made["notes"])})
+        for of_stages in (outcome.seconds, outcome.volumes_ml):
+            dict(of_stages.items())
+        return outcome
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EIO):
+            raise
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        pass  # no JSON, or of other content
+    event("result removed: its outcome cannot be read", level=logging.WARNING, job=folder.name)
+    remove(folder / RESULT)
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import mmap
 import warnings
 import zlib
 from collections.abc import Callable
@@ -18,7 +19,6 @@ from resvox.volumes.nrrd.header import read_header as read_nrrd_header
 
 DEFLATE_RATIO = 1032  # the most that zlib's format can compress
 MOST_INFLATED = 1 << 30  # bytes of one DICOM file
-TRANSFER_SYNTAX = 0x00020010
 DETACHED = "a header whose voxels are in another file"
 
 
@@ -90,17 +90,17 @@ def _tiff(path: Path) -> int:
 def _dicom(path: Path) -> int:
     import pydicom
 
-    from resvox.volumes.dicom.marks import is_dicom
+    from resvox.volumes.dicom.marks import is_dicom, not_a_scan
 
     _check_deflated(path)
     tags = ["Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if not is_dicom(path):
+            if not is_dicom(path) or not_a_scan(path) is not None:
                 return 0  # another file of the folder; reading the series decides
             head: Any = pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=True, force=True)
-            sizes = [int(head.get(name) or 1) for name in tags]
+            sizes = [max(1, int(head.get(name) or 1)) for name in tags]
     except Exception as error:  # pydicom raises many kinds for damaged files
         raise VolumeError(f"a DICOM header that cannot be read ({error})", path=path) from None
     return math.prod(sizes)
@@ -111,7 +111,7 @@ def _check_deflated(path: Path) -> None:
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     size = path.stat().st_size
-    if size * DEFLATE_RATIO > MOST_INFLATED and DeflatedExplicitVRLittleEndian in _transfer_syntaxes(path):
+    if size * DEFLATE_RATIO > MOST_INFLATED and _names(path, DeflatedExplicitVRLittleEndian.encode()):
         raise VolumeError(
             f"a deflated data set of {size / 1e6:.1f} MB, which may inflate to {size * DEFLATE_RATIO / 1e9:.1f} GB",
             expected=f"at most {MOST_INFLATED / DEFLATE_RATIO / 1e6:.1f} MB",
@@ -120,22 +120,10 @@ def _check_deflated(path: Path) -> None:
         )
 
 
-def _transfer_syntaxes(path: Path) -> list[str]:
-    """Every transfer syntax that the meta information of a file names, with a preamble or without one."""
-    from pydicom.filereader import data_element_generator, read_preamble
-
-    found: list[str] = []
-    try:
-        with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            read_preamble(file, force=True)
-            meta = data_element_generator(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
-            for element in meta:
-                if element.tag == TRANSFER_SYNTAX:
-                    found.append(bytes(element.value or b"").decode("ascii", "replace").rstrip("\0 "))
-    except Exception:  # no DICOM, or damaged: what reads the header reports it
-        pass
-    return found
+def _names(path: Path, words: bytes) -> bool:
+    """Whether a file holds these bytes anywhere: where pydicom looks for them depends on its guesses."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(words) >= 0
 
 
 # by name of the format

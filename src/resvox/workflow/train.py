@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -292,13 +292,7 @@ def _planned(
     if weights is None:
         return make(changes=changes)
     settled = network_fields(task, weights, peer, changes.get("model"))
-    if changes.get("norm", settled["norm"]) != settled["norm"]:
-        raise PlanError(
-            f"norm={changes['norm']!r} for weights of a network with {settled['norm']} norm",
-            expected="the norm of the weights to begin from",
-            fix="leave --norm out",
-            path=weights,
-        )
+    _check_norm(changes, settled["norm"], settled["further_options"], weights)
     changes = {**settled, **changes}
     plan = make(changes=changes)
     strides = strides_of(plan, weights, peer)
@@ -308,11 +302,34 @@ def _planned(
     return make(changes={**changes, "strides": strides})
 
 
+def _check_norm(
+    changes: dict[str, Any], settled: str, further: Mapping[str, Any], weights: str | os.PathLike[str] | None
+) -> None:
+    """Refuse a norm that the weights to begin from, or the further options of the network, contradict."""
+    norm = changes.get("norm")
+    if norm is None or (norm == settled and "norm" not in further):
+        return
+    if "norm" in further:
+        raise PlanError(
+            f"norm={norm!r} for a network with further_options: norm: {further['norm']!r}",
+            expected="one of them",
+            fix="leave --norm out, or change further_options in the plan",
+        )
+    if weights is not None:
+        raise PlanError(
+            f"norm={norm!r} for weights of a network with {settled} norm",
+            expected="the norm of the weights to begin from",
+            fix="leave --norm out",
+            path=weights,
+        )
+
+
 def _changed(written: TrainingPlan, task: str, changes: dict[str, Any]) -> TrainingPlan:
     if written.task != task:
         raise PlanError(
             f"task {task} with a plan for {written.task}", expected=f"a plan for {task}", fix="leave --task out"
         )
+    _check_norm(changes, written.norm, written.further_options, written.weights)
     if "steps" in changes and written.warmup_steps >= changes["steps"]:
         changes = {**changes, "warmup_steps": changes["steps"] // 20}
     return written.with_changes(**changes) if changes else written

@@ -31,7 +31,7 @@ class TrainOptions:
     Args:
         task: "segmentation", "classification" or "regression"; None takes the plan's, else segmentation.
         model, encoder: names of `resvox.list_models(task=...)` and, for those that take one, of a backbone.
-        norm: of the network: "batch", "instance" or "group"; weights that a training begins from have theirs.
+        norm: of the network: "batch", "instance" or "group"; that of weights to begin from cannot be changed.
         steps, minutes: when to stop, whichever comes first.
         patch_size: voxels (D, H, W), for classes the size of the whole image.
         spacing_mm: target spacing (D, H, W).
