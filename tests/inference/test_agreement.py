@@ -85,6 +85,51 @@ def test_a_uniform_window_does_not_tell_values_apart():
     assert made.name == "plain"
 
 
+def labels(foreground, *, of=30):
+    """Logits (1, 2, of, of, of) whose first voxels, in the order of memory, are foreground."""
+    logits = np.zeros((1, 2, of**3), np.float32)
+    logits[0, 1] = np.where(np.arange(of**3) < foreground, 1, -1)
+    return logits.reshape(1, 2, of, of, of)
+
+
+@pytest.mark.parametrize(
+    ("output", "reference", "name", "words"),
+    [
+        (13_000, 13_000, "fast", None),
+        (13_026, 13_000, "fast", None),
+        (13_040, 13_000, "plain", "fast would change 0.15 % of the labels of a window; not used"),
+        (195, 200, "fast", None),
+        (180, 200, "plain", "fast would lower the Dice of a label in a window to 0.947; not used"),
+        (110, 100, "plain", "fast would lower the Dice of a label in a window to 0.952; not used"),
+        (110, 99, "fast", None),  # a label of less than 100 voxels counts by its share alone
+    ],
+)
+def test_labels_are_compared_by_their_share_and_their_dice(output, reference, name, words):
+    found, notes = chosen(LabelAgreement(), labels(output), labels(reference), labels(0))
+    assert found == name
+    assert notes == ([words] if words else [])
+
+
+def test_a_window_with_little_foreground_does_not_tell_labels_apart():
+    """Its few labels could all change within the share of a window that is allowed."""
+    output, reference = labels(99), labels(0)
+    engine = Fixed("fast", output)
+    made = GuardedEngine(
+        [("fast", lambda: engine)], lambda: Fixed("plain", reference), agreement=LabelAgreement(),
+        notify=lambda text: None,
+    )  # fmt: skip
+    made(labels(0))
+    assert (made.name, made.changed) == ("fast", None)
+    engine.output = labels(200)
+    made(labels(0))
+    assert made.name == "plain"
+
+
+def test_in_a_small_window_a_fiftieth_is_enough():
+    assert LabelAgreement().can_tell(labels(0, of=10), labels(20, of=10))
+    assert not LabelAgreement().can_tell(labels(0, of=10), labels(19, of=10))
+
+
 @pytest.mark.parametrize(
     ("agreement", "expected"),
     [

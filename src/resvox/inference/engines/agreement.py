@@ -2,8 +2,9 @@
 
 With ``precision="auto"`` an engine is used only if it agrees with plain torch in float32:
 
-- segmentation: at most 0.1 % of the voxels of a window with foreground get another label; of regions, the label map
-  that they write counts. bfloat16 is tried.
+- segmentation: in the first window with at least 100 voxels of foreground at most 0.1 % of the voxels get another
+  label, and each label of at least 100 voxels keeps a Dice of 0.97; of regions, the label map that they write counts.
+  bfloat16 is tried.
 - classification: every image of the first batch gets the same class, and no probability changes by more than
   0.01. bfloat16 is tried on CUDA only: on a processor whole images are fast enough in float32.
 - regression: in the first window that is not uniform, values differ by at most 0.1 % of their standard deviation in
@@ -22,6 +23,9 @@ from resvox.inference.engines.protocol import Engine
 from resvox.inference.reduction import labels_from_regions, probabilities_from_logits
 
 LABELS_CHANGED = 1e-3  # fraction of a window's voxels
+DICE_LOST = 0.03  # of a label: in a window of little foreground all of it could change within the fraction above
+LEAST_VOXELS = 100  # of the foreground, and of a label whose Dice counts
+LEAST_SHARE = 0.02  # of a window too small for so many
 PROBABILITY_MOVED = 0.01
 VALUES_RMS = 1e-3  # in standard deviations of the training values, which is the unit of the network's outputs
 VALUES_LARGEST = 1e-2
@@ -61,8 +65,17 @@ class LabelsAlone(Protocol):
         ...
 
 
+class LostDice(float):
+    """A loss of Dice, in the unit of the fractions of labels that change: `LABELS_CHANGED` stands for `DICE_LOST`."""
+
+    @property
+    def dice(self) -> float:
+        """The Dice that is left."""
+        return 1 - float(self) * DICE_LOST / LABELS_CHANGED
+
+
 class LabelAgreement:
-    """Agreement of label maps: the fraction of a window's voxels with another label.
+    """Agreement of label maps: the fraction of a window's voxels with another label, and the Dice of each label.
 
     Args:
         labels_of: the classes (batch, *roi) of an output; by default those of the largest logits.
@@ -76,8 +89,10 @@ class LabelAgreement:
         self._is_plain = labels_of is None
 
     def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
-        """Whether the output has foreground."""
-        return bool(self._labels_of(output).any())
+        """Whether the output has so much foreground that its loss would be seen."""
+        labels = self._labels_of(output)
+        least = max(1, min(LEAST_VOXELS, int(LEAST_SHARE * labels.size)))
+        return int(np.count_nonzero(labels)) >= least
 
     def expected(self, reference: Engine, windows: np.ndarray) -> np.ndarray:
         """Labels only: with many classes two outputs are gigabytes."""
@@ -86,12 +101,29 @@ class LabelAgreement:
         return self._labels_of(reference(windows))
 
     def difference(self, output: np.ndarray, expected: np.ndarray) -> float:
-        """The fraction of voxels with another label."""
-        return float(np.mean(self._labels_of(output) != expected))
+        """The fraction of voxels with another label, or the largest loss of Dice if that is further over its limit."""
+        found, labels = self._labels_of(output), np.asarray(expected)
+        is_equal = found == labels
+        changed = 1 - float(np.mean(is_equal))
+        lost = LostDice(_dice_lost(found, labels, is_equal) * LABELS_CHANGED / DICE_LOST)
+        return lost if lost > max(changed, LABELS_CHANGED) else changed
 
     def describe(self, difference: float) -> str:
-        """The fraction in percent."""
+        """The fraction in percent, or the Dice."""
+        if isinstance(difference, LostDice):
+            return f"would lower the Dice of a label in a window to {difference.dice:.3f}"
         return f"would change {100 * difference:.2f} % of the labels of a window"
+
+
+def _dice_lost(found: np.ndarray, expected: np.ndarray, is_equal: np.ndarray) -> float:
+    """The largest loss of Dice of a foreground label with at least `LEAST_VOXELS` voxels; 0 where there is none."""
+    values = [np.asarray(each, np.int64).ravel() for each in (found, expected)]
+    count = 1 + max(int(each.max()) for each in values)
+    ours, theirs = (np.bincount(each, minlength=count) for each in values)
+    both = np.bincount(values[1][is_equal.ravel()], minlength=count)
+    counts = np.arange(count)[theirs >= LEAST_VOXELS]
+    dice = [2 * both[label] / (ours[label] + theirs[label]) for label in counts if label]
+    return 1 - float(min(dice, default=1.0))
 
 
 class ClassAgreement:
