@@ -116,7 +116,7 @@ class LabelAgreement:
 
 
 def _dice_lost(found: np.ndarray, expected: np.ndarray, is_equal: np.ndarray) -> float:
-    """The largest loss of Dice of a foreground label with at least `LEAST_VOXELS` voxels; 0 where there is none."""
+    """The largest loss of Dice of a foreground label with at least `LEAST_VOXELS` voxels; 0 if no label has so many."""
     values = [np.asarray(each, np.int64).ravel() for each in (found, expected)]
     count = 1 + max(int(each.max()) for each in values)
     ours, theirs = (np.bincount(each, minlength=count) for each in values)
