@@ -104,7 +104,7 @@ class LabelAgreement:
         """The fraction of voxels with another label, or the largest loss of Dice if that is further over its limit."""
         found, labels = self._labels_of(output), np.asarray(expected)
         is_equal = found == labels
-        changed = 1 - float(np.mean(is_equal))
+        changed = float(np.mean(~is_equal))
         lost = LostDice(_dice_lost(found, labels, is_equal) * LABELS_CHANGED / DICE_LOST)
         return lost if lost > max(changed, LABELS_CHANGED) else changed
 
