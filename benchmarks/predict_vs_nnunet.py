@@ -58,6 +58,9 @@ def main() -> None:
         return
     os.makedirs(options.work, exist_ok=True)
     rows = read_rows(options.work)
+    for case in {case.name: case for case, _ in chosen(options)}.values():
+        if (options.steps or options.side) and (not case.steps or case.finished(options.work).exists()):
+            print(f"{case.name}: --steps and --side change nothing, because nothing is trained", file=sys.stderr)
     for case, path in chosen(options):
         if any((row["case"], row["path"]) == (case.name, path) for row in rows) and not options.again:
             continue
@@ -122,8 +125,6 @@ def prepare(options: argparse.Namespace, case: Case) -> None:
         (write_ct if case.scan == "ct" else write_mr)(scan, case.shape, case.spacing_mm)
     if case.steps and not case.labels_path(options.work).exists():
         write_labels(case, options.work)
-    if (options.steps or options.side) and (not case.steps or case.finished(options.work).exists()):
-        print(f"{case.name}: --steps and --side change nothing: there is no training now", file=sys.stderr)
     if not case.finished(options.work).exists():
         words = [options.work, case.name, options.device, options.steps or "", options.side or ""]
         in_process(options, [options.python, "-W", "ignore", PEER, "make", *words])

@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[2] / "tests" / "nnunet")]
 
-from prediction.measure import Watch, cpu_seconds, has_bfloat16, memory_gb, peak_gb  # noqa: E402
+from prediction.measure import Watch, cpu_seconds, memory_gb, peak_gb  # noqa: E402
 from prediction.nnunet_case import CASES, Case  # noqa: E402
 
 if typing.TYPE_CHECKING:
@@ -73,7 +73,7 @@ def train(work: Path, case: Case, device: str, *, steps: int, side: int) -> None
             truths.append(np.maximum(labels[(0, *box)], 0))
         image = torch.from_numpy(np.stack(images).astype(np.float32)).to(device)
         truth = torch.from_numpy(np.stack(truths).astype(np.int64)).to(device)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda" or has_bfloat16()):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
             logits = network(image)
         loss = torch.nn.functional.cross_entropy(logits.float(), truth)
         optimizer.zero_grad()
@@ -87,7 +87,7 @@ def train(work: Path, case: Case, device: str, *, steps: int, side: int) -> None
     checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # written by `make`
     checkpoint["network_weights"] = network.cpu().state_dict()
     torch.save(checkpoint, path)
-    precision = "bfloat16" if device == "cuda" or has_bfloat16() else "float32"
+    precision = "bfloat16" if device == "cuda" else "float32"
     case.finished(work).write_text(f"{steps} steps with patches of {side} cubed in {precision}\n")
 
 

@@ -8,7 +8,13 @@ import pytest
 import resvox
 from resvox.inference import make_engine
 from resvox.inference.engines import choosing
-from resvox.inference.engines.agreement import ClassAgreement, LabelAgreement, ValueAgreement
+from resvox.inference.engines.agreement import (
+    PATIENCE,
+    ClassAgreement,
+    LabelAgreement,
+    ValueAgreement,
+    region_labels,
+)
 from resvox.inference.engines.guard import GuardedEngine
 from resvox.inference.engines.table import ENGINES, EngineRow
 
@@ -92,42 +98,82 @@ def labels(foreground, *, of=30):
     return logits.reshape(1, 2, of, of, of)
 
 
+SIDE = 96  # of a window in which 0.1 % are 884 voxels
+
+
 @pytest.mark.parametrize(
     ("output", "reference", "name", "words"),
     [
-        (13_000, 13_000, "fast", None),
-        (13_026, 13_000, "fast", None),
-        (13_040, 13_000, "plain", "fast would change 0.15 % of the labels of a window; not used"),
-        (195, 200, "fast", None),
-        (180, 200, "plain", "fast would lower the Dice of a label in a window to 0.947; not used"),
-        (110, 100, "plain", "fast would lower the Dice of a label in a window to 0.952; not used"),
-        (110, 99, "fast", None),  # a label of less than 100 voxels counts by its share alone
+        (400_000, 400_000, "fast", None),
+        (400_880, 400_000, "fast", None),
+        (401_000, 400_000, "plain", "fast would change 0.11 % of the labels of a window; not used"),
+        (1_030, 1_000, "fast", None),
+        (1_030, 970, "fast", None),  # a Dice of exactly 0.97
+        (1_000, 1_100, "plain", "fast would lower the Dice of a label in a window to 0.952; not used"),
+        (1_100, 990, "plain", "fast would lower the Dice of a label in a window to 0.947; not used"),
+        (1_700, 900, "plain", "fast would lower the Dice of a label in a window to 0.692; not used"),
     ],
 )
 def test_labels_are_compared_by_their_share_and_their_dice(output, reference, name, words):
-    found, notes = chosen(LabelAgreement(), labels(output), labels(reference), labels(0))
+    found, notes = chosen(LabelAgreement(), labels(output, of=SIDE), labels(reference, of=SIDE), IMAGES)
     assert found == name
     assert notes == ([words] if words else [])
 
 
-def test_a_window_with_little_foreground_does_not_tell_labels_apart():
+def maps(*sizes, of=SIDE):
+    """Logits (1, labels, of, of, of) of a label map whose labels have these voxels, one behind the other."""
+    found = np.repeat(np.arange(1, len(sizes) + 1), sizes)
+    values = np.concatenate([found, np.zeros(of**3 - len(found), int)])
+    return np.float32(values == np.arange(len(sizes) + 1)[:, None]).reshape(1, -1, of, of, of)
+
+
+def test_each_label_keeps_its_dice():
+    reference = maps(200_000, 5_000)
+    assert chosen(LabelAgreement(), maps(200_000, 4_900), reference, IMAGES) == ("fast", [])
+    name, notes = chosen(LabelAgreement(), maps(200_000, 4_500), reference, IMAGES)
+    assert (name, notes) == ("plain", ["fast would lower the Dice of a label in a window to 0.947; not used"])
+    assert chosen(LabelAgreement(), maps(200_000, 900), maps(200_000, 500), IMAGES) == (
+        "fast",
+        [],
+    )  # by the share alone
+
+
+def test_one_output_and_regions_keep_their_dice_too():
+    single = lambda size: np.where(np.arange(SIDE**3) < size, 1, -1).reshape(1, 1, SIDE, SIDE, SIDE)  # noqa: E731
+    assert chosen(LabelAgreement(), single(1_500), single(1_500), IMAGES)[0] == "fast"
+    assert chosen(LabelAgreement(), single(1_500), single(1_200), IMAGES)[0] == "plain"
+    measure = LabelAgreement(region_labels((1,)))
+    assert chosen(measure, single(1_500), single(1_200), IMAGES)[0] == "plain"
+
+
+def test_a_window_with_little_foreground_does_not_tell_labels_apart_until_there_were_several():
     """Its few labels could all change within the share of a window that is allowed."""
-    output, reference = labels(99), labels(0)
-    engine = Fixed("fast", output)
-    made = GuardedEngine(
-        [("fast", lambda: engine)], lambda: Fixed("plain", reference), agreement=LabelAgreement(),
-        notify=lambda text: None,
-    )  # fmt: skip
-    made(labels(0))
-    assert (made.name, made.changed) == ("fast", None)
-    engine.output = labels(200)
-    made(labels(0))
-    assert made.name == "plain"
+    measure = LabelAgreement()
+    assert not measure.can_tell(IMAGES, labels(0, of=SIDE))
+    assert not any(measure.can_tell(IMAGES, maps(999, 999)) for _ in range(PATIENCE))
+    assert not measure.can_tell(IMAGES, labels(0, of=SIDE))
+    assert measure.can_tell(IMAGES, labels(1, of=SIDE))
+    assert LabelAgreement().can_tell(IMAGES, labels(1_000, of=SIDE))
 
 
 def test_in_a_small_window_a_fiftieth_is_enough():
-    assert LabelAgreement().can_tell(labels(0, of=10), labels(20, of=10))
-    assert not LabelAgreement().can_tell(labels(0, of=10), labels(19, of=10))
+    assert LabelAgreement().can_tell(IMAGES, labels(20, of=10))
+    assert not LabelAgreement().can_tell(IMAGES, labels(19, of=10))
+
+
+def test_the_verdict_of_another_rule_does_not_count(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESVOX_CACHE", str(tmp_path))
+    keys = []
+    monkeypatch.setattr(choosing, "_read_verdict", lambda name: keys.append(name))
+    network = resvox.create_model("resnet10", widths=(4,) * 4, stem_width=4, spatial_dims=2, in_channels=1)
+    for rule in ("one", "one", "other"):
+        measure = LabelAgreement()
+        measure.rule = rule
+        make_engine(
+            lambda: network, roi_size=(8, 8), in_channels=1, engine="torch", device="cpu", agreement=measure,
+            fingerprint="f", notify=lambda text: None,
+        )  # fmt: skip
+    assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,8 @@ def test_what_a_worker_left_is_removed_before_the_job_waits_again(begin, monkeyp
 @pytest.mark.parametrize(
     "content",
     [None, "", "{", "[]", "7", '{"files": {"labels": 3}}', '{"files": {}, "other": 1}',
-     '{"files": {"a": ["b", 1e999]}}', '{"files": {}, "notes": [], "seconds": null}'],
+     '{"files": {"a": ["b", 1e999]}}', '{"files": {}, "notes": [], "seconds": null}',
+     '{"files": {}, "notes": [], "seconds": {"read": null}}', '{"files": {}, "notes": [], "volumes_ml": {"a": "b"}}'],
 )  # fmt: skip
 def test_a_result_whose_outcome_cannot_be_read_is_computed_again(begin, content):
     runs = []
@@ -319,6 +320,7 @@ def test_a_result_without_an_outcome_is_computed_again_after_a_restart(begin):
 
     def act(order):
         runs.append(order.id)
+        complete(scheduler.folders.job(order.id))
         return ("done", order.id, MADE)
 
     scheduler, submit = begin(act)

@@ -178,13 +178,16 @@ def test_weights_keep_their_norm(folder_of, weights, tmp_path):
     assert planned.plan.norm == "batch"
     with pytest.raises(PlanError, match=refused):
         workflow.train(data, tmp_path / "edited", plan=planned.plan_path, norm="instance", progress=False)
+    without = workflow.train(data, tmp_path / "new", plan_only=True, **SHORT).plan.with_changes(norm="instance")
+    with pytest.raises(PlanError, match=refused):  # the weights that are given count, not what the plan has
+        workflow.train(data, tmp_path / "given", plan=without, weights=weights, norm="instance", progress=False)
 
 
 def test_a_norm_beside_one_of_the_further_options_is_refused(folder_of, tmp_path):
     data = folder_of()
     planned = workflow.train(data, tmp_path / "run", plan_only=True, **SHORT).plan
     further = planned.with_changes(further_options={"norm": ["group", {"num_groups": 4}]})
-    with pytest.raises(PlanError, match="norm='instance' for a network with further_options: norm:"):
+    with pytest.raises(PlanError, match="norm='instance' for a plan with further_options: norm:"):
         workflow.train(data, tmp_path / "other", plan=further, norm="instance", progress=False)
 
 

@@ -148,11 +148,13 @@ def test_no_file_makes_the_count_of_a_folder_smaller(tmp_path):
     assert count_voxels(tmp_path) == 4000
 
 
-def test_dicom_that_is_no_scan_does_not_count(tmp_path):
+def test_dicom_that_is_no_scan_does_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr("resvox.volumes.extents.MOST_INFLATED", 1000)
     slice_ = make_slice(np.zeros((40, 50), np.int16), position=(0, 0, 0))
     slice_.save_as(tmp_path / "a.dcm")
     slice_.SOPClassUID = slice_.file_meta.MediaStorageSOPClassUID = SegmentationStorage
     slice_.NumberOfFrames = 30_000
+    slice_.ImageComments = f"Reading does not inflate it: {DeflatedExplicitVRLittleEndian}"
     slice_.save_as(tmp_path / "b.dcm")
     assert count_voxels(tmp_path) == 2000
 

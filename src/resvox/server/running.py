@@ -285,6 +285,10 @@ def public_reason(error: Exception, folder: Path) -> str:
     return text
 
 
+# of a file that will not become readable: missing, no file, or damaged on the disk
+UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+
+
 def read_outcome(folder: Path) -> Outcome | None:
     """The outcome of a job whose result folder has its name; None for one that is not done.
 
@@ -299,12 +303,14 @@ def read_outcome(folder: Path) -> Outcome | None:
     try:
         made: dict[str, Any] = json.loads((folder / RESULT / OUTCOME).read_text(encoding="utf-8"))
         files = {kind: (str(name), int(size)) for kind, (name, size) in made["files"].items()}
-        outcome = Outcome(**{**made, "files": files, "notes": tuple(made["notes"])})
-        for of_stages in (outcome.seconds, outcome.volumes_ml):
-            dict(of_stages.items())
-        return outcome
+        numbers = {
+            name: {str(key): float(value) for key, value in made.get(name, {}).items()}
+            for name in ("seconds", "volumes_ml")
+        }
+        notes, windows = tuple(str(note) for note in made["notes"]), int(made.get("windows", 0))
+        return Outcome(**{**made, **numbers, "files": files, "notes": notes, "windows": windows})
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EIO):
+        if error.errno not in UNREADABLE:
             raise
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         pass  # no JSON, or of other content

@@ -29,9 +29,12 @@ def count_voxels(path: Path) -> int:
         VolumeError: a header that cannot be read, or one that names another file for its voxels.
     """
     if path.is_dir():
-        return sum(_dicom(each) for each in sorted(path.rglob("*")) if each.is_file())
+        return sum(_counted(_dicom, each) for each in sorted(path.rglob("*")) if each.is_file())
     row = format_of(path)
-    reader = READERS[row.name] if row is not None else _dicom
+    return _counted(READERS[row.name] if row is not None else _dicom, path)
+
+
+def _counted(reader: Callable[[Path], int], path: Path) -> int:
     try:
         return reader(path)
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -92,6 +95,10 @@ def _dicom(path: Path) -> int:
 
     from resvox.volumes.dicom.marks import is_dicom, not_a_scan
 
+    with open(path, "rb") as file:
+        has_preamble = file.read(132)[128:] == b"DICM"
+    if has_preamble and not_a_scan(path) is not None:
+        return 0  # known by its first bytes, as where a series is read: it is not inflated
     _check_deflated(path)
     tags = ["Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"]
     try:

@@ -12,6 +12,7 @@ import numpy as np
 from resvox.errors import InferenceError
 from resvox.inference import Allowance
 from resvox.inference.comparison import Difference, LabelComparison
+from resvox.inference.engines.agreement import LEAST_VOXELS
 from resvox.prediction.options import Paths, as_paths
 from resvox.workflow.export_check import labels_of
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Progress = Callable[[str, int, int], object]  # what is done, how much of it is, and how much there is
 LABELS = Allowance(share=0.01, least_dice=0.97)  # as much as `--speed fast` may change
-VOXELS = 1000  # of a label in float32, from which on its Dice counts: of a few voxels it is chance
+VOXELS = LEAST_VOXELS  # of a label in float32, from which on its Dice counts: of a few voxels it is chance
 VALUES = 0.05  # root mean square, in standard deviations of the training values
 
 

@@ -292,7 +292,7 @@ def _planned(
     if weights is None:
         return make(changes=changes)
     settled = network_fields(task, weights, peer, changes.get("model"))
-    _check_norm(changes, settled["norm"], settled["further_options"], weights)
+    _check_norm(changes.get("norm"), weights, settled)
     changes = {**settled, **changes}
     plan = make(changes=changes)
     strides = strides_of(plan, weights, peer)
@@ -302,22 +302,13 @@ def _planned(
     return make(changes={**changes, "strides": strides})
 
 
-def _check_norm(
-    changes: dict[str, Any], settled: str, further: Mapping[str, Any], weights: str | os.PathLike[str] | None
-) -> None:
-    """Refuse a norm that the weights to begin from, or the further options of the network, contradict."""
-    norm = changes.get("norm")
-    if norm is None or (norm == settled and "norm" not in further):
-        return
-    if "norm" in further:
+def _check_norm(norm: str | None, weights: str | os.PathLike[str], settled: Mapping[str, Any]) -> None:
+    """Refuse a norm that is not that of the weights to begin from, whose network is ``settled``."""
+    further = settled["further_options"].get("norm", settled["norm"])
+    kind = further if isinstance(further, str) else further[0]
+    if norm is not None and norm != kind:
         raise PlanError(
-            f"norm={norm!r} for a network with further_options: norm: {further['norm']!r}",
-            expected="one of them",
-            fix="leave --norm out, or change further_options in the plan",
-        )
-    if weights is not None:
-        raise PlanError(
-            f"norm={norm!r} for weights of a network with {settled} norm",
+            f"norm={norm!r} for weights of a network with {kind} norm",
             expected="the norm of the weights to begin from",
             fix="leave --norm out",
             path=weights,
@@ -329,10 +320,24 @@ def _changed(written: TrainingPlan, task: str, changes: dict[str, Any]) -> Train
         raise PlanError(
             f"task {task} with a plan for {written.task}", expected=f"a plan for {task}", fix="leave --task out"
         )
-    _check_norm(changes, written.norm, written.further_options, written.weights)
+    if "norm" in changes:
+        _check_norm_of_plan(written, task, changes)
     if "steps" in changes and written.warmup_steps >= changes["steps"]:
         changes = {**changes, "warmup_steps": changes["steps"] // 20}
     return written.with_changes(**changes) if changes else written
+
+
+def _check_norm_of_plan(written: TrainingPlan, task: str, changes: Mapping[str, Any]) -> None:
+    weights = changes.get("weights", written.weights)
+    if weights is not None:
+        peer = changes.get("weights_peer", written.weights_peer)
+        _check_norm(changes["norm"], weights, network_fields(task, weights, peer, changes.get("model", written.model)))
+    elif "norm" in written.further_options:
+        raise PlanError(
+            f"norm={changes['norm']!r} for a plan with further_options: norm: {written.further_options['norm']!r}",
+            expected="one of them",
+            fix="leave --norm out, or change further_options in the plan",
+        )
 
 
 def _write_plan(plan: TrainingPlan, out: Path, *, overwrite: bool) -> Path:

@@ -2,8 +2,8 @@
 
 With ``precision="auto"`` an engine is used only if it agrees with plain torch in float32:
 
-- segmentation: in the first window with at least 100 voxels of foreground at most 0.1 % of the voxels get another
-  label, and each label of at least 100 voxels keeps a Dice of 0.97; of regions, the label map that they write counts.
+- segmentation: in the first window with a label of at least 1,000 voxels at most 0.1 % of the voxels get another label,
+  and each label of at least 1,000 voxels keeps a Dice of 0.97; of regions, the label map that they write counts.
   bfloat16 is tried.
 - classification: every image of the first batch gets the same class, and no probability changes by more than
   0.01. bfloat16 is tried on CUDA only: on a processor whole images are fast enough in float32.
@@ -24,8 +24,10 @@ from resvox.inference.reduction import labels_from_regions, probabilities_from_l
 
 LABELS_CHANGED = 1e-3  # fraction of a window's voxels
 DICE_LOST = 0.03  # of a label: in a window of little foreground all of it could change within the fraction above
-LEAST_VOXELS = 100  # of the foreground, and of a label whose Dice counts
+LEAST_VOXELS = 1000  # of a label whose Dice counts, and of one in a window that is compared: of a few it is chance
 LEAST_SHARE = 0.02  # of a window too small for so many
+PATIENCE = 8  # windows with less foreground, after which such a window is compared: some models find nothing larger
+ROUNDING = 1e-9  # a Dice of exactly 0.97 is allowed
 PROBABILITY_MOVED = 0.01
 VALUES_RMS = 1e-3  # in standard deviations of the training values, which is the unit of the network's outputs
 VALUES_LARGEST = 1e-2
@@ -34,10 +36,12 @@ VALUES_LARGEST = 1e-2
 class Agreement(Protocol):
     """Compares the outputs of an engine with those of a reference.
 
-    ``bfloat16_on``: types of devices on which bfloat16 is tried with ``precision="auto"``.
+    ``bfloat16_on``: types of devices on which bfloat16 is tried with ``precision="auto"``. ``rule``: names what is
+    compared and the limits; a verdict that was found by another rule does not count.
     """
 
     bfloat16_on: tuple[str, ...]
+    rule: str
 
     @property
     def tolerance(self) -> float:
@@ -77,22 +81,34 @@ class LostDice(float):
 class LabelAgreement:
     """Agreement of label maps: the fraction of a window's voxels with another label, and the Dice of each label.
 
+    It counts the windows that it is asked about, so each guard has one of its own.
+
     Args:
         labels_of: the classes (batch, *roi) of an output; by default those of the largest logits.
     """
 
     tolerance = LABELS_CHANGED
+    rule = f"labels {LABELS_CHANGED} {DICE_LOST} {LEAST_VOXELS} {LEAST_SHARE} {PATIENCE}"
     bfloat16_on: tuple[str, ...] = ("cpu", "cuda")
 
     def __init__(self, labels_of: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self._passed = 0  # windows with little foreground so far
         self._labels_of = labels_of or labels_of_logits
         self._is_plain = labels_of is None
 
     def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
-        """Whether the output has so much foreground that its loss would be seen."""
+        """Whether a label of the output is so large that its loss would be seen.
+
+        After `PATIENCE` windows with smaller labels one of them is enough.
+        """
         labels = self._labels_of(output)
-        least = max(1, min(LEAST_VOXELS, int(LEAST_SHARE * labels.size)))
-        return int(np.count_nonzero(labels)) >= least
+        if not labels.any():
+            return False
+        largest = int(_counts(labels)[1].max())
+        if largest >= min(LEAST_VOXELS, int(LEAST_SHARE * labels.size)):
+            return True
+        self._passed += 1
+        return self._passed > PATIENCE
 
     def expected(self, reference: Engine, windows: np.ndarray) -> np.ndarray:
         """Labels only: with many classes two outputs are gigabytes."""
@@ -104,9 +120,9 @@ class LabelAgreement:
         """The fraction of voxels with another label, or the largest loss of Dice if that is further over its limit."""
         found, labels = self._labels_of(output), np.asarray(expected)
         is_equal = found == labels
-        changed = float(np.mean(~is_equal))
-        lost = LostDice(_dice_lost(found, labels, is_equal) * LABELS_CHANGED / DICE_LOST)
-        return lost if lost > max(changed, LABELS_CHANGED) else changed
+        changed, lost = float(np.mean(~is_equal)), _dice_lost(found, labels, is_equal)
+        in_unit = LostDice(lost * LABELS_CHANGED / DICE_LOST)
+        return in_unit if lost > DICE_LOST + ROUNDING and in_unit > changed else changed
 
     def describe(self, difference: float) -> str:
         """The fraction in percent, or the Dice."""
@@ -115,21 +131,31 @@ class LabelAgreement:
         return f"would change {100 * difference:.2f} % of the labels of a window"
 
 
+def _counts(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values above 0 in a label map, and how many voxels each has."""
+    values, counts = np.unique(labels, return_counts=True)
+    return values[values > 0], counts[values > 0]
+
+
 def _dice_lost(found: np.ndarray, expected: np.ndarray, is_equal: np.ndarray) -> float:
-    """The largest loss of Dice of a foreground label with at least `LEAST_VOXELS` voxels; 0 if no label has so many."""
-    values = [np.asarray(each, np.int64).ravel() for each in (found, expected)]
-    count = 1 + max(int(each.max()) for each in values)
-    ours, theirs = (np.bincount(each, minlength=count) for each in values)
-    both = np.bincount(values[1][is_equal.ravel()], minlength=count)
-    counts = np.arange(count)[theirs >= LEAST_VOXELS]
-    dice = [2 * both[label] / (ours[label] + theirs[label]) for label in counts if label]
-    return 1 - float(min(dice, default=1.0))
+    """The largest loss of Dice of a label with at least `LEAST_VOXELS` voxels in either map; 0 if none has so many."""
+    ours, theirs, both = (
+        dict(zip(*(each.tolist() for each in _counts(labels)), strict=True))
+        for labels in (found, expected, np.where(is_equal, expected, 0))
+    )
+    lost = 0.0
+    for label in {*ours, *theirs}:
+        sizes = ours.get(label, 0), theirs.get(label, 0)
+        if max(sizes) >= LEAST_VOXELS:
+            lost = max(lost, 1 - 2 * both.get(label, 0) / sum(sizes))
+    return lost
 
 
 class ClassAgreement:
     """Agreement of classes: the largest change of a probability; 1 where an image gets another class."""
 
     tolerance = PROBABILITY_MOVED
+    rule = f"classes {PROBABILITY_MOVED}"
     bfloat16_on: tuple[str, ...] = ("cuda",)
 
     def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:
@@ -158,6 +184,7 @@ class ValueAgreement:
     """Agreement of values: the root mean square difference, in standard deviations of the training values."""
 
     tolerance = VALUES_RMS
+    rule = f"values {VALUES_RMS} {VALUES_LARGEST}"
     bfloat16_on: tuple[str, ...] = ()
 
     def can_tell(self, windows: np.ndarray, output: np.ndarray) -> bool:

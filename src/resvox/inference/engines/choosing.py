@@ -130,7 +130,13 @@ def _guarded(
     """The candidates under the accuracy guard, whose verdict is kept on disk."""
     words = [words for words, _ in candidates]
     key = key_of(
-        "verdict", *_surroundings(request.device), request.fingerprint, request.roi_size, words, *digests_of(quantized)
+        "verdict",
+        agreement.rule,
+        *_surroundings(request.device),
+        request.fingerprint,
+        request.roi_size,
+        words,
+        *digests_of(quantized),
     )
     name = f"{key}.json" if request.fingerprint else ""
     return GuardedEngine(
