@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resvox.blueprint import leaves
 from resvox.errors import PlanError
 from resvox.training import ClassificationPlan, Plan, RegressionPlan, load_plan
+from resvox.training.plans import fields
 
 
 @st.composite
@@ -226,3 +228,7 @@ def test_a_model_gets_the_decisions_that_it_takes():
     assert "encoder_name" not in options
     with pytest.raises(PlanError, match="deep_supervision=True with model='resnet18_3d'"):
         plan.with_changes(deep_supervision=True).model_options()
+
+
+def test_the_norms_of_a_plan_are_those_of_the_blueprint():
+    assert fields.NORMS == leaves.NORMS

@@ -17,7 +17,7 @@ FLOATS = ("spacing_mm", "target_mean", "target_std")  # fields of several number
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("poly", "cosine", "constant")
 AUGMENT_ON = ("auto", "processor", "device")
-NORMS = ("batch", "instance", "group")
+NORMS = ("batch", "instance", "group")  # those of the blueprint, whose import the command line does not need
 AUGMENTATIONS = ("none", "light", "default", "nnunet")
 CHOICES: dict[str, tuple[str, ...]] = {
     "norm": NORMS,
